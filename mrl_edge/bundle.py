@@ -1,0 +1,209 @@
+"""The bundle contract: `bundle.json`, what it says, and the checks that nothing in the folder was changed.
+
+Design §4. Every later stage reads a bundle through `open_bundle` and `Bundle.checked`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mrl_edge.atomic import sha256, write_file
+from mrl_edge.errors import BundleError, UsageError
+
+SCHEMA_VERSION = 1
+MANIFEST = "bundle.json"
+TOKENIZER = "tokenizer.json"
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """Size and hash of one file of the bundle."""
+
+    bytes: int
+    sha256: str
+
+
+class Fidelity(msgspec.Struct, frozen=True):
+    """How a graph's embeddings compare with PyTorch's on `texts` real texts."""
+
+    max_abs_error: float
+    cosine_mean: float
+    cosine_min: float
+    texts: int
+
+
+class Graph(msgspec.Struct, frozen=True):
+    """One ONNX file; `dim` is None for the graph that outputs every dimension."""
+
+    file: str
+    dim: int | None
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    fidelity: Fidelity
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """One depth in one precision: graphs that share one weight file."""
+
+    precision: str
+    target: str
+    depth: int
+    weights: str
+    graphs: tuple[Graph, ...]
+
+
+class EncoderInfo(msgspec.Struct, frozen=True):
+    """What the encoder is and how texts must be given to it."""
+
+    source: str
+    family: str
+    pooling: str
+    normalise: bool  # outputs are L2-normalised
+    prompts: dict[str, str]  # prefixes by role: query, document, …
+    default_prompt: str | None
+    max_tokens: int
+    pad_id: int
+
+
+class SizedIndex(msgspec.Struct, frozen=True):
+    """The Annoy index of one dimension, with the parameters that its sizing chose and what they gave."""
+
+    dim: int
+    file: str
+    n_trees: int
+    search_k: int
+    recall_at_10: float  # against exact search at this dimension
+    recall_at_10_full: float  # against exact search at the full dimension
+    p50_ms: float
+
+
+class IndexInfo(msgspec.Struct, frozen=True):
+    """The corpus that was indexed, with which precision, and the index of each dimension."""
+
+    source: str
+    precision: str
+    depth: int
+    n_items: int
+    vectors: str  # float32 [n_items, full], rows L2-normalised
+    documents: str  # JSON texts, a line an item
+    offsets: str  # int64 [n_items + 1], where each line starts
+    sizes: tuple[SizedIndex, ...]
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """All that `bundle.json` says."""
+
+    schema_version: int
+    name: str
+    encoder: EncoderInfo
+    matryoshka: bool
+    dims: tuple[int, ...]
+    depths: tuple[int, ...]
+    classes: tuple[str, ...]  # empty when the model does not classify
+    variants: tuple[Variant, ...]
+    files: dict[str, FileEntry]
+    training: dict[str, Any]
+    versions: dict[str, str]
+    index: IndexInfo | None = None
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: its folder and its manifest."""
+
+    folder: Path
+    manifest: Manifest
+
+    def checked(self, name: str) -> Path:
+        """Return the path of a file of the bundle after comparing its size and sha256 with the manifest."""
+        entry = self.manifest.files.get(name)
+        if entry is None:
+            raise BundleError(f"{self.folder / MANIFEST} does not list {name}: export the bundle again")
+        path = self.folder / name
+        if not path.is_file():
+            raise BundleError(f"{path} is missing: copy or export the bundle again")
+        if path.stat().st_size != entry.bytes or sha256(path) != entry.sha256:
+            raise BundleError(f"{path} is not the file that was exported (sha256 differs): copy or export it again")
+        return path
+
+    def variant(self, precision: str, depth: int | None) -> Variant:
+        """Return the variant of a precision and depth (None: full depth); `UsageError` lists what there is."""
+        wanted = self.manifest.depths[-1] if depth is None else depth
+        for variant in self.manifest.variants:
+            if variant.precision == precision and variant.depth == wanted:
+                return variant
+        there = ", ".join(f"{v.precision} at depth {v.depth}" for v in self.manifest.variants)
+        raise UsageError(f"{self.folder} has no {precision} at depth {wanted}; it has {there}")
+
+    def precisions(self) -> tuple[str, ...]:
+        """Return the precisions of the bundle in the order they were exported."""
+        return tuple(dict.fromkeys(variant.precision for variant in self.manifest.variants))
+
+    def graph(self, variant: Variant, dim: int | None) -> Graph:
+        """Return the graph of one dimension (None: the one of all dimensions)."""
+        for graph in variant.graphs:
+            if graph.dim == dim:
+                return graph
+        dims = ", ".join(str(d) for d in self.manifest.dims)
+        raise UsageError(f"{self.folder} has no graph for dimension {dim}; its dimensions are {dims}")
+
+    def model_bytes(self, variant: Variant, dim: int) -> int:
+        """Return the bytes on disk that one configuration needs: graph, weights, tokenizer, manifest."""
+        names = (self.graph(variant, dim).file, variant.weights, TOKENIZER)
+        manifest = (self.folder / MANIFEST).stat().st_size
+        return manifest + sum(self.manifest.files[name].bytes for name in names)
+
+    def identity(self) -> str:
+        """Return the SHA-256 of what the model is: the manifest without its index, which may come and go."""
+        manifest = self.manifest
+        files = {name: entry for name, entry in manifest.files.items() if not name.startswith("index/")}
+        model = msgspec.structs.replace(manifest, index=None, files=files)
+        return hashlib.sha256(msgspec.json.encode(model, order="deterministic")).hexdigest()
+
+
+def open_bundle(folder: str | Path) -> Bundle:
+    """Open a bundle and validate its manifest; files are hashed when they are used, by `Bundle.checked`.
+
+    Raises `BundleError` when the manifest is missing, damaged, or of a newer schema.
+    """
+    folder = Path(folder)
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"{folder} is no bundle (it has no {MANIFEST}): make one with mrl-edge export")
+    content = path.read_bytes()
+    try:
+        version = msgspec.json.decode(content, type=_Version).schema_version
+        if version > SCHEMA_VERSION:
+            raise BundleError(f"{path} has schema_version {version}, newer than this mrl-edge reads: upgrade mrl-edge")
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise BundleError(f"{path} is damaged ({error}): copy or export the bundle again") from None
+    _check_names(path, manifest.files)
+    return Bundle(folder, manifest)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `bundle.json` so that it is either the old one or the new one."""
+    content = msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=2)
+    write_file(folder / MANIFEST, content + b"\n")
+
+
+def file_entries(folder: Path, names: Sequence[str]) -> dict[str, FileEntry]:
+    """Return the size and hash of each named file of a folder."""
+    return {name: FileEntry((folder / name).stat().st_size, sha256(folder / name)) for name in names}
+
+
+class _Version(msgspec.Struct):
+    schema_version: int
+
+
+def _check_names(path: Path, names: Sequence[str] | dict[str, FileEntry]) -> None:
+    for name in names:
+        parts = Path(name).parts
+        if Path(name).is_absolute() or ".." in parts:
+            raise BundleError(f"{path} names a file outside the bundle: {name}")

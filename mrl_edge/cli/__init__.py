@@ -1,0 +1,61 @@
+"""The command line, in the order of the work: train → export → index → search, classify → bench → pick → report.
+
+Each command lives in a module of its own that imports its stage only when it runs, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+import typer
+
+from mrl_edge.cli import bench, classify, export, index, pick, quickstart, report, search, train
+from mrl_edge.errors import MrlEdgeError
+
+app = typer.Typer(
+    name="mrl-edge",
+    help="Train, export, measure and pick Matryoshka embeddings for the device you have.",
+    epilog="Start with: mrl-edge quickstart",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (train, export, index, search, classify, bench, pick, report, quickstart):
+    module.register(app)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; a user's error is one line on stderr and code 2."""
+    try:
+        code = app(arguments, prog_name="mrl-edge", standalone_mode=False)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except typer.TyperException as error:
+        return _fail(error.format_message())
+    except MrlEdgeError as error:
+        return _fail(str(error))
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("mrl_edge"):
+            raise
+        return _fail(f"this command needs the package {error.name}: pip install 'mrl-edge[train,export,report]'")
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        return _fail(_reason(error))
+    return code if isinstance(code, int) else 0
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.ENOSPC or "requested and" in str(error):  # numpy's short write carries no errno
+        where = f" while writing {error.filename}" if error.filename else ""
+        return f"the disk is full{where}: free some space and run the same command again"
+    return str(error)
+
+
+def _fail(message: str) -> int:
+    line = " ".join(message.split())
+    sys.stderr.write(f"error: {line}\n")
+    return 2

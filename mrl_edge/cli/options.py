@@ -1,0 +1,33 @@
+"""Options that mean the same in every command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mrl_edge.datasets import Columns
+
+Text = Annotated[str | None, typer.Option("--text", help="Column with the texts to embed or to classify.")]
+Label = Annotated[str | None, typer.Option("--label", help="Column with each text's class.")]
+Query = Annotated[str | None, typer.Option("--query", help="Column with the queries of a retrieval task.")]
+Positive = Annotated[str | None, typer.Option("--positive", help="Column with the document that answers each query.")]
+Dims = Annotated[str | None, typer.Option("--dims", help="Nesting dimensions, ascending, as in 8,16,32.")]
+Precisions = Annotated[str | None, typer.Option("--precision", help="Precisions, as in fp32,int8.")]
+Precision = Annotated[str | None, typer.Option("--precision", help="Precision; the bundle's leanest by default.")]
+Depth = Annotated[int | None, typer.Option("--depth", help="Number of encoder layers; all by default.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Intra-op threads; one per core by default.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote at --out.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
+BundleFolder = Annotated[Path, typer.Argument(help="A bundle, as mrl-edge export writes it.", show_default=False)]
+
+
+def columns(text: str | None, label: str | None, query: str | None, positive: str | None) -> Columns:
+    """Put the four column options together."""
+    return Columns(text=text, label=label, query=query, positive=positive)
+
+
+def names(option: str | None) -> tuple[str, ...] | None:
+    """Split a comma-separated option; None stays None."""
+    return None if option is None else tuple(part.strip() for part in option.split(",") if part.strip())

@@ -1,0 +1,229 @@
+"""Reading the user's data: named text columns out of CSV, JSONL, Parquet or a Hugging Face `datasets` folder.
+
+A bad row stops the reading at once, with the file, the line and the reason.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from mrl_edge.errors import DataError
+
+BUILTIN = "builtin:"
+_BUILTIN_FOLDER = Path(__file__).parent / "data"
+_Row = tuple[int, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a table mean what; the same options name them in every command."""
+
+    text: str | None = None
+    label: str | None = None
+    query: str | None = None
+    positive: str | None = None
+
+    def named(self) -> dict[str, str]:
+        """Return the roles that have a column, as role → column."""
+        roles = {"text": self.text, "label": self.label, "query": self.query, "positive": self.positive}
+        return {role: column for role, column in roles.items() if column is not None}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Texts by role (`text`, `label`, `query`, `positive`), row by row, all of one length."""
+
+    source: str
+    roles: dict[str, list[str]]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.roles.values())))
+
+    def split(self, fraction: float, seed: int) -> tuple[Table, Table]:
+        """Return the rows in two parts, the second a random `fraction` of them (at least one row)."""
+        import random
+
+        order = list(range(len(self)))
+        random.Random(seed).shuffle(order)  # noqa: S311 (a data split, not a secret)
+        held = set(order[: max(1, round(fraction * len(order)))])
+        return self._rows(i for i in range(len(self)) if i not in held), self._rows(sorted(held))
+
+    def head(self, rows: int | None) -> Table:
+        """Return the first `rows` rows, or all of them."""
+        return self if rows is None else self._rows(range(min(rows, len(self))))
+
+    def _rows(self, order: Any) -> Table:
+        chosen = list(order)
+        return Table(self.source, {role: [texts[i] for i in chosen] for role, texts in self.roles.items()})
+
+
+def read_table(source: str, columns: Columns) -> Table:
+    """Read the columns that `columns` names from a file, a `datasets` folder or `builtin:NAME/SPLIT`.
+
+    Raises `DataError` for a file or column that is not there, for an empty table, and for the first bad row.
+    """
+    wanted = columns.named()
+    if not wanted:
+        raise DataError(f"{source}: say which columns to read, with --text, --label, --query or --positive")
+    roles: dict[str, list[str]] = {role: [] for role in wanted}
+    for line, row in _rows(source, sorted(set(wanted.values()))):
+        for role, column in wanted.items():
+            roles[role].append(_cell(source, line, column, row.get(column)))
+    if not next(iter(roles.values())):
+        raise DataError(f"{source}: no rows")
+    return Table(source, roles)
+
+
+def _cell(source: str, line: int, column: str, value: Any) -> str:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        kind = "missing" if value is None else f"not a text but {type(value).__name__}"
+        raise DataError(f"{source}, line {line}: column {column!r} is {kind}")
+    if not value.strip():
+        raise DataError(f"{source}, line {line}: column {column!r} is empty")
+    return value
+
+
+def _rows(source: str, columns: Sequence[str]) -> Iterator[_Row]:
+    path = _locate(source)
+    if path.is_dir():
+        return _dataset_rows(source, path, columns)
+    name = path.name.lower().removesuffix(".gz")
+    for suffix, reader in _READERS.items():
+        if name.endswith(suffix):
+            return reader(source, path, columns)
+    raise DataError(f"{source}: unknown kind of file; expected {', '.join(_READERS)} (or any of them .gz)")
+
+
+def _locate(source: str) -> Path:
+    if source.startswith(BUILTIN):
+        path = _BUILTIN_FOLDER / f"{source.removeprefix(BUILTIN)}.csv.gz"
+        if not path.is_file() or _BUILTIN_FOLDER not in path.resolve().parents:
+            found = sorted(_BUILTIN_FOLDER.glob("*/*.csv.gz"))
+            names = ", ".join(f"{BUILTIN}{p.parent.name}/{p.name.removesuffix('.csv.gz')}" for p in found)
+            raise DataError(f"{source}: no such built-in data; there is {names}")
+        return path
+    path = Path(source)
+    if not path.exists():
+        raise DataError(f"{source}: no such file or folder")
+    return path
+
+
+def _open(path: Path) -> BinaryIO:
+    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")  # type: ignore[return-value]
+
+
+def _lines(source: str, path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, text with its line end); decoded line by line so that errors name the line."""
+    number = 0
+    try:
+        with _open(path) as file:
+            for number, raw in enumerate(file, 1):  # noqa: B007 (the error below names the last one)
+                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{source}, line {number}: not UTF-8 ({error.reason})") from None
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise DataError(f"{source}, after line {number}: damaged gzip file ({error})") from None
+
+
+def _csv_rows(source: str, path: Path, columns: Sequence[str]) -> Iterator[_Row]:
+    delimiter = "\t" if ".tsv" in path.name.lower() else ","
+    csv.field_size_limit(1 << 30)
+    reader = csv.reader((text for _, text in _lines(source, path)), strict=True, delimiter=delimiter)
+    start = 1
+    header: list[str] | None = None
+    try:
+        for fields in reader:
+            if header is None:
+                header = fields
+                _check_columns(source, header, columns)
+            elif fields:
+                if len(fields) != len(header):
+                    raise DataError(
+                        f"{source}, line {start}: {len(fields)} fields, but the header has {len(header)}"
+                    )
+                yield start, dict(zip(header, fields, strict=True))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{source}, line {start}: {error}") from None
+    if header is None:
+        raise DataError(f"{source}: the file is empty")
+
+
+def _jsonl_rows(source: str, path: Path, columns: Sequence[str]) -> Iterator[_Row]:
+    decoder = msgspec.json.Decoder()
+    first = True
+    for line, text in _lines(source, path):
+        if not text.strip():
+            continue
+        try:
+            row = decoder.decode(text)
+        except msgspec.DecodeError as error:
+            raise DataError(f"{source}, line {line}: {error}") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{source}, line {line}: expected an object, as in {{\"text\": \"…\"}}")
+        if first:
+            _check_columns(source, list(row), columns)
+            first = False
+        yield line, row
+    if first:
+        raise DataError(f"{source}: the file is empty")
+
+
+def _parquet_rows(source: str, path: Path, columns: Sequence[str]) -> Iterator[_Row]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise DataError(f"{source}: reading Parquet needs pyarrow: pip install pyarrow") from None
+    try:
+        with _open(path) as file:
+            table = parquet.ParquetFile(io.BytesIO(file.read()))
+            _check_columns(source, table.schema_arrow.names, columns)
+            line = 0
+            for batch in table.iter_batches(columns=list(columns)):
+                for row in batch.to_pylist():
+                    line += 1
+                    yield line, row
+    except (pyarrow.ArrowException, gzip.BadGzipFile, EOFError) as error:
+        raise DataError(f"{source}: not a readable Parquet file ({error})") from None
+
+
+def _dataset_rows(source: str, path: Path, columns: Sequence[str]) -> Iterator[_Row]:
+    if (path / "dataset_dict.json").is_file():
+        splits = sorted(item.parent.name for item in path.glob("*/state.json"))
+        raise DataError(f"{source}: name one split of this dataset, as in {path / splits[0]}; it has {splits}")
+    if not (path / "state.json").is_file():
+        raise DataError(f"{source}: a folder, but none that datasets.save_to_disk wrote (no state.json)")
+    try:
+        import datasets
+    except ImportError:
+        raise DataError(f"{source}: reading a datasets folder needs: pip install datasets") from None
+    table = datasets.load_from_disk(str(path))
+    _check_columns(source, table.column_names, columns)
+    names = {column: getattr(table.features[column], "names", None) for column in columns}
+    for line, row in enumerate(table.select_columns(list(columns)), 1):
+        yield line, {c: names[c][v] if names[c] and isinstance(v, int) else v for c, v in row.items()}
+
+
+def _check_columns(source: str, present: Sequence[str], wanted: Sequence[str]) -> None:
+    for column in wanted:
+        if column not in present:
+            raise DataError(f"{source}: no column {column!r}; it has {', '.join(present) or 'none'}")
+
+
+_READERS = {
+    ".csv": _csv_rows,
+    ".tsv": _csv_rows,
+    ".jsonl": _jsonl_rows,
+    ".parquet": _parquet_rows,
+}

@@ -1,0 +1,97 @@
+"""Quality of embeddings on a task's own labels: retrieval, nearest neighbours, classification.
+
+Definitions follow trec_eval with binary relevance; tests check them against scikit-learn and by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrl_edge.nesting import Floats, normalise
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class RetrievalTask:
+    """Unique queries, unique documents, and which documents answer each query."""
+
+    queries: list[str]
+    documents: list[str]
+    relevant: list[frozenset[int]]  # per query, indices into documents
+
+
+def retrieval_task(queries: Sequence[str], positives: Sequence[str]) -> RetrievalTask:
+    """Make a task from (query, positive) pairs; equal texts are one query or one document."""
+    query_ids: dict[str, int] = {}
+    document_ids: dict[str, int] = {}
+    relevant: list[set[int]] = []
+    for query, positive in zip(queries, positives, strict=True):
+        document = document_ids.setdefault(positive, len(document_ids))
+        number = query_ids.setdefault(query, len(query_ids))
+        if number == len(relevant):
+            relevant.append(set())
+        relevant[number].add(document)
+    return RetrievalTask(list(query_ids), list(document_ids), [frozenset(ids) for ids in relevant])
+
+
+def exact_top_k(queries: Floats, documents: Floats, k: int, block: int = 256) -> Ids:
+    """Return [n_queries, k] int64 document ids by descending inner product, ties by ascending id.
+
+    `queries` [n, d] and `documents` [m, d] are float32; with L2-normalised rows this is the cosine ranking.
+    """
+    k = min(k, len(documents))
+    found = np.empty((len(queries), k), dtype=np.int64)
+    for start in range(0, len(queries), block):
+        scores = queries[start : start + block] @ documents.T
+        top = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+        top.sort(axis=1)
+        order = np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1, kind="stable")
+        found[start : start + block] = np.take_along_axis(top, order, axis=1)
+    return found
+
+
+def retrieval_quality(found: Sequence[Sequence[int]] | Ids, relevant: Sequence[frozenset[int]]) -> dict[str, float]:
+    """Return mean `recall_at_10`, `ndcg_at_10`, `mrr_at_10`, `map_at_10` of ranked ids (-1 is no hit)."""
+    discounts = 1.0 / np.log2(np.arange(2, 12))
+    sums = np.zeros(4)
+    for ranked, answers in zip(found, relevant, strict=True):
+        hits = np.array([int(document) in answers for document in list(ranked)[:10]], dtype=float)
+        hits = np.pad(hits, (0, 10 - len(hits)))
+        best = min(len(answers), 10)
+        precision = np.cumsum(hits) / np.arange(1, 11)
+        first = 1.0 / (np.argmax(hits) + 1) if hits.any() else 0.0
+        sums += [
+            hits.sum() / len(answers),
+            (hits * discounts).sum() / discounts[:best].sum(),
+            first,
+            (precision * hits).sum() / best,
+        ]
+    names = ("recall_at_10", "ndcg_at_10", "mrr_at_10", "map_at_10")
+    return {name: float(value) for name, value in zip(names, sums / len(relevant), strict=True)}
+
+
+def overlap_at_k(found: Ids, reference: Ids) -> float:
+    """Return the mean share of the reference's ids [n, k] that are among the ones found [n, k]: ANN recall@k."""
+    shares = [len(set(a.tolist()) & set(b.tolist())) / len(b) for a, b in zip(found, reference, strict=True)]
+    return float(np.mean(shares))
+
+
+def knn_top1(embeddings: Floats, labels: Sequence[str]) -> float:
+    """Return the leave-one-out accuracy of the nearest neighbour's label by cosine; embeddings are [n, d]."""
+    unit = normalise(embeddings)
+    found = exact_top_k(unit, unit, 2)
+    rows = np.arange(len(unit))
+    nearest = np.where(found[:, 0] == rows, found[:, -1], found[:, 0])
+    names = np.asarray(labels)
+    return float(np.mean(names[nearest] == names))
+
+
+def mean_and_min_cosine(ours: Floats, reference: Floats) -> tuple[float, float]:
+    """Return the mean and the least cosine between the rows of two [n, d] arrays."""
+    cosines = np.sum(normalise(ours).astype(np.float64) * normalise(reference), axis=1)
+    return float(cosines.mean()), float(cosines.min())

@@ -1,0 +1,67 @@
+"""What a Matryoshka embedding is: every prefix of it, L2-normalised, is an embedding (Kusupati et al. 2022, §3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrl_edge.errors import UsageError
+
+Floats = NDArray[np.float32]
+
+
+def parse_dims(text: str) -> tuple[int, ...]:
+    """Read nesting dimensions from a comma-separated list such as `8,16,32`.
+
+    Raises `UsageError` unless they are positive whole numbers in ascending order.
+    """
+    try:
+        dims = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--dims {text}: expected whole numbers separated by commas, as in 8,16,32") from None
+    if dims[0] < 1:
+        raise UsageError(f"--dims {text}: a dimension is at least 1")
+    for smaller, larger in zip(dims, dims[1:], strict=False):
+        if larger <= smaller:
+            raise UsageError(f"--dims {text}: {larger} comes after {smaller}; dimensions must ascend")
+    return dims
+
+
+def select_dims(wanted: Sequence[int] | None, available: Sequence[int], where: str) -> tuple[int, ...]:
+    """Return `wanted`, or everything `available` when it is None; `UsageError` names what is not there."""
+    if wanted is None:
+        return tuple(available)
+    for dim in wanted:
+        if dim not in available:
+            raise UsageError(f"dimension {dim} is not in {where}, which has {_listed(available)}")
+    return tuple(wanted)
+
+
+def default_dims(full: int) -> tuple[int, ...]:
+    """Return 8, 16, 32, … doubled below `full`, then `full` itself: the paper's spacing."""
+    dims = []
+    dim = 8
+    while dim < full:
+        dims.append(dim)
+        dim *= 2
+    return (*dims, full)
+
+
+def prefix(embeddings: Floats, dim: int) -> Floats:
+    """Return the embedding of dimension `dim`: the first columns, rows L2-normalised.
+
+    `embeddings` is [n, full] and the result [n, dim], both float32; a row of zeros stays zeros.
+    """
+    return normalise(embeddings[:, :dim])
+
+
+def normalise(vectors: Floats) -> Floats:
+    """Scale the rows of [n, d] to length 1; a row of zeros stays zeros."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(str(value) for value in values)

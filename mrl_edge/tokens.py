@@ -1,0 +1,78 @@
+"""Texts to token ids to padded arrays, with the `tokenizers` library alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from mrl_edge.errors import BundleError
+
+TokenIds = list[int]
+Batch = dict[str, NDArray[np.int64]]
+
+# Texts are tokenised and sorted by length this many at a time, which bounds the memory of a long run.
+_WINDOW = 4096
+
+
+def load_tokenizer(path: Path, max_tokens: int) -> Tokenizer:
+    """Load `tokenizer.json`, truncating at `max_tokens` (special tokens included) and never padding."""
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise BundleError(f"{path} is no tokenizer ({error})") from None
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_tokens)
+    return tokenizer
+
+
+def tokenise(tokenizer: Tokenizer, texts: Sequence[str], pad_id: int) -> list[TokenIds]:
+    """Return the token ids of each text; a text without any token becomes one padding token."""
+    if len(texts) == 1:
+        return [_encode(tokenizer, texts[0]) or [pad_id]]
+    try:
+        encodings = tokenizer.encode_batch_fast(list(texts))
+    except UnicodeEncodeError:
+        return [_encode(tokenizer, text) or [pad_id] for text in texts]
+    return [encoding.ids or [pad_id] for encoding in encodings]
+
+
+def batches(
+    tokenizer: Tokenizer, texts: Sequence[str], pad_id: int, batch_size: int
+) -> Iterator[tuple[NDArray[np.int64], list[TokenIds]]]:
+    """Yield (positions in `texts`, their token ids) in batches of similar length, so that little is padded."""
+    for start in range(0, len(texts), _WINDOW):
+        ids = tokenise(tokenizer, texts[start : start + _WINDOW], pad_id)
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        for first in range(0, len(order), batch_size):
+            rows = order[first : first + batch_size]
+            yield np.asarray(rows, dtype=np.int64) + start, [ids[i] for i in rows]
+
+
+def pad(ids: Sequence[TokenIds], pad_id: int, inputs: Sequence[str]) -> Batch:
+    """Return the graph's inputs, each [batch, longest] int64, padded on the right and masked."""
+    if len(ids) == 1:
+        row = np.asarray(ids, dtype=np.int64)
+        mask = np.ones_like(row)
+    else:
+        longest = max(len(row) for row in ids)
+        row = np.full((len(ids), longest), pad_id, dtype=np.int64)
+        mask = np.zeros((len(ids), longest), dtype=np.int64)
+        for i, tokens in enumerate(ids):
+            row[i, : len(tokens)] = tokens
+            mask[i, : len(tokens)] = 1
+    arrays = {"input_ids": row, "attention_mask": mask}
+    if "token_type_ids" in inputs:
+        arrays["token_type_ids"] = np.zeros_like(row)
+    return {name: arrays[name] for name in inputs}
+
+
+def _encode(tokenizer: Tokenizer, text: str) -> TokenIds:
+    try:
+        ids: TokenIds = tokenizer.encode(text).ids
+    except UnicodeEncodeError:  # a lone surrogate, as JSON may hold, is no Unicode text
+        ids = tokenizer.encode(text.encode("utf-8", "replace").decode()).ids
+    return ids

@@ -1,0 +1,1 @@
+"""Training an encoder as a Matryoshka model; the only part of the package that uses torch."""

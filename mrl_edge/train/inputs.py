@@ -1,0 +1,88 @@
+"""Where a training step gets its trunk outputs from: a table computed once, or the trunk itself."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from mrl_edge.nesting import Floats
+from mrl_edge.train.model import Trunk, tokenise
+
+# Fine-tuning sorts this many batches by length together, so that little is padded and batches stay random.
+_BUCKET = 16
+
+
+class Inputs(Protocol):
+    """Rows of the training data as trunk outputs."""
+
+    def vectors(self, role: str, rows: Sequence[int]) -> Tensor:
+        """Return [len(rows), width] for the texts of a role (`query`, `positive`, `text`)."""
+
+    def batches(self, rows: int, batch_size: int, seed: int) -> list[list[int]]:
+        """Return one epoch's batches of row numbers; the last incomplete batch is dropped, if there is another."""
+
+
+class Cached:
+    """The frozen trunk's outputs, held in memory."""
+
+    def __init__(self, features: Mapping[str, Floats]) -> None:
+        self._features = {role: torch.from_numpy(table) for role, table in features.items()}
+
+    def vectors(self, role: str, rows: Sequence[int]) -> Tensor:
+        """Look the rows up."""
+        return self._features[role][torch.as_tensor(rows)]
+
+    def batches(self, rows: int, batch_size: int, seed: int) -> list[list[int]]:
+        """Return batches in random order."""
+        return _cut(_shuffled(rows, seed), batch_size)
+
+
+class Live:
+    """The trunk run on each batch, with gradients, when it is fine-tuned."""
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        tokenizer: PreTrainedTokenizerBase,
+        texts: Mapping[str, Sequence[str]],
+        bfloat16: bool,
+    ) -> None:
+        self._trunk = trunk
+        self._tokenizer = tokenizer
+        self._texts = texts
+        self._bfloat16 = bfloat16
+
+    def vectors(self, role: str, rows: Sequence[int]) -> Tensor:
+        """Run the trunk."""
+        texts = self._texts[role]
+        inputs = tokenise(self._tokenizer, [texts[i] for i in rows], self._trunk.spec.max_tokens)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._bfloat16):
+            output: Tensor = self._trunk(inputs)
+        return output.float()
+
+    def batches(self, rows: int, batch_size: int, seed: int) -> list[list[int]]:
+        """Return batches of similar length in random order."""
+        order = _shuffled(rows, seed)
+        lengths = [sum(len(texts[i]) for texts in self._texts.values()) for i in range(rows)]
+        window = batch_size * _BUCKET
+        for start in range(0, rows, window):
+            order[start : start + window] = sorted(order[start : start + window], key=lengths.__getitem__)
+        batches = _cut(order, batch_size)
+        random.Random(seed + 1).shuffle(batches)  # noqa: S311 (training order, not a secret)
+        return batches
+
+
+def _shuffled(rows: int, seed: int) -> list[int]:
+    order = list(range(rows))
+    random.Random(seed).shuffle(order)  # noqa: S311 (training order, not a secret)
+    return order
+
+
+def _cut(order: list[int], batch_size: int) -> list[list[int]]:
+    whole = len(order) // batch_size * batch_size or len(order)
+    return [order[start : start + batch_size] for start in range(0, whole, batch_size)]

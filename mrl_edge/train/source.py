@@ -1,0 +1,184 @@
+"""Reading an encoder folder, Hugging Face or sentence-transformers: what it is and what it does after the trunk.
+
+The order and settings of the modules after the transformer (pooling, dense layers, normalisation) come from
+the folder's `modules.json`; a plain Hugging Face folder is mean-pooled, as sentence-transformers does.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mrl_edge.errors import ModelError
+
+POOLINGS = ("mean", "cls", "max", "mean_sqrt_len_tokens")
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """Token vectors [batch, tokens, hidden] to one vector [batch, hidden]."""
+
+    mode: str
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A linear layer; its weights lie in `folder/model.safetensors` as `linear.weight` [out, in]."""
+
+    folder: Path
+    inputs: int
+    outputs: int
+    bias: bool
+    activation: str  # identity or tanh
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """L2-normalisation of each vector."""
+
+
+Module = Pooling | Dense | Normalise
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """An encoder folder, read and checked."""
+
+    source: str  # as the user named it
+    folder: Path
+    transformer: Path  # where config.json and model.safetensors lie
+    family: str  # transformers' model_type
+    layers: int
+    hidden: int
+    modules: tuple[Module, ...]
+    prompts: dict[str, str]
+    default_prompt: str | None
+    max_tokens: int
+
+    @property
+    def width(self) -> int:
+        """The dimension of the encoder's output."""
+        widths = [module.outputs for module in self.modules if isinstance(module, Dense)]
+        return widths[-1] if widths else self.hidden
+
+    @property
+    def pooling(self) -> str:
+        """The pooling mode."""
+        return next(module.mode for module in self.modules if isinstance(module, Pooling))
+
+    def prompt(self, *roles: str) -> str:
+        """Return the prefix of the first of `roles` that the encoder has a prompt for, or ''."""
+        for role in (*roles, self.default_prompt):
+            if role in self.prompts:
+                return self.prompts[role]
+        return ""
+
+
+def read_encoder(source: str, max_tokens: int | None = None) -> EncoderSpec:
+    """Read the encoder at a folder, or download it when `source` is a hub id.
+
+    Raises `ModelError` when there is no encoder, its weights are not safetensors, it needs remote code, or it
+    has a module that we cannot run.
+    """
+    folder = _locate(source)
+    modules = _read_json(folder / "modules.json", default=None)
+    transformer = folder if not modules else folder / modules[0].get("path", "")
+    config = _read_json(transformer / "config.json", default=None)
+    if config is None or "model_type" not in config:
+        raise ModelError(f"{source} is no encoder: it has no config.json with a model_type")
+    if "auto_map" in config:
+        raise ModelError(f"{source} needs code from its own repository (trust_remote_code), which is never run")
+    if not any(transformer.glob("*.safetensors")):
+        raise ModelError(f"{source} has no .safetensors weights: convert it with save_pretrained first")
+    prompts = _read_json(folder / "config_sentence_transformers.json", default={})
+    return EncoderSpec(
+        source=source,
+        folder=folder,
+        transformer=transformer,
+        family=config["model_type"],
+        layers=int(config.get("num_hidden_layers") or config.get("n_layers") or 0),
+        hidden=int(config.get("hidden_size") or config.get("dim") or 0),
+        modules=tuple(_module(folder, entry) for entry in modules[1:]) if modules else (Pooling("mean"),),
+        prompts={k: v for k, v in (prompts.get("prompts") or {}).items() if v},
+        default_prompt=prompts.get("default_prompt_name"),
+        max_tokens=_max_tokens(transformer, config, max_tokens),
+    )
+
+
+def _locate(source: str) -> Path:
+    if Path(source).is_dir():
+        return Path(source)
+    looks_local = source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).exists()
+    if not looks_local:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+        from requests.exceptions import RequestException
+
+        try:
+            return Path(snapshot_download(source, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RequestException, OSError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ModelError(f"{source} is no folder here, and not to be had from the hub: {reason}") from None
+    raise ModelError(f"{source}: no such encoder folder")
+
+
+def _module(folder: Path, entry: dict[str, Any]) -> Module:
+    kind = str(entry.get("type", "")).rsplit(".", 1)[-1]
+    path = folder / entry.get("path", "")
+    if kind == "Pooling":
+        return Pooling(_pooling_mode(path))
+    if kind == "Normalize":
+        return Normalise()
+    if kind == "Dense":
+        config = _read_json(path / "config.json", default={})
+        activation = str(config.get("activation_function", "")).rsplit(".", 1)[-1].lower()
+        if activation not in ("identity", "tanh"):
+            raise ModelError(f"{path}: a Dense module with activation {activation!r} is not supported")
+        if not (path / "model.safetensors").is_file():
+            raise ModelError(f"{path}: a Dense module without model.safetensors")
+        sizes = int(config["in_features"]), int(config["out_features"])
+        return Dense(path, *sizes, bool(config.get("bias", True)), activation)
+    raise ModelError(f"{folder}: its module {kind!r} is not supported; known are Pooling, Dense, Normalize")
+
+
+def _pooling_mode(path: Path) -> str:
+    config = _read_json(path / "config.json", default={})
+    names = {
+        "cls": config.get("pooling_mode_cls_token"),
+        "mean": config.get("pooling_mode_mean_tokens"),
+        "max": config.get("pooling_mode_max_tokens"),
+        "mean_sqrt_len_tokens": config.get("pooling_mode_mean_sqrt_len_tokens"),
+        "weightedmean": config.get("pooling_mode_weightedmean_tokens"),
+        "lasttoken": config.get("pooling_mode_lasttoken"),
+    }
+    modes = [name for name, on in names.items() if on]
+    if isinstance(config.get("pooling_mode"), str):
+        modes = [config["pooling_mode"]]
+    if len(modes) != 1 or modes[0] not in POOLINGS:
+        raise ModelError(f"{path}: pooling {'+'.join(modes) or 'unknown'} is not supported; known are {POOLINGS}")
+    return str(modes[0])
+
+
+def _max_tokens(transformer: Path, config: dict[str, Any], wanted: int | None) -> int:
+    positions = int(config.get("max_position_embeddings") or 512)
+    if config["model_type"] in ("roberta", "xlm-roberta", "mpnet", "camembert"):
+        positions -= 2  # these count positions from the padding id on
+    for name in ("sentence_bert_config.json", "sentence_roberta_config.json", "sentence_xlnet_config.json"):
+        limit = _read_json(transformer / name, default={}).get("max_seq_length")
+        if limit:
+            positions = min(positions, int(limit))
+    tokenizer = _read_json(transformer / "tokenizer_config.json", default={}).get("model_max_length")
+    if tokenizer and tokenizer < positions:
+        positions = int(tokenizer)
+    return min(positions, wanted) if wanted else positions
+
+
+def _read_json(path: Path, default: Any) -> Any:
+    if not path.is_file():
+        return default
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} is damaged: {error}") from None
