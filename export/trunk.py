@@ -1,0 +1,48 @@
+"""The encoder's transformer as one ONNX graph, by optimum: token ids in, `last_hidden_state` out."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from mrl_edge.errors import ModelError
+from mrl_edge.train.model import Trunk
+
+HIDDEN = "last_hidden_state"
+
+
+def export_trunk(trunk: Trunk, folder: Path) -> Path:
+    """Export the transformer of a trunk to `folder` and return the ONNX file.
+
+    The graph takes int64 [batch, tokens] inputs, both dynamic, and outputs float32 [batch, tokens, hidden].
+    Raises `ModelError` when optimum does not know the encoder's family.
+    """
+    from optimum.exporters.onnx import onnx_export_from_model
+    from optimum.exporters.tasks import TasksManager
+
+    family = trunk.spec.family
+    known = TasksManager.get_supported_model_type_for_task("feature-extraction", exporter="onnx")
+    if family not in known:
+        raise ModelError(f"encoders of the family {family!r} cannot be exported to ONNX")
+    logging.getLogger("optimum").setLevel(logging.ERROR)
+    trunk.eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        onnx_export_from_model(
+            trunk.transformer,
+            folder,
+            task="feature-extraction",
+            library_name="transformers",
+            do_validation=False,
+        )
+    return folder / "model.onnx"
+
+
+def inputs_of(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Return the names of a graph's inputs, without its initializers."""
+    stored: set[Any] = {tensor.name for tensor in model.graph.initializer}
+    return tuple(value.name for value in model.graph.input if value.name not in stored)
