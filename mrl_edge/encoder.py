@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from mrl_edge.bundle import TOKENIZER, Bundle, Graph, Manifest, Variant, open_bundle
 from mrl_edge.errors import BundleError, UsageError
 from mrl_edge.nesting import Floats
+from mrl_edge.prompts import prefix_for
 from mrl_edge.tokens import TokenIds, batches, load_tokenizer, pad, tokenise
 
 
@@ -62,8 +63,8 @@ class Encoder:
     def encode(self, texts: Sequence[str], prompt: str | None = None, batch_size: int = 32) -> Floats:
         """Return float32 [n, dim] with L2-normalised rows, in the order of `texts`.
 
-        `prompt` names one of the bundle's prompts (`query`, `document`, …) to put before each text; None takes
-        the encoder's default. Texts longer than the encoder's maximum are truncated; an empty text is encoded
+        `prompt` says what the texts are, `query` or `document`, or names another of the encoder's prompts; the
+        prefix that the encoder has for it, if any, is put before each text. Texts longer than the encoder's maximum are truncated; an empty text is encoded
         as the special tokens alone.
         """
         return self._model.run(texts, ("embedding",), prompt, batch_size)[0]
@@ -159,13 +160,9 @@ class _Model:
     def _prompted(self, texts: Sequence[str], prompt: str | None) -> Sequence[str]:
         if isinstance(texts, str):
             raise UsageError("encode and classify take a list of texts; put the one text into a list")
-        name = self.manifest.encoder.default_prompt if prompt is None else prompt
-        if name is None:
-            return texts
-        prompts = self.manifest.encoder.prompts
-        if name not in prompts:
-            raise UsageError(f"no prompt {name!r} in this bundle; it has {', '.join(prompts) or 'none'}")
-        return [prompts[name] + text for text in texts]
+        encoder = self.manifest.encoder
+        prefix = prefix_for(encoder.prompts, encoder.default_prompt, prompt)
+        return [prefix + text for text in texts] if prefix else texts
 
 
 def _open_model(bundle: Bundle, variant: Variant, dim: int | None, threads: int | None) -> _Model:

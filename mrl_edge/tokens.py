@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from mrl_edge.errors import BundleError
+from mrl_edge.errors import BundleError, UsageError
 
 TokenIds = list[int]
 Batch = dict[str, NDArray[np.int64]]
@@ -30,14 +30,14 @@ def load_tokenizer(path: Path, max_tokens: int) -> Tokenizer:
 
 
 def tokenise(tokenizer: Tokenizer, texts: Sequence[str], pad_id: int) -> list[TokenIds]:
-    """Return the token ids of each text; a text without any token becomes one padding token."""
-    if len(texts) == 1:
-        return [_encode(tokenizer, texts[0]) or [pad_id]]
+    """Return the token ids of each text; a text without any token becomes one padding token.
+
+    Raises `UsageError` for something that is no text.
+    """
     try:
-        encodings = tokenizer.encode_batch_fast(list(texts))
-    except UnicodeEncodeError:
-        return [_encode(tokenizer, text) or [pad_id] for text in texts]
-    return [encoding.ids or [pad_id] for encoding in encodings]
+        return _encode(tokenizer, texts, pad_id)
+    except (TypeError, UnicodeEncodeError):
+        return _encode(tokenizer, [_repaired(text, i) for i, text in enumerate(texts)], pad_id)
 
 
 def batches(
@@ -70,9 +70,14 @@ def pad(ids: Sequence[TokenIds], pad_id: int, inputs: Sequence[str]) -> Batch:
     return {name: arrays[name] for name in inputs}
 
 
-def _encode(tokenizer: Tokenizer, text: str) -> TokenIds:
-    try:
-        ids: TokenIds = tokenizer.encode(text).ids
-    except UnicodeEncodeError:  # a lone surrogate, as JSON may hold, is no Unicode text
-        ids = tokenizer.encode(text.encode("utf-8", "replace").decode()).ids
-    return ids
+def _encode(tokenizer: Tokenizer, texts: Sequence[str], pad_id: int) -> list[TokenIds]:
+    if len(texts) == 1:  # the common case on a device, where a batch call costs more than it saves
+        return [tokenizer.encode(texts[0]).ids or [pad_id]]
+    return [encoding.ids or [pad_id] for encoding in tokenizer.encode_batch_fast(list(texts))]
+
+
+def _repaired(text: object, number: int) -> str:
+    """Replace lone surrogates, which JSON can hold but no Unicode text."""
+    if not isinstance(text, str):
+        raise UsageError(f"text {number} is no string but {type(text).__name__}")
+    return text.encode("utf-8", "replace").decode()

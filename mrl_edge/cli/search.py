@@ -1,2 +1,62 @@
+"""`mrl-edge search`: a query → readable hits, at one dimension or at all of them side by side."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
 import typer
-def register(app: typer.Typer) -> None: ...
+
+from mrl_edge.cli import console, options
+from mrl_edge.errors import UsageError
+
+_EPILOG = """Examples:
+
+mrl-edge search bundle "a small musical phrase" --dim 64 -k 5
+
+mrl-edge search bundle "a small musical phrase" --dim all
+
+mrl-edge search bundle "a small musical phrase" --dim 32 --rerank-dim 384 --shortlist 200
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command("search", epilog=_EPILOG)(search)
+
+
+def search(
+    bundle: options.BundleFolder,
+    query: Annotated[str, typer.Argument(help="What to search for.", show_default=False)],
+    dim: Annotated[str, typer.Option(help="A dimension, or `all` for every one side by side.")] = "all",
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of hits.")] = 5,
+    rerank_dim: Annotated[int | None, typer.Option(help="Rank a shortlist again at this dimension.")] = None,
+    shortlist: Annotated[int, typer.Option(min=1, help="Length of the shortlist.")] = 200,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare with every vector instead of using Annoy.")] = False,
+    threads: options.Threads = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Search the indexed corpus."""
+    from mrl_edge.search import Search, search_every_dimension
+
+    if dim == "all":
+        if rerank_dim is not None:
+            raise UsageError("--rerank-dim needs one --dim for the shortlist")
+        by_dim = search_every_dimension(bundle, query, k, exact, threads)
+        if as_json:
+            console.print_json({str(d): [asdict(hit) for hit in hits] for d, hits in by_dim.items()})
+            return
+        rows = [[rank + 1, *(_line(hits[rank : rank + 1]) for hits in by_dim.values())] for rank in range(k)]
+        console.print_table("", ["", *(f"dim {d}" for d in by_dim)], rows)
+        return
+    if not dim.isdecimal():
+        raise UsageError(f"--dim {dim}: expected a whole number or `all`")
+    hits = Search(bundle, int(dim), rerank_dim, shortlist, exact, threads)(query, k)
+    if as_json:
+        console.print_json([asdict(hit) for hit in hits])
+        return
+    console.print_table("", ["", "cosine", "document"], [[i + 1, h.score, h.text] for i, h in enumerate(hits)])
+
+
+def _line(hits: list) -> str:  # type: ignore[type-arg]
+    return f"{hits[0].text} ({hits[0].score:.2f})" if hits else ""

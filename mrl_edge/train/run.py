@@ -26,6 +26,7 @@ from mrl_edge.errors import DataError, MrlEdgeError, UsageError
 from mrl_edge.metrics import RetrievalTask, retrieval_task
 from mrl_edge.nesting import Floats
 from mrl_edge.progress import Report
+from mrl_edge.prompts import prefix_for
 from mrl_edge.train.baselines import principal_components
 from mrl_edge.train.checkpoint import Checkpoint
 from mrl_edge.train.evaluate import DevEmbeddings, Quality, accuracy, quality_by_dim
@@ -303,8 +304,7 @@ def _text_ids(data: Table) -> Tensor:
 
 
 def _prefix(spec: EncoderSpec, role: str) -> str:
-    names = {"query": ("query",), "positive": ("document", "passage"), "text": ("classification",)}
-    return spec.prompt(*names[role])
+    return prefix_for(spec.prompts, spec.default_prompt, {"positive": "document"}.get(role, role))
 
 
 def _prompted(spec: EncoderSpec, role: str, texts: list[str]) -> list[str]:

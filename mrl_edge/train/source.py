@@ -68,13 +68,6 @@ class EncoderSpec:
         """The pooling mode."""
         return next(module.mode for module in self.modules if isinstance(module, Pooling))
 
-    def prompt(self, *roles: str) -> str:
-        """Return the prefix of the first of `roles` that the encoder has a prompt for, or ''."""
-        for role in (*roles, self.default_prompt):
-            if role in self.prompts:
-                return self.prompts[role]
-        return ""
-
 
 def read_encoder(source: str, max_tokens: int | None = None) -> EncoderSpec:
     """Read the encoder at a folder, or download it when `source` is a hub id.

@@ -1,0 +1,72 @@
+"""Text to hits: a bundle's encoder and index put together.
+
+    search = Search("bundle", dim=64, threads=1)
+    for hit in search("a small musical phrase", k=5): ...
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mrl_edge.bundle import Bundle, open_bundle
+from mrl_edge.encoder import load
+from mrl_edge.index import Index
+from mrl_edge.index.corpus import open_adaptive, open_index, read_documents, require_index
+from mrl_edge.nesting import prefix
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One document, its number in the corpus and its cosine to the query."""
+
+    id: int
+    score: float
+    text: str
+
+
+class Search:
+    """A loaded encoder and an open index of one dimension, optionally reranked at a larger one."""
+
+    def __init__(
+        self,
+        bundle: str | Path,
+        dim: int,
+        rerank_dim: int | None = None,
+        shortlist: int = 200,
+        exact: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        self._bundle = open_bundle(bundle)
+        info = require_index(self._bundle)
+        if rerank_dim is None:
+            self._index: Index = open_index(self._bundle, dim, exact)
+        else:
+            self._index = open_adaptive(self._bundle, dim, rerank_dim, shortlist, exact)
+        self._encoder = load(bundle, self._index.dim, info.precision, info.depth, threads)
+
+    def __call__(self, query: str, k: int = 10) -> list[Hit]:
+        """Return the k nearest documents, best first."""
+        vector = self._encoder.encode([query], "query")[0]
+        return _hits(self._bundle, self._index, vector, k)
+
+
+def search_every_dimension(
+    bundle: str | Path, query: str, k: int, exact: bool = False, threads: int | None = None
+) -> dict[int, list[Hit]]:
+    """Return the hits of each indexed dimension; the query is encoded once, its prefixes are the embeddings."""
+    opened = open_bundle(bundle)
+    info = require_index(opened)
+    full = load(bundle, None, info.precision, info.depth, threads).encode([query], "query")
+    return {
+        sized.dim: _hits(opened, open_index(opened, sized.dim, exact), prefix(full, sized.dim)[0], k)
+        for sized in info.sizes
+    }
+
+
+def _hits(bundle: Bundle, index: Index, vector: np.ndarray[tuple[int, ...], np.dtype[np.float32]], k: int) -> list[Hit]:
+    ids, scores = index.search(vector, k)
+    texts = read_documents(bundle, ids.tolist())
+    return [Hit(int(i), float(score), text) for i, score, text in zip(ids, scores, texts, strict=True)]
