@@ -1,2 +1,168 @@
+"""`mrl-edge bench`: a bundle and a task → `results.json`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
-def register(app: typer.Typer) -> None: ...
+
+from mrl_edge.cli import console, options
+from mrl_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from mrl_edge.bench.jobs import Task
+    from mrl_edge.bench.results import IndexPlan, Results
+
+_EPILOG = """Examples:
+
+mrl-edge bench bundle --data dev.csv --query question --positive answer --out results.json
+
+mrl-edge bench bundle --data dev.csv --query question --positive answer --precision int8 --dims 64,384 --threads 1,2
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command("bench", epilog=_EPILOG)(bench)
+
+
+def bench(
+    bundle: options.BundleFolder,
+    data: Annotated[str, typer.Option(help="Table with the task.")],
+    text: options.Text = None,
+    label: options.Label = None,
+    query: options.Query = None,
+    positive: options.Positive = None,
+    precision: options.Precisions = None,
+    dims: options.Dims = None,
+    threads: Annotated[str, typer.Option(help="Intra-op threads to measure with, as in 1,2.")] = "1",
+    index: Annotated[str, typer.Option(help="Kinds of search: annoy, exact.")] = "annoy,exact",
+    rerank_dim: Annotated[
+        int | None, typer.Option(help="Also measure adaptive retrieval, reranked at this dimension.")
+    ] = None,
+    shortlist: Annotated[int, typer.Option(min=10, help="Shortlist of adaptive retrieval.")] = 200,
+    tokens: Annotated[str, typer.Option(help="Fixed lengths to measure besides the real texts; 0 for none.")] = (
+        "8,32,128,256"
+    ),
+    recall: Annotated[float, typer.Option(min=0.01, max=1, help="Recall@10 that Annoy is sized to.")] = 0.95,
+    max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest measurement of one latency.")] = 4.0,
+    max_queries: Annotated[int, typer.Option(min=10, help="Queries (or labelled texts) for the quality.")] = 1000,
+    out: Annotated[Path, typer.Option(help="Results file; an interrupted one is continued.")] = Path("results.json"),
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Measure latency, memory, disk and quality of every configuration on this machine.
+
+    Each configuration runs in a process of its own. Interrupted, the same command continues.
+    """
+    from mrl_edge.bench.sweep import Grid, sweep
+    from mrl_edge.bundle import open_bundle
+    from mrl_edge.datasets import read_table
+    from mrl_edge.nesting import parse_dims, select_dims
+
+    opened = open_bundle(bundle)
+    chosen = select_dims(parse_dims(dims) if dims else None, opened.manifest.dims, str(bundle))
+    precisions = options.names(precision) or opened.precisions()
+    for name in precisions:
+        opened.variant(name, None)
+    table = read_table(data, options.columns(text, label, query, positive))
+    grid = Grid(
+        precisions=precisions,
+        depths=opened.manifest.depths,
+        dims=chosen,
+        threads=_numbers("--threads", threads),
+        plans=_plans(index, rerank_dim, shortlist, opened.manifest.dims),
+        tokens=tuple(n for n in _numbers("--tokens", tokens) if n),
+        max_seconds=max_seconds,
+        target_recall=recall,
+    )
+    if overwrite:
+        out.unlink(missing_ok=True)
+    with console.progress_bar() as report:
+        results = sweep(opened, _task(table.roles, max_queries), data, grid, out, report)
+    if as_json:
+        console.print_json(results)
+        return
+    print_results(results)
+    console.say(f"\nresults: {out}\nnext:    mrl-edge pick {out} --max-p50-ms 5 --max-rss-mb 120")
+
+
+def print_results(results: Results) -> None:
+    """Print one line a configuration on real texts, and what could not be measured."""
+    rows: list[list[object]] = []
+    failed = []
+    for row in results.measurements:
+        if row.status != "ok" or row.encode is None:
+            failed.append(f"{row.precision} d{row.dim}: {row.status}, {row.reason}")
+        elif row.tokens is None and row.memory and row.disk and row.quality:
+            search, quality = row.search, row.quality
+            mark = "" if row.encode.stable else " ~"
+            rows.append(
+                [
+                    row.precision,
+                    row.dim,
+                    _index_name(row.plan),
+                    row.threads,
+                    f"{row.encode.p50_ms:.2f}{mark}",
+                    search.p50_ms if search else None,
+                    row.cold_start_ms,
+                    row.memory.peak_rss_bytes / 1e6,
+                    (row.disk.model_bytes + row.disk.index_bytes + row.disk.vectors_bytes) / 1e6,
+                    search.recall_at_10 if search else None,
+                    quality.recall_at_10,
+                    quality.ndcg_at_10,
+                    quality.accuracy,
+                ]
+            )
+    heads = ["prec.", "dim", "index", "thr", "encode", "search", "cold", "RSS", "disk"]
+    heads += ["of exact", "recall", "nDCG", "acc."]
+    console.print_table(f"\n{results.device.cpu}: ms (p50), MB, scores@10", heads, rows)
+    if any("~" in str(row[4]) for row in rows):
+        console.note("~ the median is not known to within 2%: the machine is busy, or give it a longer --max-seconds")
+    for line in failed:
+        console.note(f"not measured: {line}")
+
+
+def _index_name(plan: IndexPlan | None) -> str | None:
+    if plan is None:
+        return None
+    return plan.kind if plan.rerank_dim is None else f"{plan.kind} → {plan.rerank_dim}"
+
+
+def _task(roles: dict[str, list[str]], limit: int) -> Task:
+    from mrl_edge.bench.jobs import Task
+    from mrl_edge.metrics import retrieval_task
+
+    if ("query" in roles) != ("positive" in roles) or ("label" in roles and "text" not in roles):
+        raise UsageError("a task needs --query with --positive (retrieval), or --text with --label (classes), or both")
+    texts = roles.get("text", [])[:limit]
+    labels = roles.get("label", [])[:limit]
+    if "query" not in roles:
+        return Task([], [], [], texts, labels)
+    task = retrieval_task(roles["query"], roles["positive"])
+    relevant = [sorted(answers) for answers in task.relevant[:limit]]
+    return Task(task.queries[:limit], task.documents, relevant, texts, labels)
+
+
+def _plans(kinds: str, rerank_dim: int | None, shortlist: int, dims: tuple[int, ...]) -> tuple[IndexPlan, ...]:
+    from mrl_edge.bench.results import IndexPlan
+    from mrl_edge.bench.sweep import KINDS
+
+    names = options.names(kinds) or ()
+    for name in names:
+        if name not in KINDS:
+            raise UsageError(f"--index {name}: unknown; there is {', '.join(KINDS)}")
+    plans = [IndexPlan(name) for name in names]
+    if rerank_dim is not None:
+        if rerank_dim not in dims:
+            raise UsageError(f"--rerank-dim {rerank_dim} is none of the bundle's dimensions")
+        plans += [IndexPlan(name, shortlist, rerank_dim) for name in names]
+    return tuple(plans)
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} {text}: expected whole numbers separated by commas") from None

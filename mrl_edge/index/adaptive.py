@@ -24,5 +24,5 @@ class AdaptiveRetrieval:
         """Return the k best of the shortlist by the cosine at `rerank_dim`; `query` is [rerank_dim]."""
         small = prefix(query[None, :], self._first.dim)[0]
         ids, _ = self._first.search(small, max(k, self.shortlist))
-        best, cosines = ExactIndex(self._vectors[ids], self.dim).search(query, k)
+        best, cosines = ExactIndex(prefix(self._vectors[ids], self.dim)).search(query, k)
         return ids[best], cosines

@@ -15,7 +15,7 @@ from mrl_edge.errors import BundleError, UsageError
 from mrl_edge.index import Index
 from mrl_edge.index.adaptive import AdaptiveRetrieval
 from mrl_edge.index.annoy import AnnoyIndex
-from mrl_edge.index.exact import ExactIndex
+from mrl_edge.index.exact import ExactIndex, map_vectors
 from mrl_edge.index.sizing import size_annoy
 from mrl_edge.metrics import Ids, exact_top_k, overlap_at_k
 from mrl_edge.nesting import Floats, prefix, select_dims
@@ -86,7 +86,7 @@ def open_index(bundle: Bundle, dim: int, exact: bool = False) -> Index:
     """Open the index of one dimension (or exact search at it) after checking its files."""
     info = require_index(bundle)
     if exact:
-        return ExactIndex(open_vectors(bundle), dim)
+        return ExactIndex(prefix(open_vectors(bundle), dim))
     for sized in info.sizes:
         if sized.dim == dim:
             return AnnoyIndex(bundle.checked(sized.file), dim, sized.search_k)
@@ -104,8 +104,7 @@ def open_adaptive(bundle: Bundle, dim: int, rerank_dim: int, shortlist: int, exa
 def open_vectors(bundle: Bundle) -> Floats:
     """Map the vectors, float32 [n_items, full], rows L2-normalised."""
     info = require_index(bundle)
-    path = bundle.checked(info.vectors)
-    return np.memmap(path, dtype=np.float32, mode="r", shape=(info.n_items, bundle.manifest.dims[-1]))
+    return map_vectors(bundle.checked(info.vectors), bundle.manifest.dims[-1])
 
 
 def read_documents(bundle: Bundle, ids: Sequence[int]) -> list[str]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from mrl_edge.metrics import Ids
-from mrl_edge.nesting import Floats, prefix
+from mrl_edge.nesting import Floats
 
 
 class ExactIndex:
-    """All vectors of one dimension in memory: n · dim · 4 bytes."""
+    """All vectors of one dimension: n · dim · 4 bytes, in memory or mapped from a file."""
 
-    def __init__(self, vectors: Floats, dim: int) -> None:
-        self.dim = dim
-        self._vectors = np.ascontiguousarray(prefix(vectors, dim))  # [n, dim]
+    def __init__(self, vectors: Floats) -> None:
+        self.dim = vectors.shape[1]
+        self._vectors = vectors  # [n, dim], rows L2-normalised
 
     def search(self, query: Floats, k: int) -> tuple[Ids, Floats]:
         """Score every vector and return the k best."""
@@ -21,4 +23,9 @@ class ExactIndex:
         k = min(k, len(scores))
         top = np.argpartition(-scores, k - 1)[:k]
         top = top[np.argsort(-scores[top], kind="stable")]
-        return top.astype(np.int64), scores[top]
+        return top.astype(np.int64), np.asarray(scores[top])
+
+
+def map_vectors(path: Path, dim: int) -> Floats:
+    """Map a file of float32 rows of `dim` columns: [n, dim]."""
+    return np.memmap(path, dtype=np.float32, mode="r").reshape(-1, dim)

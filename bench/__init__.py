@@ -1,0 +1,1 @@
+"""Measuring a bundle's configurations on a machine, and choosing among them. Never imports torch."""

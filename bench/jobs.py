@@ -1,0 +1,105 @@
+"""What the parent tells a measuring process to do, and what that answers; one JSON file each way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from mrl_edge.bench.results import Disk, Encode, IndexPlan, Memory, Quality, SearchResult, Status, VectorFidelity
+
+
+class Task(msgspec.Struct, frozen=True):
+    """The user's data: unique queries and documents with relevance, or labelled texts, or both."""
+
+    queries: list[str]
+    documents: list[str]
+    relevant: list[list[int]]  # per query, indices into documents
+    texts: list[str]
+    labels: list[str]
+
+    def latency_texts(self) -> list[str]:
+        """Return what a user of the device would type."""
+        return self.queries or self.texts
+
+
+class PrepareJob(msgspec.Struct, frozen=True, tag="prepare"):
+    """Embed the task with one variant, build its indexes, score their hits."""
+
+    bundle: str
+    precision: str
+    depth: int
+    dims: tuple[int, ...]
+    plans: tuple[IndexPlan, ...]
+    task: str  # a file
+    reference: str | None  # fp32 query vectors, float32 [queries, full], to compare with
+    target_recall: float
+    work: str  # folder for vectors and indexes
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """What one configuration's search and quality are; the latency is still to be measured."""
+
+    dim: int
+    plan: IndexPlan | None  # None: no documents to search
+    index_file: str | None
+    vectors_file: str | None
+    search_k: int | None
+    disk: Disk
+    search: SearchResult | None  # its latencies are zero
+    quality: Quality
+    fidelity: VectorFidelity | None
+
+
+class PrepareResult(msgspec.Struct, frozen=True, tag=True):
+    """One entry a dimension and plan."""
+
+    query_vectors: str  # a file
+    configurations: tuple[Prepared, ...]
+
+
+class MeasureJob(msgspec.Struct, frozen=True, tag="measure"):
+    """Measure one configuration."""
+
+    bundle: str
+    precision: str
+    depth: int
+    threads: int
+    task: str
+    prepared: Prepared
+    tokens: tuple[int, ...]  # fixed lengths to measure besides the real texts
+    max_seconds: float
+
+
+class MeasureResult(msgspec.Struct, frozen=True, tag=True):
+    """What the measuring process saw."""
+
+    cold_start_ms: float
+    load_ms: float
+    first_ms: float
+    encode: Encode
+    by_tokens: dict[int, Encode]
+    search_p50_ms: float | None
+    search_p99_ms: float | None
+    memory: Memory
+    temperature_c: float | None
+
+
+class Failure(msgspec.Struct, frozen=True, tag=True):
+    """Why a job did not end."""
+
+    status: Status
+    reason: str
+
+
+Job = PrepareJob | MeasureJob
+
+
+def write(path: Path, value: msgspec.Struct) -> None:
+    """Write a struct as JSON."""
+    path.write_bytes(msgspec.json.encode(value))
+
+
+def read_task(path: str) -> Task:
+    """Read the task file."""
+    return msgspec.json.decode(Path(path).read_bytes(), type=Task)

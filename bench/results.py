@@ -1,0 +1,162 @@
+"""`results.json`: what was measured on one device (design §5). Units are in the names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from mrl_edge.atomic import write_file
+from mrl_edge.devices.local import Device
+from mrl_edge.errors import ResultsError
+
+SCHEMA_VERSION = 1
+Status = Literal["ok", "out_of_memory", "unsupported", "failed"]
+
+
+class IndexPlan(msgspec.Struct, frozen=True):
+    """A kind of search: `annoy` or `exact` at the configuration's dimension, perhaps reranked at a larger one."""
+
+    kind: str
+    shortlist: int | None = None
+    rerank_dim: int | None = None
+
+
+class Encode(msgspec.Struct, frozen=True):
+    """Latency of text → vector, tokenisation included and also apart."""
+
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+    ci95_ms: tuple[float, float]  # of the median
+    samples: int
+    stable: bool
+    tokenise_p50_ms: float
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """Memory of the process that encodes and searches; `baseline` is Python before anything is imported."""
+
+    peak_rss_bytes: int
+    rss_bytes: int
+    pss_bytes: int | None
+    uss_bytes: int | None
+    baseline_rss_bytes: int
+
+
+class Disk(msgspec.Struct, frozen=True):
+    """What this configuration needs on disk."""
+
+    model_bytes: int
+    index_bytes: int
+    vectors_bytes: int
+
+
+class SearchResult(msgspec.Struct, frozen=True):
+    """Latency of vector → hits, and recall@10 against exact search at the full dimension."""
+
+    index: str
+    n_items: int
+    metric: str
+    n_trees: int | None
+    search_k: int | None
+    shortlist: int | None
+    rerank_dim: int | None
+    p50_ms: float
+    p99_ms: float
+    build_s: float
+    recall_at_10: float
+
+
+class Quality(msgspec.Struct, frozen=True):
+    """Scores on the task's own labels; what the task has no labels for is null."""
+
+    ndcg_at_10: float | None = None
+    mrr_at_10: float | None = None
+    recall_at_10: float | None = None
+    map_at_10: float | None = None
+    knn_top1: float | None = None
+    accuracy: float | None = None
+    spearman: float | None = None
+
+
+class VectorFidelity(msgspec.Struct, frozen=True):
+    """Cosine of this configuration's query vectors to those of fp32 at full depth."""
+
+    cosine_mean: float
+    cosine_min: float
+
+
+class System(msgspec.Struct, frozen=True):
+    """How busy the machine was with other work just before and after."""
+
+    busy_before_percent: float
+    busy_after_percent: float
+
+
+class Measurement(msgspec.Struct, frozen=True):
+    """One configuration; `tokens` is null when real texts of the task were encoded in their own lengths."""
+
+    precision: str
+    target: str
+    depth: int
+    dim: int
+    provider: str
+    threads: int
+    batch: int
+    tokens: int | None
+    status: Status
+    plan: IndexPlan | None  # what was asked of the search, there even when the configuration failed
+    reason: str | None = None
+    encode: Encode | None = None
+    cold_start_ms: float | None = None
+    load_ms: float | None = None
+    first_ms: float | None = None
+    memory: Memory | None = None
+    disk: Disk | None = None
+    search: SearchResult | None = None
+    quality: Quality | None = None
+    fidelity: VectorFidelity | None = None
+    energy_mj: float | None = None
+    throttled: bool | None = None
+    temperature_c: float | None = None
+    system: System | None = None
+    predicted: bool = False
+
+
+class BundleRef(msgspec.Struct, frozen=True):
+    """Which bundle was measured, and what its training said of it and of the baselines."""
+
+    name: str
+    sha256: str
+    training: dict[str, Any]
+
+
+class Results(msgspec.Struct, frozen=True):
+    """One results file."""
+
+    schema_version: int
+    bundle: BundleRef
+    device: Device
+    settings: dict[str, Any]
+    measurements: tuple[Measurement, ...]
+
+
+def read_results(path: Path) -> Results:
+    """Read and validate a results file; `ResultsError` says what is wrong with it."""
+    if not path.is_file():
+        raise ResultsError(f"{path}: no such results file: make one with mrl-edge bench")
+    try:
+        results = msgspec.json.decode(path.read_bytes(), type=Results)
+    except msgspec.DecodeError as error:
+        raise ResultsError(f"{path} is no results file, or damaged: {error}") from None
+    if results.schema_version > SCHEMA_VERSION:
+        raise ResultsError(f"{path} has a newer schema_version than this mrl-edge reads: upgrade mrl-edge")
+    return results
+
+
+def write_results(path: Path, results: Results) -> None:
+    """Write a results file so that it is either the old one or the new one."""
+    write_file(path, msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")

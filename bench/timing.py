@@ -1,0 +1,94 @@
+"""Timing a callable: warm-up until it settles, then samples until the median is known or the time is up."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+TIGHT = 0.02  # half width of the median's 95% confidence interval, as a share of the median
+_DRIFT = 0.05  # how far the medians of the first and second half may be apart
+_WARM_SHARE = 0.25  # of the time, at most
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds a call; `stable` is False when the median is not known to within 2% or it drifted."""
+
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+    ci95_ms: tuple[float, float]
+    samples: int
+    stable: bool
+
+
+def time_calls(call: Callable[[int], object], inputs: int, max_seconds: float) -> Timing:
+    """Call `call(0) … call(inputs - 1)` in passes, so that every pass does the same work.
+
+    Warm-up ends when two passes have medians within 2%, or after a quarter of `max_seconds`.
+    """
+    deadline = time.perf_counter() + max_seconds
+    _warm_up(call, inputs, time.perf_counter() + max_seconds * _WARM_SHARE)
+    passes = [_pass(call, inputs)]
+    while time.perf_counter() < deadline:
+        passes.append(_pass(call, inputs))
+        timing = summarise(np.concatenate(passes))
+        if timing.stable:
+            return timing
+    return summarise(np.concatenate(passes))
+
+
+def summarise(nanoseconds: NDArray[np.int64]) -> Timing:
+    """Return percentiles of samples in the order they were taken, and whether they can be trusted."""
+    low, high = median_interval(nanoseconds)
+    median = float(np.median(nanoseconds))
+    half = len(nanoseconds) // 2
+    drift = abs(float(np.median(nanoseconds[:half])) / float(np.median(nanoseconds[half:])) - 1) if half else math.inf
+    p90, p99 = np.percentile(nanoseconds, [90, 99])
+    return Timing(
+        p50_ms=median / 1e6,
+        p90_ms=float(p90) / 1e6,
+        p99_ms=float(p99) / 1e6,
+        mean_ms=float(nanoseconds.mean()) / 1e6,
+        ci95_ms=(low / 1e6, high / 1e6),
+        samples=len(nanoseconds),
+        stable=(high - low) / 2 <= TIGHT * median and drift <= _DRIFT,
+    )
+
+
+def median_interval(samples: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the 95% confidence interval of the median, by order statistics.
+
+    The number of samples below the median is binomial(n, ½), here by its normal approximation; no assumption
+    is made about the distribution (Conover, Practical Nonparametric Statistics, §3.2).
+    """
+    ordered = np.sort(samples)
+    n = len(ordered)
+    reach = 1.96 * math.sqrt(n) / 2
+    low = max(0, math.floor(n / 2 - reach))
+    high = min(n - 1, math.ceil(n / 2 + reach))
+    return float(ordered[low]), float(ordered[high])
+
+
+def _warm_up(call: Callable[[int], object], inputs: int, deadline: float) -> None:
+    before = float(np.median(_pass(call, inputs)))
+    while time.perf_counter() < deadline:
+        now = float(np.median(_pass(call, inputs)))
+        if abs(now / before - 1) <= TIGHT:
+            return
+        before = now
+
+
+def _pass(call: Callable[[int], object], inputs: int) -> NDArray[np.int64]:
+    times = np.empty(inputs, dtype=np.int64)
+    for number in range(inputs):
+        started = time.perf_counter_ns()
+        call(number)
+        times[number] = time.perf_counter_ns() - started
+    return times

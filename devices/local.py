@@ -1,0 +1,85 @@
+"""What this machine is, for the head of a results file."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+import psutil
+
+# Instruction sets that decide how fast a precision is; as /proc/cpuinfo names them on x86 and ARM.
+_FEATURES = (
+    "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16",
+    "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve",
+)  # fmt: skip
+_PACKAGES = ("mrl-edge", "onnxruntime", "tokenizers", "numpy", "annoy")
+
+
+class Device(msgspec.Struct, frozen=True):
+    """A machine; `emulated` marks one whose times say nothing about the real board."""
+
+    name: str
+    arch: str
+    cpu: str
+    features: tuple[str, ...]
+    cores: int
+    ram_bytes: int
+    os: str
+    versions: dict[str, str]
+    governor: str | None
+    emulated: bool
+
+
+def describe() -> Device:
+    """Return a description of the machine that this runs on."""
+    cpu, flags = _cpu()
+    return Device(
+        name="local",
+        arch=platform.machine(),
+        cpu=cpu,
+        features=tuple(name for name in _FEATURES if name in flags),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        ram_bytes=psutil.virtual_memory().total,
+        os=f"{platform.system()} {platform.release()}",
+        versions={"python": platform.python_version(), **_versions()},
+        governor=_governor(),
+        emulated=False,
+    )
+
+
+def temperature_c() -> float | None:
+    """Return the hottest sensor's temperature, or None when the machine cannot say."""
+    read = getattr(psutil, "sensors_temperatures", None)
+    sensors = read() if read else {}
+    values = [sensor.current for group in sensors.values() for sensor in group]
+    return max(values) if values else None
+
+
+def _cpu() -> tuple[str, set[str]]:
+    path = Path("/proc/cpuinfo")
+    if not path.is_file():
+        return platform.processor() or platform.machine(), set()
+    fields: dict[str, str] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip().lower(), value.strip())
+    name = fields.get("model name") or fields.get("model") or platform.machine()
+    return name, set((fields.get("flags") or fields.get("features") or "").split())
+
+
+def _governor() -> str | None:
+    path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    return path.read_text(encoding="ascii").strip() if path.is_file() else None
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found
