@@ -100,14 +100,13 @@ def print_results(results: Results) -> None:
             mark = "" if row.encode.stable else " ~"
             rows.append(
                 [
-                    row.precision,
+                    f"{row.precision}{f'×{row.threads}' if row.threads > 1 else ''}",
                     row.dim,
                     _index_name(row.plan),
-                    row.threads,
                     f"{row.encode.p50_ms:.2f}{mark}",
                     search.p50_ms if search else None,
-                    row.cold_start_ms,
-                    row.memory.peak_rss_bytes / 1e6,
+                    round(row.cold_start_ms or 0),
+                    round(row.memory.peak_rss_bytes / 1e6),
                     (row.disk.model_bytes + row.disk.index_bytes + row.disk.vectors_bytes) / 1e6,
                     search.recall_at_10 if search else None,
                     quality.recall_at_10,
@@ -115,9 +114,9 @@ def print_results(results: Results) -> None:
                     quality.accuracy,
                 ]
             )
-    heads = ["prec.", "dim", "index", "thr", "encode", "search", "cold", "RSS", "disk"]
-    heads += ["of exact", "recall", "nDCG", "acc."]
-    console.print_table(f"\n{results.device.cpu}: ms (p50), MB, scores@10", heads, rows)
+    heads = ["", "dim", "index", "encode", "search", "cold", "RSS", "disk", "exact", "recall", "nDCG", "acc."]
+    title = "p50 in ms, memory and disk in MB, hits shared with exact search, scores@10"
+    console.print_table(f"\n{results.device.cpu}: {title}", heads, rows)
     if any("~" in str(row[4]) for row in rows):
         console.note("~ the median is not known to within 2%: the machine is busy, or give it a longer --max-seconds")
     for line in failed:

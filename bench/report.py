@@ -1,0 +1,138 @@
+"""`results.json` → one self-contained page: quality against cost, curves by dimension, baselines, the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader
+
+from mrl_edge.bench.candidates import TITLES, Candidate, candidates, choose_objective
+from mrl_edge.bench.results import Results
+
+_METHODS = {"mrl": "MRL (this model)", "pca": "PCA", "truncation": "plain truncation"}
+_BASELINE_METRICS = ("recall_at_10", "ndcg_at_10", "accuracy", "knn_top1")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A cost on the horizontal axis of a figure."""
+
+    title: str
+    read: Callable[[Candidate], float]
+
+
+_AXES = (
+    Axis("query p50, ms", lambda row: row.p50_ms),
+    Axis("peak RSS, MB", lambda row: row.peak_rss_mb),
+    Axis("disk, MB", lambda row: row.disk_mb),
+)
+
+
+@dataclass(frozen=True)
+class BaselineTable:
+    """One metric of this model and the baselines, by dimension."""
+
+    title: str
+    dims: list[str]
+    rows: list[tuple[str, list[float]]]
+
+
+def render(results: Results, objective: str | None = None) -> str:
+    """Return the page as HTML, with plotly.js inside and nothing to fetch.
+
+    Raises `ResultsError` when nothing was measured and `UsageError` for an objective that is not there.
+    """
+    rows = candidates(results)
+    metric = choose_objective(rows, objective)
+    figures = [_scatter(rows, axis, metric) for axis in _AXES]
+    page = Environment(loader=PackageLoader("mrl_edge.bench", "."), autoescape=True).get_template("report.html.j2")
+    return page.render(
+        bundle=results.bundle,
+        device=results.device,
+        settings=results.settings,
+        rows=sorted(rows, key=lambda row: -row.quality[metric]),
+        failures=[row for row in results.measurements if row.status != "ok"],
+        objective=metric,
+        title=TITLES[metric],
+        scatters=[_html(figure, with_library=number == 0) for number, figure in enumerate(figures)],
+        curves=_html(_curves(rows, metric), with_library=False),
+        baselines=_baselines(results.bundle.training.get("quality", {})),
+    )
+
+
+def _scatter(rows: Sequence[Candidate], axis: Axis, metric: str) -> go.Figure:
+    figure = go.Figure()
+    for precision in dict.fromkeys(row.precision for row in rows):
+        points = [row for row in rows if row.precision == precision]
+        figure.add_scatter(
+            x=[axis.read(row) for row in points],
+            y=[row.quality[metric] for row in points],
+            text=[row.name for row in points],
+            name=precision,
+            mode="markers",
+            marker={"size": 9},
+            hovertemplate="%{text}<br>%{x:.2f}, %{y:.4f}<extra></extra>",
+        )
+    front = _front(rows, axis, metric)
+    figure.add_scatter(
+        x=[axis.read(row) for row in front],
+        y=[row.quality[metric] for row in front],
+        name="Pareto front",
+        mode="lines",
+        line={"shape": "hv", "dash": "dot", "color": "#57606a"},
+        hoverinfo="skip",
+    )
+    return _styled(figure, axis.title, TITLES[metric])
+
+
+def _front(rows: Sequence[Candidate], axis: Axis, metric: str) -> list[Candidate]:
+    """Return the rows that no cheaper row equals on this figure's two axes, cheapest first."""
+    front: list[Candidate] = []
+    for row in sorted(rows, key=lambda row: (axis.read(row), -row.quality[metric])):
+        if not front or row.quality[metric] > front[-1].quality[metric]:
+            front.append(row)
+    return front
+
+
+def _curves(rows: Sequence[Candidate], metric: str) -> go.Figure:
+    figure = go.Figure()
+    for precision, index in dict.fromkeys((row.precision, row.index) for row in rows):
+        points = sorted(
+            (r for r in rows if (r.precision, r.index) == (precision, index) and r.rerank_dim is None),
+            key=lambda row: row.dim,
+        )
+        figure.add_scatter(
+            x=[str(row.dim) for row in points],
+            y=[row.quality[metric] for row in points],
+            name=f"{precision}, {index}" if index else precision,
+            mode="lines+markers",
+        )
+    return _styled(figure, "dimension", TITLES[metric])
+
+
+def _styled(figure: go.Figure, x_title: str, y_title: str) -> go.Figure:
+    margin = {"l": 60, "r": 20, "t": 20, "b": 50}
+    return figure.update_layout(
+        template="simple_white", height=420, margin=margin, xaxis_title=x_title, yaxis_title=y_title
+    )
+
+
+def _html(figure: go.Figure, with_library: bool) -> str:
+    return str(figure.to_html(full_html=False, include_plotlyjs=with_library, config={"displaylogo": False}))
+
+
+def _baselines(quality: dict[str, Any]) -> list[BaselineTable]:
+    tables = []
+    dims = sorted(quality.get("mrl", {}), key=int)
+    for metric in _BASELINE_METRICS:
+        rows = [
+            (title, [quality[method][dim][metric] for dim in dims])
+            for method, title in _METHODS.items()
+            if method in quality and all(metric in quality[method].get(dim, {}) for dim in dims)
+        ]
+        if rows and dims:
+            tables.append(BaselineTable(TITLES[metric], dims, rows))
+    return tables
