@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mrl_edge.bench.results import Measurement, Quality, Results
+
 from mrl_edge.errors import ResultsError, UsageError
 
 OBJECTIVES = ("ndcg_at_10", "recall_at_10", "mrr_at_10", "map_at_10", "accuracy", "knn_top1")

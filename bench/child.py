@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import MeasureJob, MeasureResult
     from mrl_edge.bench.results import Encode
+
     from mrl_edge.encoder import Encoder
 
 _LATENCY_TEXTS = 64  # real texts, evenly spread over their lengths
@@ -25,8 +26,8 @@ def main(job_path: str, answer_path: str, spawned_ns: str) -> None:
 
     baseline = read_memory().rss
     import msgspec
-
     from mrl_edge.bench import jobs
+
     from mrl_edge.errors import MrlEdgeError
 
     answer: msgspec.Struct
@@ -50,13 +51,14 @@ def main(job_path: str, answer_path: str, spawned_ns: str) -> None:
 
 def _measure(job: MeasureJob, spawned_ns: int, baseline_rss: int) -> MeasureResult:
     started = time.perf_counter()
-    import mrl_edge
     from mrl_edge.bench.jobs import MeasureResult, read_task
     from mrl_edge.bench.memory import read_memory
     from mrl_edge.bench.prepare import open_prepared
     from mrl_edge.bench.results import Memory
     from mrl_edge.bench.timing import time_calls
     from mrl_edge.devices.local import temperature_c
+
+    import mrl_edge
 
     task = read_task(job.task)
     texts = _spread(task.latency_texts(), _LATENCY_TEXTS)

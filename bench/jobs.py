@@ -5,8 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-
-from mrl_edge.bench.results import Disk, Encode, IndexPlan, Memory, Quality, SearchResult, Status, VectorFidelity
+from mrl_edge.bench.results import (
+    Disk,
+    Encode,
+    IndexPlan,
+    Memory,
+    Quality,
+    SearchResult,
+    Status,
+    VectorFidelity,
+)
 
 
 class Task(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mrl_edge.bench.candidates import TITLES, Candidate, pareto_front
+
 from mrl_edge.errors import UsageError
 
 

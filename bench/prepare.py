@@ -10,16 +10,16 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-
 from mrl_edge.bench.jobs import Prepared, PrepareJob, PrepareResult, Task, read_task
 from mrl_edge.bench.results import Disk, IndexPlan, Quality, SearchResult, VectorFidelity
+
 from mrl_edge.bundle import Bundle, Variant, open_bundle
 from mrl_edge.encoder import NestedEncoder, load_nested
 from mrl_edge.index import Index
 from mrl_edge.index.adaptive import AdaptiveRetrieval
 from mrl_edge.index.annoy import METRIC, AnnoyIndex
 from mrl_edge.index.exact import ExactIndex, map_vectors
-from mrl_edge.index.sizing import size_annoy, time_search
+from mrl_edge.index.sizing import Sizing, size_annoy, time_search
 from mrl_edge.metrics import Ids, exact_top_k, knn_top1, mean_and_min_cosine, overlap_at_k, retrieval_quality
 from mrl_edge.nesting import Floats, prefix
 
@@ -60,22 +60,26 @@ class _Preparation:
         self.encoder: NestedEncoder = load_nested(job.bundle, job.precision, job.depth)
 
     def run(self) -> PrepareResult:
-        task = self.task
+        task, dims = self.task, self.job.dims
         queries = self._encode(task.queries or task.texts, "query" if task.queries else "text", batch_size=1)
         path = self.work / "queries.f32"
         queries.tofile(path)
-        labelled = self._labelled_quality()
-        documents = self._encode(task.documents, "document", batch_size=32) if task.documents and self.job.dims else None
-        found = []
-        for dim in self.job.dims:
-            fidelity = self._fidelity(queries, dim)
-            if documents is None:
-                quality = Quality(**labelled.get(dim, {}))
-                found.append(Prepared(dim, None, None, None, None, self._disk(dim), None, quality, fidelity))
-                continue
-            for plan in self.job.plans:
-                if plan.rerank_dim is None or plan.rerank_dim > dim:
-                    found.append(self._search(dim, plan, queries, documents, labelled.get(dim, {}), fidelity))
+        if not dims:  # only the query vectors were wanted, to compare others with
+            return PrepareResult(str(path), ())
+        labelled = self._labelled_quality() if task.labels else {}
+        if not task.documents:
+            found = [self._encoded(queries, dim, Quality(**labelled.get(dim, {}))) for dim in dims]
+            return PrepareResult(str(path), tuple(found))
+        documents = self._encode(task.documents, "document", batch_size=32)
+        reference = exact_top_k(queries, documents, 10)
+        found = [
+            self._searched(
+                queries, documents, reference, plan, self._encoded(queries, dim, Quality(**labelled.get(dim, {})))
+            )
+            for dim in dims
+            for plan in self.job.plans
+            if plan.applies_to(dim)
+        ]
         return PrepareResult(str(path), tuple(found))
 
     def _encode(self, texts: list[str], role: str, batch_size: int) -> Floats:
@@ -84,8 +88,6 @@ class _Preparation:
     def _labelled_quality(self) -> dict[int, dict[str, float]]:
         """Accuracy and 1-NN accuracy of the labelled texts, by dimension."""
         task = self.task
-        if not task.labels or not self.job.dims:
-            return {}
         embeddings = self.encoder.encode(task.texts, "text", batch_size=1)
         quality = {dim: {"knn_top1": knn_top1(embeddings[dim], task.labels)} for dim in self.job.dims}
         if self.encoder.classes:
@@ -96,70 +98,71 @@ class _Preparation:
                 quality[dim]["accuracy"] = float(np.mean(predicted == np.asarray(task.labels)))
         return quality
 
-    def _search(
-        self,
-        dim: int,
-        plan: IndexPlan,
-        queries: Floats,
-        documents: Floats,
-        labelled: dict[str, float],
-        fidelity: VectorFidelity | None,
+    def _encoded(self, queries: Floats, dim: int, quality: Quality) -> Prepared:
+        """A configuration that encodes and does not search."""
+        disk = Disk(model_bytes=self.bundle.model_bytes(self.variant, dim), index_bytes=0, vectors_bytes=0)
+        fidelity = None
+        if self.job.reference is not None:
+            reference = np.fromfile(self.job.reference, dtype=np.float32).reshape(-1, self.full)
+            fidelity = VectorFidelity(*mean_and_min_cosine(queries[:, :dim], reference[:, :dim]))
+        return Prepared(dim, None, None, None, None, disk, None, quality, fidelity)
+
+    def _searched(
+        self, queries: Floats, documents: Floats, reference: Ids, plan: IndexPlan, encoded: Prepared
     ) -> Prepared:
-        small = prefix(documents, dim)
-        search_k = n_trees = None
-        build_s = 0.0
-        if plan.kind == "exact":
-            file = self.work / f"d{dim}.f32"
-            small.tofile(file)
-        else:
-            file = self.work / f"d{dim}.ann"
-            tuning = prefix(queries[:_TUNING_QUERIES], dim)
-            sizing = size_annoy(small, tuning, exact_top_k(tuning, small, 10), self.job.target_recall, None, file)
-            search_k, n_trees, build_s = sizing.search_k, sizing.n_trees, sizing.build_s
-        vectors_file = None
-        if plan.rerank_dim is not None:
-            vectors_file = str(self.work / f"d{plan.rerank_dim}.f32")
-            prefix(documents, plan.rerank_dim).tofile(vectors_file)
-        disk = self._disk(dim if plan.rerank_dim is None else plan.rerank_dim)
-        disk = msgspec.structs.replace(
-            disk,
-            index_bytes=0 if plan.kind == "exact" else file.stat().st_size,
-            vectors_bytes=(file.stat().st_size if plan.kind == "exact" else 0)
-            + (Path(vectors_file).stat().st_size if vectors_file else 0),
-        )
-        prepared = Prepared(dim, plan, str(file), vectors_file, search_k, disk, None, Quality(), fidelity)
+        """The same with an index, its recall against `reference` and the quality of its hits."""
+        prepared, sizing = self._with_index(queries, documents, plan, encoded)
         index = open_prepared(prepared)
         if index is None:
-            raise AssertionError("a plan always has an index")
+            raise AssertionError("a plan has an index")
         ids, _ = time_search(index, prefix(queries, index.dim))
         search = SearchResult(
             index=plan.kind,
             n_items=len(documents),
-            metric="cosine" if plan.kind == "exact" else METRIC,
-            n_trees=n_trees,
-            search_k=search_k,
+            metric="cosine" if sizing is None else METRIC,
+            n_trees=sizing.n_trees if sizing else None,
+            search_k=prepared.search_k,
             shortlist=plan.shortlist,
             rerank_dim=plan.rerank_dim,
             p50_ms=0.0,
             p99_ms=0.0,
-            build_s=build_s,
-            recall_at_10=overlap_at_k(ids, self._full_hits(queries, documents)),
+            build_s=sizing.build_s if sizing else 0.0,
+            recall_at_10=overlap_at_k(ids, reference),
         )
-        relevant = [frozenset(answers) for answers in self.task.relevant]
-        quality = Quality(**retrieval_quality(ids, relevant), **labelled)
+        scores = retrieval_quality(ids, [frozenset(answers) for answers in self.task.relevant])
+        quality = msgspec.structs.replace(encoded.quality, **scores)
         return msgspec.structs.replace(prepared, search=search, quality=quality)
 
-    def _full_hits(self, queries: Floats, documents: Floats) -> Ids:
-        """The exact hits at the full dimension, computed once."""
-        if not hasattr(self, "_exact"):
-            self._exact = exact_top_k(queries, documents, 10)
-        return self._exact
+    def _with_index(
+        self, queries: Floats, documents: Floats, plan: IndexPlan, encoded: Prepared
+    ) -> tuple[Prepared, Sizing | None]:
+        """Write the files that a plan searches."""
+        small = prefix(documents, encoded.dim)
+        rerank = None
+        if plan.rerank_dim is not None:
+            rerank = self._write_vectors(prefix(documents, plan.rerank_dim))
+        vectors_bytes = rerank.stat().st_size if rerank else 0
+        sizing = None
+        if plan.kind == "exact":
+            file = self._write_vectors(small)
+            index_bytes, vectors_bytes = 0, vectors_bytes + file.stat().st_size
+        else:
+            file = self.work / f"d{encoded.dim}.ann"
+            tuning = prefix(queries[:_TUNING_QUERIES], encoded.dim)
+            sizing = size_annoy(small, tuning, exact_top_k(tuning, small, 10), self.job.target_recall, None, file)
+            index_bytes = file.stat().st_size
+        disk = Disk(self.bundle.model_bytes(self.variant, plan.rerank_dim or encoded.dim), index_bytes, vectors_bytes)
+        prepared = msgspec.structs.replace(
+            encoded,
+            plan=plan,
+            index_file=str(file),
+            vectors_file=str(rerank) if rerank else None,
+            search_k=sizing.search_k if sizing else None,
+            disk=disk,
+        )
+        return prepared, sizing
 
-    def _fidelity(self, queries: Floats, dim: int) -> VectorFidelity | None:
-        if self.job.reference is None:
-            return None
-        reference = np.fromfile(self.job.reference, dtype=np.float32).reshape(-1, self.full)
-        return VectorFidelity(*mean_and_min_cosine(queries[:, :dim], reference[:, :dim]))
-
-    def _disk(self, dim: int) -> Disk:
-        return Disk(model_bytes=self.bundle.model_bytes(self.variant, dim), index_bytes=0, vectors_bytes=0)
+    def _write_vectors(self, vectors: Floats) -> Path:
+        path = self.work / f"d{vectors.shape[1]}.f32"
+        vectors.tofile(path)
+        return path

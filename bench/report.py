@@ -8,7 +8,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader
-
 from mrl_edge.bench.candidates import TITLES, Candidate, candidates, choose_objective
 from mrl_edge.bench.results import Results
 

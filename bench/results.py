@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from mrl_edge.devices.local import Device
 
 from mrl_edge.atomic import write_file
-from mrl_edge.devices.local import Device
 from mrl_edge.errors import ResultsError
 
 SCHEMA_VERSION = 1
@@ -21,6 +21,10 @@ class IndexPlan(msgspec.Struct, frozen=True):
     kind: str
     shortlist: int | None = None
     rerank_dim: int | None = None
+
+    def applies_to(self, dim: int) -> bool:
+        """Whether the plan makes sense at a dimension: reranking happens at a larger one."""
+        return self.rerank_dim is None or self.rerank_dim > dim
 
 
 class Encode(msgspec.Struct, frozen=True):

@@ -20,8 +20,6 @@ from typing import Any, TypeVar
 
 import msgspec
 import psutil
-
-from mrl_edge.atomic import write_file
 from mrl_edge.bench import jobs
 from mrl_edge.bench.jobs import Prepared
 from mrl_edge.bench.results import (
@@ -34,8 +32,10 @@ from mrl_edge.bench.results import (
     read_results,
     write_results,
 )
-from mrl_edge.bundle import Bundle, Variant
 from mrl_edge.devices.local import describe
+
+from mrl_edge.atomic import write_file
+from mrl_edge.bundle import Bundle, Variant
 from mrl_edge.errors import ResultsError
 from mrl_edge.progress import Report
 
@@ -128,7 +128,7 @@ class _Sweep:
             for threads in self.grid.threads
             for dim in self.grid.dims
             for plan in self.plans
-            if plan is None or plan.rerank_dim is None or plan.rerank_dim > dim
+            if plan is None or plan.applies_to(dim)
         ]
         return [configuration for configuration in wanted if configuration not in there]
 
@@ -265,7 +265,14 @@ def run_job(job: jobs.Job, kind: type[Answer], work: Path, threads: int) -> Answ
     jobs.write(question, job)
     # numpy's and the tokenizer's own threads are held to what the configuration may use.
     limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")}
-    command = [sys.executable, "-m", "mrl_edge.bench.child", str(question), str(reply), str(time.monotonic_ns())]
+    command = [
+        sys.executable,
+        "-m",
+        "mrl_edge.bench.child",
+        str(question),
+        str(reply),
+        str(time.monotonic_ns()),
+    ]
     process = subprocess.Popen(
         command,
         env={**os.environ, **limits},

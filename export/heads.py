@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
-
 from mrl_edge.export.trunk import HIDDEN
 from mrl_edge.export.weights import Stored, WeightFile
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
 Array = NDArray[np.float32]
 
@@ -66,7 +65,7 @@ def graph_for(trunk: onnx.ModelProto, tail: Tail, dim: int) -> onnx.ModelProto:
 
 
 def graph_for_all(trunk: onnx.ModelProto, tail: Tail, dims: Sequence[int]) -> onnx.ModelProto:
-    """Return the graph of every dimension in one pass: `embedding_8` [batch, 8], `logits_8`, …"""
+    """Return the graph of every dimension in one pass: `embedding_8` [batch, 8], `logits_8` and so on."""
     builder = _Builder(trunk, tail)
     projected = builder.linear(builder.encoded(), tail.projection, "projection", rows=dims[-1])
     for dim in dims:
@@ -96,7 +95,10 @@ class _Builder:
 
     def linear(self, source: str, layer: Linear, name: str, rows: int) -> str:
         """Append the first `rows` outputs of a linear layer."""
-        tensors = [source, self._add(layer.weight.tensor(f"{name}.weight", (rows, layer.inputs), 4 * layer.inputs))]
+        tensors = [
+            source,
+            self._add(layer.weight.tensor(f"{name}.weight", (rows, layer.inputs), 4 * layer.inputs)),
+        ]
         if layer.bias is not None:
             tensors.append(self._add(layer.bias.tensor(f"{name}.bias", (rows,), 4)))
         result = self._node("Gemm", tensors, name, transB=1)
@@ -141,7 +143,9 @@ class _Builder:
 
     def _node(self, kind: str, inputs: Sequence[str], name: str, **attributes: int) -> str:
         output = f"mrl.{name}"
-        self.model.graph.node.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
+        node = helper.make_node(kind, list(inputs), [output], name=output)
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
+        self.model.graph.node.append(node)
         return output
 
     def _output(self, source: str, name: str, columns: int) -> None:

@@ -11,6 +11,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+from mrl_edge.export.fidelity import Reference, check_graph, reference
+from mrl_edge.export.heads import Linear, Tail, Unit, graph_for, graph_for_all, store_linear
+from mrl_edge.export.precision import PRECISIONS, check_precisions
+from mrl_edge.export.trunk import export_trunk, inputs_of
+from mrl_edge.export.weights import FILE, WeightFile
 from torch import nn
 
 from mrl_edge.atomic import new_folder
@@ -25,11 +30,6 @@ from mrl_edge.bundle import (
     write_manifest,
 )
 from mrl_edge.errors import ModelError
-from mrl_edge.export.fidelity import Reference, check_graph, reference
-from mrl_edge.export.heads import Linear, Tail, Unit, graph_for, graph_for_all, store_linear
-from mrl_edge.export.precision import PRECISIONS, check_precisions
-from mrl_edge.export.trunk import export_trunk, inputs_of
-from mrl_edge.export.weights import FILE, WeightFile
 from mrl_edge.progress import Report
 from mrl_edge.tokens import batches, load_tokenizer, pad
 from mrl_edge.train.model import RECORD, SAMPLES, Trunk, load_classifiers
@@ -79,9 +79,7 @@ def export_bundle(model: Trained, out: Path, precisions: Sequence[str], report: 
         work = folder / "work"
         onnx_trunk = export_trunk(trunk, work)
         inputs = inputs_of(onnx.load(onnx_trunk, load_external_data=False))
-        wanted = reference(
-            trunk, _tokenised(folder, encoder, inputs, model.samples), model.dims, _classifiers(model)
-        )
+        wanted = reference(trunk, _tokenised(folder, encoder, inputs, model.samples), model.dims, _classifiers(model))
         done = 1
         variants = []
         for name in precisions:
@@ -131,8 +129,7 @@ def _store_tail(model: Trained, trunk: Trunk, weights: WeightFile) -> Tail:
     if not isinstance(projection, Linear):
         raise ModelError(f"{model.folder}: its last module is no projection: train it again")
     classifiers = {
-        dim: store_linear(weights, weight.numpy(), bias.numpy())
-        for dim, (weight, bias) in _classifiers(model).items()
+        dim: store_linear(weights, weight.numpy(), bias.numpy()) for dim, (weight, bias) in _classifiers(model).items()
     }
     return Tail(model.spec.pooling, tuple(modules), projection, classifiers)
 
@@ -186,9 +183,7 @@ def _tokenised(
     return [pad(ids, encoder.pad_id, inputs) for ids in [*whole, *alone]]
 
 
-def _manifest(
-    model: Trained, name: str, encoder: EncoderInfo, variants: list[Variant], folder: Path
-) -> Manifest:
+def _manifest(model: Trained, name: str, encoder: EncoderInfo, variants: list[Variant], folder: Path) -> Manifest:
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     packages = ("mrl-edge", "torch", "transformers", "optimum", "onnx", "onnxruntime", "tokenizers")
     record = model.record

@@ -1,8 +1,8 @@
 """Matryoshka embeddings on small devices: load a bundle, encode texts at the dimension that fits.
 
-    import mrl_edge
-    encoder = mrl_edge.load("bundle", dim=64, precision="int8")
-    vectors = encoder.encode(["a small musical phrase"])  # float32 [1, 64], rows L2-normalised
+import mrl_edge
+encoder = mrl_edge.load("bundle", dim=64, precision="int8")
+vectors = encoder.encode(["a small musical phrase"])  # float32 [1, 64], rows L2-normalised
 """
 
 from __future__ import annotations

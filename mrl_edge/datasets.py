@@ -127,7 +127,7 @@ def _lines(source: str, path: Path) -> Iterator[tuple[int, str]]:
     number = 0
     try:
         with _open(path) as file:
-            for number, raw in enumerate(file, 1):  # noqa: B007 (the error below names the last one)
+            for number, raw in enumerate(file, 1):
                 yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{source}, line {number}: not UTF-8 ({error.reason})") from None
@@ -148,9 +148,7 @@ def _csv_rows(source: str, path: Path, columns: Sequence[str]) -> Iterator[_Row]
                 _check_columns(source, header, columns)
             elif fields:
                 if len(fields) != len(header):
-                    raise DataError(
-                        f"{source}, line {start}: {len(fields)} fields, but the header has {len(header)}"
-                    )
+                    raise DataError(f"{source}, line {start}: {len(fields)} fields, but the header has {len(header)}")
                 yield start, dict(zip(header, fields, strict=True))
             start = reader.line_num + 1
     except csv.Error as error:
@@ -170,7 +168,7 @@ def _jsonl_rows(source: str, path: Path, columns: Sequence[str]) -> Iterator[_Ro
         except msgspec.DecodeError as error:
             raise DataError(f"{source}, line {line}: {error}") from None
         if not isinstance(row, dict):
-            raise DataError(f"{source}, line {line}: expected an object, as in {{\"text\": \"…\"}}")
+            raise DataError(f'{source}, line {line}: expected an object, as in {{"text": "…"}}')
         if first:
             _check_columns(source, list(row), columns)
             first = False
@@ -210,7 +208,7 @@ def _dataset_rows(source: str, path: Path, columns: Sequence[str]) -> Iterator[_
         raise DataError(f"{source}: reading a datasets folder needs: pip install datasets") from None
     table = datasets.load_from_disk(str(path))
     _check_columns(source, table.column_names, columns)
-    names = {column: getattr(table.features[column], "names", None) for column in columns}
+    names: dict[str, Any] = {column: getattr(table.features[column], "names", None) for column in columns}
     for line, row in enumerate(table.select_columns(list(columns)), 1):
         yield line, {c: names[c][v] if names[c] and isinstance(v, int) else v for c, v in row.items()}
 

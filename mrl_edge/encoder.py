@@ -64,8 +64,8 @@ class Encoder:
         """Return float32 [n, dim] with L2-normalised rows, in the order of `texts`.
 
         `prompt` says what the texts are, `query` or `document`, or names another of the encoder's prompts; the
-        prefix that the encoder has for it, if any, is put before each text. Texts longer than the encoder's maximum are truncated; an empty text is encoded
-        as the special tokens alone.
+        prefix that the encoder has for it, if any, is put before each text. Texts longer than the encoder's
+        maximum are truncated; an empty text is encoded as the special tokens alone.
         """
         return self._model.run(texts, ("embedding",), prompt, batch_size)[0]
 

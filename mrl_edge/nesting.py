@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ def parse_dims(text: str) -> tuple[int, ...]:
         raise UsageError(f"--dims {text}: expected whole numbers separated by commas, as in 8,16,32") from None
     if dims[0] < 1:
         raise UsageError(f"--dims {text}: a dimension is at least 1")
-    for smaller, larger in zip(dims, dims[1:], strict=False):
+    for smaller, larger in pairwise(dims):
         if larger <= smaller:
             raise UsageError(f"--dims {text}: {larger} comes after {smaller}; dimensions must ascend")
     return dims

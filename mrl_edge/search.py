@@ -1,7 +1,7 @@
 """Text to hits: a bundle's encoder and index put together.
 
-    search = Search("bundle", dim=64, threads=1)
-    for hit in search("a small musical phrase", k=5): ...
+search = Search("bundle", dim=64, threads=1)
+for hit in search("a small musical phrase", k=5): ...
 """
 
 from __future__ import annotations

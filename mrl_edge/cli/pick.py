@@ -114,7 +114,8 @@ def _as_object(choice: Choice) -> dict[str, object]:
 
 def _figures(row: Candidate) -> dict[str, object]:
     figures = asdict(row)
-    return figures | figures.pop("quality")
+    quality: dict[str, float] = figures.pop("quality")
+    return {**figures, **quality}
 
 
 def _given(values: dict[str, float | None]) -> dict[str, float]:

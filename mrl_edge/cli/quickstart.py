@@ -42,7 +42,6 @@ def quickstart(
     """
     started = time.perf_counter()
     model, bundle, results = out / "model", out / "bundle", out / "results.json"
-    task = {"text": "gloss", "label": "label", "query": "gloss", "positive": "lemmas"}
 
     _step(1, "train: 20,000 gloss/lemma pairs with classes, the trunk frozen, every prefix an embedding", model)
     if overwrite or not model.exists():
@@ -54,9 +53,16 @@ def quickstart(
             out=model,
             cache=out / "cache",
             overwrite=overwrite,
-            **task,
+            text="gloss",
+            label="label",
+            query="gloss",
+            positive="lemmas",
         )
-    _step(2, "export: a graph a dimension, one weight file a precision, each graph checked against PyTorch", bundle)
+    _step(
+        2,
+        "export: a graph a dimension, one weight file a precision, each graph checked against PyTorch",
+        bundle,
+    )
     if overwrite or not bundle.exists():
         export.export(model, bundle, overwrite=overwrite)
     _step(3, "index: the 4,000 dev lemmas, Annoy sized at every dimension; then one query and one text", bundle)
@@ -66,7 +72,18 @@ def quickstart(
     console.say(f'\n$ mrl-edge classify {bundle} "{_QUERY}" --top 3')
     classify.classify(bundle, _QUERY, top=3)
     _step(4, "bench: every dimension, precision and index on this machine, one thread, a process each", results)
-    bench.bench(bundle, f"{_DATA}/dev", out=results, tokens="0", max_seconds=max_seconds, overwrite=overwrite, **task)
+    bench.bench(
+        bundle,
+        f"{_DATA}/dev",
+        text="gloss",
+        label="label",
+        query="gloss",
+        positive="lemmas",
+        tokens="0",
+        max_seconds=max_seconds,
+        out=results,
+        overwrite=overwrite,
+    )
     _step(5, "report: the same as one page", out / "report.html")
     report.report(results, out / "report.html")
     _step(6, "pick: what to deploy within a budget", results)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from annoy import AnnoyIndex as Forest
@@ -10,7 +11,7 @@ from annoy import AnnoyIndex as Forest
 from mrl_edge.metrics import Ids
 from mrl_edge.nesting import Floats
 
-METRIC = "angular"  # √(2 − 2·cosine): ranks as the cosine does
+METRIC: Final = "angular"  # √(2 − 2·cosine): ranks as the cosine does
 _SEED = 1
 
 
@@ -26,8 +27,8 @@ class AnnoyIndex:
     def search(self, query: Floats, k: int) -> tuple[Ids, Floats]:
         """Visit about `search_k` items of the forest and return the k nearest of them."""
         ids, distances = self._forest.get_nns_by_vector(query, k, self.search_k, include_distances=True)
-        cosines = 1.0 - np.square(np.asarray(distances, dtype=np.float32)) / 2.0
-        return np.asarray(ids, dtype=np.int64), cosines
+        cosines = 1.0 - np.square(np.asarray(distances)) / 2.0
+        return np.asarray(ids, dtype=np.int64), cosines.astype(np.float32)
 
 
 def build_annoy(vectors: Floats, n_trees: int, path: Path) -> None:

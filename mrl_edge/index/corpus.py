@@ -136,7 +136,13 @@ def _embed(encoder: Encoder, documents: Sequence[str], report: Report) -> Floats
 
 
 def _size(
-    vectors: Floats, tuning: Floats, full: Ids, dim: int, target_recall: float, max_bytes: int | None, folder: Path
+    vectors: Floats,
+    tuning: Floats,
+    full: Ids,
+    dim: int,
+    target_recall: float,
+    max_bytes: int | None,
+    folder: Path,
 ) -> SizedIndex:
     small, queries = prefix(vectors, dim), prefix(tuning, dim)
     file = f"d{dim}.ann"

@@ -22,7 +22,7 @@ _BATCH = 64
 
 def has_fast_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX)."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not say
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not say
     return bool(capabilities.get("avx512_bf16", False))
 
 

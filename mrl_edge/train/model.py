@@ -33,8 +33,8 @@ class Trunk(nn.Module):
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
+        transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
             self.transformer = AutoModel.from_pretrained(
                 spec.transformer, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
@@ -70,7 +70,9 @@ class MatryoshkaHeads(nn.Module):
 def load_tokenizer(spec: EncoderSpec) -> PreTrainedTokenizerBase:
     """Load the fast tokenizer; `ModelError` when the encoder has none."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(spec.transformer, use_fast=True, trust_remote_code=False)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]
+            spec.transformer, use_fast=True, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"{spec.source}: its tokenizer cannot be loaded: {reason}") from None
@@ -82,13 +84,22 @@ def load_tokenizer(spec: EncoderSpec) -> PreTrainedTokenizerBase:
 def tokenise(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> dict[str, Tensor]:
     """Return the model's inputs, each [batch, longest] int64, padded on the right."""
     batch = tokenizer(
-        list(texts), padding=True, truncation=True, max_length=max_tokens, return_tensors="pt", padding_side="right"
+        list(texts),
+        padding=True,
+        truncation=True,
+        max_length=max_tokens,
+        return_tensors="pt",
+        padding_side="right",
     )
     return dict(batch)
 
 
 def save_model(
-    folder: Path, trunk: Trunk, tokenizer: PreTrainedTokenizerBase, heads: MatryoshkaHeads, record: dict[str, Any]
+    folder: Path,
+    trunk: Trunk,
+    tokenizer: PreTrainedTokenizerBase,
+    heads: MatryoshkaHeads,
+    record: dict[str, Any],
 ) -> None:
     """Write a trained model into an empty folder."""
     spec = trunk.spec
@@ -106,7 +117,11 @@ def save_model(
     modules.append({"idx": number, "name": str(number), "path": name, "type": f"{_LIBRARY}.Dense"})
     _write_json(folder / "modules.json", modules)
     _write_json(folder / "sentence_bert_config.json", {"max_seq_length": spec.max_tokens, "do_lower_case": False})
-    prompts = {"prompts": spec.prompts, "default_prompt_name": spec.default_prompt, "similarity_fn_name": "cosine"}
+    prompts = {
+        "prompts": spec.prompts,
+        "default_prompt_name": spec.default_prompt,
+        "similarity_fn_name": "cosine",
+    }
     _write_json(folder / "config_sentence_transformers.json", prompts)
     if heads.classifiers:
         save_file(heads.classifiers.state_dict(), folder / HEADS)

@@ -175,7 +175,7 @@ class _Run:
 
     def _loss(self, rows: list[int]) -> Tensor:
         settings, heads = self.settings, self.heads
-        roles = [role for role in ("query", "positive", "text") if role in self.data.roles and role not in self.aliases]
+        roles = [role for role in self.data.roles if role != "label" and role not in self.aliases]
         projected = {role: heads.projection(self.inputs.vectors(role, rows)) for role in roles}  # [batch, full]
         projected |= {alias: projected[role] for alias, role in self.aliases.items()}
         loss = torch.zeros(())
@@ -183,7 +183,12 @@ class _Run:
             ids = self._texts_ids[rows]  # [batch, 2]
             same = (ids[:, None] == ids[None, :]).any(dim=-1).fill_diagonal_(False)
             loss = loss + nested_contrastive(
-                projected["query"], projected["positive"], same, settings.dims, settings.weights, settings.temperature
+                projected["query"],
+                projected["positive"],
+                same,
+                settings.dims,
+                settings.weights,
+                settings.temperature,
             )
         if self.classes:
             logits = heads.logits(projected["text"])

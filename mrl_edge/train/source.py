@@ -111,7 +111,13 @@ def _locate(source: str) -> Path:
 
         try:
             return Path(snapshot_download(source, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RequestException, OSError) as error:
+        except (
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+            RequestException,
+            OSError,
+        ) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ModelError(f"{source} is no folder here, and not to be had from the hub: {reason}") from None
     raise ModelError(f"{source}: no such encoder folder")
