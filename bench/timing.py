@@ -62,7 +62,7 @@ def summarise(nanoseconds: NDArray[np.int64]) -> Timing:
     )
 
 
-def median_interval(samples: NDArray[np.int64]) -> tuple[float, float]:
+def median_interval(samples: NDArray[np.int64] | NDArray[np.float64]) -> tuple[float, float]:
     """Return the 95% confidence interval of the median, by order statistics.
 
     The number of samples below the median is binomial(n, ½), here by its normal approximation; no assumption

@@ -35,7 +35,10 @@ def quality_by_dim(
 
 
 def accuracy(logits: Floats, labels: Sequence[str], classes: Sequence[str]) -> float:
-    """Return the share of rows of [n, classes] whose largest logit is the label's."""
+    """Return the share of rows of [n, classes] whose largest logit is the label's.
+
+    A label that is no class, because training never saw it, counts as a miss.
+    """
     predicted = np.asarray(classes)[logits.argmax(axis=1)]
     return float(np.mean(predicted == np.asarray(labels)))
 

@@ -279,9 +279,6 @@ def _check(spec: EncoderSpec, data: Table, dev: Table, settings: Settings) -> No
         raise UsageError("training needs --query with --positive (pairs), or --text with --label (classes), or both")
     if pair <= roles and min(len(data), settings.batch_size) < 2:
         raise UsageError("contrastive training needs batches of at least 2 rows: the other rows are the negatives")
-    unseen = sorted(set(dev.roles.get("label", ())) - set(data.roles.get("label", ())))
-    if unseen:
-        raise DataError(f"{dev.source}: label {unseen[0]!r} does not occur in the training data {data.source}")
     if "label" in data.roles and len(set(data.roles["label"])) < 2:
         raise DataError(f"{data.source}: all rows have the same label; a classifier needs at least two")
 

@@ -1,0 +1,118 @@
+"""One real encoder, trained and exported once a test session on a cut of the built-in data."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+DIMS = (8, 16, 32, 64, 128, 384)
+ROWS = 3000
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    """The folder of all-MiniLM-L6-v2."""
+    from mrl_edge.cli.quickstart import find_encoder
+
+    return find_encoder()
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory):
+    """A CSV with the first rows of the built-in training data: gloss, lemmas, label."""
+    from mrl_edge.datasets import Columns, read_table
+
+    table = read_table("builtin:wordnet_nouns/train", Columns(query="gloss", positive="lemmas", label="label"))
+    path = tmp_path_factory.mktemp("data") / "pairs.csv"
+    roles = table.head(ROWS).roles
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["gloss", "lemmas", "label"])
+        writer.writerows(zip(roles["query"], roles["positive"], roles["label"], strict=True))
+    return path
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """Where this session's frozen embeddings are kept."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def model(minilm, pairs, cache, tmp_path_factory):
+    """A model folder, trained through the command line on pairs and classes."""
+    out = tmp_path_factory.mktemp("trained") / "model"
+    mrl_edge(
+        "train", "--encoder", minilm, "--data", pairs, "--dev", "builtin:wordnet_nouns/dev", "--cache", cache,
+        "--query", "gloss", "--positive", "lemmas", "--text", "gloss", "--label", "label",
+        "--dims", ",".join(map(str, DIMS)), "--out", out,
+    )  # fmt: skip
+    return out
+
+
+@pytest.fixture(scope="session")
+def bundle(model, tmp_path_factory):
+    """The model's bundle in fp32 and int8; tests must not change it (see `own_bundle`)."""
+    out = tmp_path_factory.mktemp("exported") / "bundle"
+    mrl_edge("export", model, "--out", out, "--precision", "fp32,int8")
+    return out
+
+
+@pytest.fixture(scope="session")
+def indexed(bundle, tmp_path_factory):
+    """A copy of the bundle with an index of the dev lemmas; tests must not change it."""
+    copy = tmp_path_factory.mktemp("indexed") / "bundle"
+    shutil.copytree(bundle, copy)
+    mrl_edge("index", copy, "builtin:wordnet_nouns/dev", "--text", "lemmas", "--query", "gloss")
+    return copy
+
+
+@pytest.fixture
+def own_bundle(bundle, tmp_path):
+    """A copy of the bundle that a test may damage."""
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle, copy)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def dev():
+    """The built-in dev rows by role."""
+    from mrl_edge.datasets import Columns, read_table
+
+    columns = Columns(query="gloss", positive="lemmas", text="gloss", label="label")
+    return read_table("builtin:wordnet_nouns/dev", columns).roles
+
+
+def run_mrl_edge(*arguments, timeout=600, **options) -> subprocess.CompletedProcess:
+    """Run the command line as a user does and return what it said."""
+    command = [sys.executable, "-m", "mrl_edge", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, **options)
+
+
+def mrl_edge(*arguments, **options) -> str:
+    """Run the command line, expect success, and return its standard output."""
+    done = run_mrl_edge(*arguments, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def the_one_error_line(done: subprocess.CompletedProcess) -> str:
+    """Expect exit code 2 and one line of error, and return it."""
+    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("  ")]  # progress is indented
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert "Traceback" not in done.stderr
+    return lines[0]
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Return the hidden files that an unfinished write would leave in a folder."""
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
