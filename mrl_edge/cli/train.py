@@ -81,8 +81,8 @@ def train(
         table, dev_table = table.split(0.1, seed)
 
     from mrl_edge.train.features import has_fast_bfloat16
-    from mrl_edge.train.run import Settings
     from mrl_edge.train.run import train as run
+    from mrl_edge.train.settings import Settings
 
     nesting = given or default_dims(spec.width)
     settings = Settings(

@@ -18,47 +18,27 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from mrl_edge.atomic import new_folder
 from mrl_edge.datasets import Table
-from mrl_edge.errors import DataError, MrlEdgeError, UsageError
-from mrl_edge.metrics import RetrievalTask, retrieval_task
+from mrl_edge.errors import MrlEdgeError
 from mrl_edge.nesting import Floats
 from mrl_edge.progress import Report
-from mrl_edge.prompts import prefix_for
 from mrl_edge.train.baselines import principal_components
 from mrl_edge.train.checkpoint import Checkpoint
-from mrl_edge.train.evaluate import DevEmbeddings, Quality, accuracy, quality_by_dim
+from mrl_edge.train.evaluate import Dev, DevEmbeddings, Quality
 from mrl_edge.train.features import FeatureCache, embed
 from mrl_edge.train.inputs import Cached, Inputs, Live
 from mrl_edge.train.model import SAMPLES, MatryoshkaHeads, Trunk, load_tokenizer, save_model
 from mrl_edge.train.objectives import nested_contrastive, nested_cross_entropy
+from mrl_edge.train.settings import Settings, check
 from mrl_edge.train.source import EncoderSpec
 
 SCHEMA_VERSION = 1
 _SAMPLE_TEXTS = 128  # real dev texts kept with the model, on which every exported graph is checked
-_EPOCH_QUERIES = 1000  # dev queries scored after each epoch; the final figures use all of them
 _AXES_ROWS = 4096  # rows embedded for the starting axes when the trunk is fine-tuned
 _CHECKPOINT_STEPS = 100
 _HEAD_RATE = 50.0  # learning rate of the class heads over the projection's, for vectors of length 1
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train; all of it is recorded in `mrl.json`."""
-
-    dims: tuple[int, ...]
-    weights: tuple[float, ...]  # c_m of the paper's eq. 1, one a dimension
-    epochs: int
-    batch_size: int
-    learning_rate: float  # of the projection
-    trunk_learning_rate: float
-    temperature: float
-    label_weight: float  # of the classification loss beside the contrastive one
-    fine_tune: bool
-    seed: int
-    bfloat16: bool  # run the trunk in bfloat16
 
 
 @dataclass(frozen=True)
@@ -84,14 +64,14 @@ def train(
     Raises `UsageError` or `DataError` for settings and data that do not fit each other, `MrlEdgeError` when
     the loss is no longer a number.
     """
-    _check(spec, data, dev, settings)
+    check(spec, data, dev, settings)
     torch.manual_seed(settings.seed)
     run = _Run(spec, data, dev, settings, cache, report)
     checkpoint = Checkpoint(out, _run_key(spec, data, dev, settings))
     history = run.fit(checkpoint, on_epoch)
     outcome = Outcome(run.final_quality(), history)
     with new_folder(out) as folder:
-        save_model(folder, run.trunk, run.tokenizer, run.heads, _record(run, outcome))
+        save_model(folder, run.trunk, run.tokenizer, run.heads, _record(run, data, outcome))
         (folder / SAMPLES).write_text(json.dumps(_samples(dev), ensure_ascii=False, indent=0), encoding="utf-8")
     checkpoint.remove()
     return outcome
@@ -103,38 +83,37 @@ class _Run:
     def __init__(
         self, spec: EncoderSpec, data: Table, dev: Table, settings: Settings, cache: Path, report: Report
     ) -> None:
-        self.spec = spec
-        self.data = data
-        self.dev = dev
         self.settings = settings
-        self.report = report
-        self.trunk = Trunk(spec)
-        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(spec)
-        self.features = FeatureCache(cache, self.trunk, self.tokenizer, settings.bfloat16)
+        self.dev = Dev(spec, dev)
         self.classes = sorted(set(data.roles.get("label", ())))
-        self.task = _task(dev)
         self.heads = MatryoshkaHeads(spec.width, settings.dims, len(self.classes))
-        self.aliases = _aliases(spec, data)
-        self.dev_features = self._dev_features()
-        self.inputs = self._inputs()
-        self._label_ids = torch.tensor([self.classes.index(x) for x in data.roles.get("label", ())])
-        self._texts_ids = _text_ids(data)
+        self.trunk = Trunk(spec)
+        self.tokenizer = load_tokenizer(spec)
+        self._report = report
+        self._rows = len(data)
+        self._texts, self._aliases = _texts(spec, data)
+        self._label_ids = torch.tensor([self.classes.index(label) for label in data.roles.get("label", ())])
+        self._text_ids = _text_ids(data)
+        self._features = FeatureCache(cache, self.trunk, self.tokenizer, settings.bfloat16)
+        self._dev_features = self.dev.embed(lambda t: self._features.embed(t, "embedding dev texts", report))
+        self._inputs = self._prepare_inputs()
 
     def fit(self, checkpoint: Checkpoint, on_epoch: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
+        """Train from the checkpoint's step, or the first, to the last; return the epochs' losses and quality."""
         settings = self.settings
         model: nn.Module = self.heads
         if settings.fine_tune:
             model = nn.ModuleDict({"heads": self.heads, "trunk": self.trunk})
         optimizer = self._optimizer()
         step, history = checkpoint.restore(model, optimizer)
-        per_epoch = len(self.inputs.batches(len(self.data), settings.batch_size, settings.seed))
+        per_epoch = len(self._inputs.batches(self._rows, settings.batch_size, settings.seed))
         total = settings.epochs * per_epoch
         while step < total:
             epoch = step // per_epoch
-            batches = self.inputs.batches(len(self.data), settings.batch_size, settings.seed + epoch)
+            batches = self._inputs.batches(self._rows, settings.batch_size, settings.seed + epoch)
             losses: list[float] = []
             for rows in batches[step % per_epoch :]:
-                self.report("training", step, total)
+                self._report("training", step, total)
                 losses.append(self._step(optimizer, rows, step, total))
                 step += 1
                 if settings.fine_tune and step % _CHECKPOINT_STEPS == 0 and step % per_epoch:
@@ -143,21 +122,25 @@ class _Run:
             history.append(entry)
             on_epoch(entry)
             checkpoint.save(step, model, optimizer, history)
-        self.report("training", total, total)
+        self._report("training", total, total)
         return history
 
     def final_quality(self) -> dict[str, dict[int, Quality]]:
         """Dev quality of the model and of both baselines on the embeddings of the untouched encoder."""
-        dims, labels = self.settings.dims, self.dev.roles.get("label")
-        self.report("evaluating", 0, 3)
-        ours = quality_by_dim(self._projected(), dims, self.task, labels)
-        self._add_accuracy(ours)
-        self.report("evaluating", 1, 3)
-        truncated = quality_by_dim(self.dev_features, dims, self.task, labels)
-        self.report("evaluating", 2, 3)
-        pca = quality_by_dim(self.dev_features.map(self.axes.project), dims, self.task, labels)
-        self.report("evaluating", 3, 3)
-        return {"mrl": ours, "truncation": truncated, "pca": pca}
+        dims = self.settings.dims
+        projected = self._projected()
+        embeddings = {
+            "mrl": projected,
+            "truncation": self._dev_features,
+            "pca": self._dev_features.map(self._axes.project),
+        }
+        quality = {}
+        for number, (method, dev) in enumerate(embeddings.items()):
+            self._report("evaluating", number, len(embeddings))
+            quality[method] = self.dev.quality(dev, dims)
+        self.dev.add_accuracy(quality["mrl"], projected, self.heads, self.classes)
+        self._report("evaluating", len(embeddings), len(embeddings))
+        return quality
 
     def _step(self, optimizer: torch.optim.Optimizer, rows: list[int], step: int, total: int) -> float:
         torch.manual_seed(self.settings.seed * 1_000_003 + step)  # dropout repeats when a run is resumed
@@ -166,29 +149,25 @@ class _Run:
             group["lr"] = group["peak"] * factor
         self.trunk.train(self.settings.fine_tune)
         loss = self._loss(rows)
-        if not math.isfinite(loss.item()):
-            raise MrlEdgeError(f"the loss became {loss.item()} at step {step + 1}: lower --lr, or raise --temperature")
+        value = loss.item()
+        if not math.isfinite(value):
+            raise MrlEdgeError(f"the loss became {value} at step {step + 1}: lower --lr, or raise --temperature")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        return loss.item()
+        return value
 
     def _loss(self, rows: list[int]) -> Tensor:
         settings, heads = self.settings, self.heads
-        roles = [role for role in self.data.roles if role != "label" and role not in self.aliases]
-        projected = {role: heads.projection(self.inputs.vectors(role, rows)) for role in roles}  # [batch, full]
-        projected |= {alias: projected[role] for alias, role in self.aliases.items()}
+        projected = {role: heads.projection(self._inputs.vectors(role, rows)) for role in self._texts}  # [batch, full]
+        projected |= {alias: projected[role] for alias, role in self._aliases.items()}
         loss = torch.zeros(())
         if "query" in projected:
-            ids = self._texts_ids[rows]  # [batch, 2]
+            ids = self._text_ids[rows]  # [batch, 2]
             same = (ids[:, None] == ids[None, :]).any(dim=-1).fill_diagonal_(False)
+            queries, documents = projected["query"], projected["document"]
             loss = loss + nested_contrastive(
-                projected["query"],
-                projected["positive"],
-                same,
-                settings.dims,
-                settings.weights,
-                settings.temperature,
+                queries, documents, same, settings.dims, settings.weights, settings.temperature
             )
         if self.classes:
             logits = heads.logits(projected["text"])
@@ -205,95 +184,51 @@ class _Run:
             groups.append({"params": list(self.trunk.parameters()), "peak": self.settings.trunk_learning_rate})
         return torch.optim.AdamW(groups, lr=rate, weight_decay=0.0)
 
-    def _inputs(self) -> Inputs:
-        """Embed the training texts (all of them when the trunk is frozen) and set the starting axes."""
-        texts = {
-            role: _prompted(self.spec, role, rows)
-            for role, rows in self.data.roles.items()
-            if role != "label" and role not in self.aliases
-        }
+    def _prepare_inputs(self) -> Inputs:
+        """Embed the training texts (a sample of them when the trunk will change) and set the starting axes."""
         if self.settings.fine_tune:
-            sample = [text for rows in texts.values() for text in rows[:_AXES_ROWS]]
-            self._start(self.features.embed(sample, "embedding a sample", self.report))
-            return Live(self.trunk, self.tokenizer, texts, self.settings.bfloat16)
+            sample = [text for texts in self._texts.values() for text in texts[:_AXES_ROWS]]
+            self._start(self._features.embed(sample, "embedding a sample", self._report))
+            return Live(self.trunk, self.tokenizer, self._texts, self.settings.bfloat16)
         features = {
-            role: self.features.embed(rows, f"embedding {role} texts", self.report) for role, rows in texts.items()
+            role: self._features.embed(texts, f"embedding the {role} texts", self._report)
+            for role, texts in self._texts.items()
         }
         self._start(np.concatenate(list(features.values())))
         return Cached(features)
 
     def _start(self, features: Floats) -> None:
-        self.axes = principal_components(features)
+        self._axes = principal_components(features)
         self._head_rate = _HEAD_RATE / float(np.linalg.norm(features, axis=1).mean())
         with torch.no_grad():
-            self.heads.projection.weight.copy_(torch.from_numpy(self.axes.axes[: self.settings.dims[-1]]))
-
-    def _dev_features(self) -> DevEmbeddings:
-        """Embed the dev texts with the encoder as it came."""
-        return self._embed_dev(lambda texts: self.features.embed(texts, "embedding dev texts", self.report))
-
-    def _embed_dev(self, function: Callable[[list[str]], Floats]) -> DevEmbeddings:
-        spec, task, roles = self.spec, self.task, self.dev.roles
-        return DevEmbeddings(
-            queries=function(_prompted(spec, "query", task.queries)) if task else None,
-            documents=function(_prompted(spec, "positive", task.documents)) if task else None,
-            texts=function(_prompted(spec, "text", roles["text"])) if "text" in roles else None,
-        )
+            self.heads.projection.weight.copy_(torch.from_numpy(self._axes.axes[: self.settings.dims[-1]]))
 
     def _projected(self) -> DevEmbeddings:
         """The dev embeddings of the model as it is now, before normalisation."""
-        features = self.dev_features
+        features = self._dev_features
         if self.settings.fine_tune:
-            features = self._embed_dev(lambda t: embed(self.trunk, self.tokenizer, t, self.settings.bfloat16))
+            features = self.dev.embed(lambda t: embed(self.trunk, self.tokenizer, t, self.settings.bfloat16))
         with torch.no_grad():
             return features.map(lambda rows: self.heads.projection(torch.from_numpy(rows)).numpy())
 
     def _epoch_quality(self) -> dict[int, Quality]:
         projected = self._projected()
-        task = self.task
-        if task is not None and projected.queries is not None:
-            task = RetrievalTask(task.queries[:_EPOCH_QUERIES], task.documents, task.relevant[:_EPOCH_QUERIES])
-            projected = DevEmbeddings(projected.queries[:_EPOCH_QUERIES], projected.documents, projected.texts)
-        quality = quality_by_dim(projected, self.settings.dims, task, None)
-        self._add_accuracy(quality, projected)
+        quality = self.dev.quick_quality(projected, self.settings.dims)
+        self.dev.add_accuracy(quality, projected, self.heads, self.classes)
         return quality
 
-    def _add_accuracy(self, quality: dict[int, Quality], projected: DevEmbeddings | None = None) -> None:
-        texts = (projected or self._projected()).texts
-        if not self.classes or texts is None:
-            return
-        with torch.no_grad():
-            logits = self.heads.logits(torch.from_numpy(texts))
-        for dim, rows in zip(self.settings.dims, logits, strict=True):
-            quality[dim]["accuracy"] = accuracy(rows.numpy(), self.dev.roles["label"], self.classes)
 
+def _texts(spec: EncoderSpec, data: Table) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Return the prompted texts by role (`query`, `document`, `text`), and {"text": "query"} if those are equal.
 
-def _check(spec: EncoderSpec, data: Table, dev: Table, settings: Settings) -> None:
-    if settings.dims[-1] > spec.width:
-        raise UsageError(f"--dims: {settings.dims[-1]} is larger than the encoder's {spec.width} dimensions")
-    if len(settings.weights) != len(settings.dims):
-        raise UsageError(f"--weights: {len(settings.weights)} weights for {len(settings.dims)} dimensions")
-    roles = set(data.roles)
-    pair, labelled = {"query", "positive"}, {"text", "label"}
-    if not (pair <= roles or labelled <= roles) or len(roles & pair) == 1 or len(roles & labelled) == 1:
-        raise UsageError("training needs --query with --positive (pairs), or --text with --label (classes), or both")
-    if pair <= roles and min(len(data), settings.batch_size) < 2:
-        raise UsageError("contrastive training needs batches of at least 2 rows: the other rows are the negatives")
-    if "label" in data.roles and len(set(data.roles["label"])) < 2:
-        raise DataError(f"{data.source}: all rows have the same label; a classifier needs at least two")
-
-
-def _aliases(spec: EncoderSpec, data: Table) -> dict[str, str]:
-    """Return {"text": "query"} when both are the same texts with the same prompt, so that they run once."""
-    roles = data.roles
-    same = "text" in roles and roles["text"] == roles.get("query") and _prefix(spec, "text") == _prefix(spec, "query")
-    return {"text": "query"} if same else {}
-
-
-def _task(dev: Table) -> RetrievalTask | None:
-    if "query" not in dev.roles:
-        return None
-    return retrieval_task(dev.roles["query"], dev.roles["positive"])
+    Equal texts, as when a gloss is both what is classified and the query, run through the encoder once.
+    """
+    names = {"query": "query", "positive": "document", "text": "text"}
+    texts = {names[role]: spec.prompted(names[role], rows) for role, rows in data.roles.items() if role in names}
+    if "query" in texts and texts["query"] == texts.get("text"):
+        del texts["text"]
+        return texts, {"text": "query"}
+    return texts, {}
 
 
 def _text_ids(data: Table) -> Tensor:
@@ -301,17 +236,9 @@ def _text_ids(data: Table) -> Tensor:
     columns = []
     for role in ("query", "positive"):
         numbers: dict[str, int] = {}
-        columns.append([numbers.setdefault(text, len(numbers)) for text in data.roles.get(role, [""] * len(data))])
+        texts = data.roles.get(role, [""] * len(data))
+        columns.append([numbers.setdefault(text, len(numbers)) for text in texts])
     return torch.tensor(columns).T
-
-
-def _prefix(spec: EncoderSpec, role: str) -> str:
-    return prefix_for(spec.prompts, spec.default_prompt, {"positive": "document"}.get(role, role))
-
-
-def _prompted(spec: EncoderSpec, role: str, texts: list[str]) -> list[str]:
-    prefix = _prefix(spec, role)
-    return [prefix + text for text in texts] if prefix else texts
 
 
 def _schedule(step: int, total: int) -> float:
@@ -334,18 +261,18 @@ def _run_key(spec: EncoderSpec, data: Table, dev: Table, settings: Settings) -> 
     return {"encoder": str(spec.folder), "data": data.roles, "dev": dev.roles, **asdict(settings)}
 
 
-def _record(run: _Run, outcome: Outcome) -> dict[str, Any]:
-    spec = run.spec
-    objective = [name for name, on in (("contrastive", run.task), ("classification", run.classes)) if on]
+def _record(run: _Run, data: Table, outcome: Outcome) -> dict[str, Any]:
+    spec = run.trunk.spec
+    objectives = {"contrastive": run.dev.task is not None, "classification": bool(run.classes)}
     return {
         "schema_version": SCHEMA_VERSION,
         "source": spec.source if not Path(spec.source).is_absolute() else Path(spec.source).name,
         "dims": run.settings.dims,
         "depths": [spec.layers],
         "classes": run.classes,
-        "objective": objective,
+        "objective": [name for name, used in objectives.items() if used],
         "settings": asdict(run.settings),
-        "data": {"train": Path(run.data.source).name, "rows": len(run.data), "dev_rows": len(run.dev)},
+        "data": {"train": Path(data.source).name, "rows": len(data)},
         "quality": outcome.quality,
         "history": outcome.history,
         "versions": {name: version(name) for name in ("mrl-edge", "torch", "transformers", "numpy")},

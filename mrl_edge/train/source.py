@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mrl_edge.errors import ModelError
+from mrl_edge.prompts import prefix_for
 
 POOLINGS = ("mean", "cls", "max", "mean_sqrt_len_tokens")
 
@@ -67,6 +68,11 @@ class EncoderSpec:
     def pooling(self) -> str:
         """The pooling mode."""
         return next(module.mode for module in self.modules if isinstance(module, Pooling))
+
+    def prompted(self, role: str, texts: list[str]) -> list[str]:
+        """Return the texts with the prefix that the encoder wants for a role (`query`, `document`, `text`)."""
+        prefix = prefix_for(self.prompts, self.default_prompt, role)
+        return [prefix + text for text in texts] if prefix else texts
 
 
 def read_encoder(source: str, max_tokens: int | None = None) -> EncoderSpec:
