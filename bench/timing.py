@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TIGHT = 0.02  # half width of the median's 95% confidence interval, as a share of the median
+_LEAST = 64  # samples below which nothing is called stable: an interval of a few says little
 _DRIFT = 0.05  # how far the medians of the first and second half may be apart
 _WARM_SHARE = 0.25  # of the time, at most
 
@@ -31,16 +32,23 @@ class Timing:
 def time_calls(call: Callable[[int], object], inputs: int, max_seconds: float) -> Timing:
     """Call `call(0) … call(inputs - 1)` in passes, so that every pass does the same work.
 
+    The samples are looked at whenever they have grown by a quarter: looking after every one would stop at the
+    first lucky interval.
+
     Warm-up ends when two passes have medians within 2%, or after a quarter of `max_seconds`.
     """
     deadline = time.perf_counter() + max_seconds
     _warm_up(call, inputs, time.perf_counter() + max_seconds * _WARM_SHARE)
     passes = [_pass(call, inputs)]
+    next_look = float(_LEAST)
     while time.perf_counter() < deadline:
         passes.append(_pass(call, inputs))
-        timing = summarise(np.concatenate(passes))
-        if timing.stable:
-            return timing
+        samples = len(passes) * inputs
+        if samples >= next_look:
+            timing = summarise(np.concatenate(passes))
+            if timing.stable:
+                return timing
+            next_look = samples * 1.25
     return summarise(np.concatenate(passes))
 
 
@@ -49,7 +57,7 @@ def summarise(nanoseconds: NDArray[np.int64]) -> Timing:
     low, high = median_interval(nanoseconds)
     median = float(np.median(nanoseconds))
     half = len(nanoseconds) // 2
-    drift = abs(float(np.median(nanoseconds[:half])) / float(np.median(nanoseconds[half:])) - 1) if half else math.inf
+    drift = abs(float(np.median(nanoseconds[:half]) - np.median(nanoseconds[half:]))) if half else math.inf
     p90, p99 = np.percentile(nanoseconds, [90, 99])
     return Timing(
         p50_ms=median / 1e6,
@@ -58,7 +66,7 @@ def summarise(nanoseconds: NDArray[np.int64]) -> Timing:
         mean_ms=float(nanoseconds.mean()) / 1e6,
         ci95_ms=(low / 1e6, high / 1e6),
         samples=len(nanoseconds),
-        stable=(high - low) / 2 <= TIGHT * median and drift <= _DRIFT,
+        stable=len(nanoseconds) >= _LEAST and (high - low) / 2 <= TIGHT * median and drift <= _DRIFT * median,
     )
 
 
@@ -80,7 +88,7 @@ def _warm_up(call: Callable[[int], object], inputs: int, deadline: float) -> Non
     before = float(np.median(_pass(call, inputs)))
     while time.perf_counter() < deadline:
         now = float(np.median(_pass(call, inputs)))
-        if abs(now / before - 1) <= TIGHT:
+        if abs(now - before) <= TIGHT * before:
             return
         before = now
 

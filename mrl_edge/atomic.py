@@ -55,15 +55,26 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield work
         work.chmod(0o777 & ~_umask())
         if path.exists():
-            old = Path(tempfile.mkdtemp(dir=parent, prefix=f".{path.name}.old."))
-            path.replace(old / "was")
-            work.replace(path)
-            shutil.rmtree(old)
+            _swap(path, work)
         else:
             work.replace(path)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
+
+
+def _swap(path: Path, new: Path) -> None:
+    """Put `new` in the place of the folder `path`; if that fails the old one is put back."""
+    aside = Path(tempfile.mkdtemp(dir=new.parent, prefix=f".{path.name}.old."))
+    try:
+        path.replace(aside / "was")
+        new.replace(path)
+    except BaseException:
+        if not path.exists() and (aside / "was").exists():
+            (aside / "was").replace(path)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def sha256(path: Path) -> str:

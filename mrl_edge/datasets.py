@@ -8,6 +8,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import math
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +85,8 @@ def read_table(source: str, columns: Columns) -> Table:
 
 
 def _cell(source: str, line: int, column: str, value: Any) -> str:
+    if isinstance(value, float) and math.isnan(value):
+        value = None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
@@ -131,12 +135,12 @@ def _lines(source: str, path: Path) -> Iterator[tuple[int, str]]:
                 yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{source}, line {number}: not UTF-8 ({error.reason})") from None
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise DataError(f"{source}, after line {number}: damaged gzip file ({error})") from None
 
 
 def _csv_rows(source: str, path: Path, columns: Sequence[str]) -> Iterator[_Row]:
-    delimiter = "\t" if ".tsv" in path.name.lower() else ","
+    delimiter = "\t" if path.name.lower().removesuffix(".gz").endswith(".tsv") else ","
     csv.field_size_limit(1 << 30)
     reader = csv.reader((text for _, text in _lines(source, path)), strict=True, delimiter=delimiter)
     start = 1
@@ -192,29 +196,43 @@ def _parquet_rows(source: str, path: Path, columns: Sequence[str]) -> Iterator[_
                 for row in batch.to_pylist():
                     line += 1
                     yield line, row
-    except (pyarrow.ArrowException, gzip.BadGzipFile, EOFError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError, zlib.error, EOFError) as error:
         raise DataError(f"{source}: not a readable Parquet file ({error})") from None
 
 
 def _dataset_rows(source: str, path: Path, columns: Sequence[str]) -> Iterator[_Row]:
     if (path / "dataset_dict.json").is_file():
         splits = sorted(item.parent.name for item in path.glob("*/state.json"))
-        raise DataError(f"{source}: name one split of this dataset, as in {path / splits[0]}; it has {splits}")
+        raise DataError(
+            f"{source}: name one split of this dataset, as in {path / (splits or ['train'])[0]}; it has {splits}"
+        )
     if not (path / "state.json").is_file():
         raise DataError(f"{source}: a folder, but none that datasets.save_to_disk wrote (no state.json)")
     try:
         import datasets
     except ImportError:
         raise DataError(f"{source}: reading a datasets folder needs: pip install datasets") from None
-    table = datasets.load_from_disk(str(path))
+    try:
+        table = datasets.load_from_disk(str(path))
+    except Exception as error:  # whatever Arrow, JSON and the library itself make of damage
+        raise DataError(f"{source}: not a readable datasets folder ({error})") from None
     _check_columns(source, table.column_names, columns)
     names: dict[str, Any] = {column: getattr(table.features[column], "names", None) for column in columns}
     for line, row in enumerate(table.select_columns(list(columns)), 1):
-        yield line, {c: names[c][v] if names[c] and isinstance(v, int) else v for c, v in row.items()}
+        yield line, {column: _class_name(names[column], value) for column, value in row.items()}
+
+
+def _class_name(names: Sequence[str] | None, value: Any) -> Any:
+    """Return the name of a ClassLabel's number; the library writes -1 for a row without a label."""
+    if names is None or not isinstance(value, int):
+        return value
+    return names[value] if 0 <= value < len(names) else None
 
 
 def _check_columns(source: str, present: Sequence[str], wanted: Sequence[str]) -> None:
     for column in wanted:
+        if list(present).count(column) > 1:
+            raise DataError(f"{source}: two columns are called {column!r}")
         if column not in present:
             raise DataError(f"{source}: no column {column!r}; it has {', '.join(present) or 'none'}")
 

@@ -1,6 +1,7 @@
 """Quality of embeddings on a task's own labels: retrieval, nearest neighbours, classification.
 
-Definitions follow trec_eval with binary relevance; tests check them against scikit-learn and by hand.
+Relevance is binary. MAP@10 divides by min(relevant, 10), as sentence-transformers does. Tests check every metric
+against scikit-learn or by hand.
 """
 
 from __future__ import annotations
@@ -48,11 +49,18 @@ def exact_top_k(queries: Floats, documents: Floats, k: int, block: int = 256) ->
     found = np.empty((len(queries), k), dtype=np.int64)
     for start in range(0, len(queries), block):
         scores = queries[start : start + block] @ documents.T
-        top = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-        top.sort(axis=1)
-        order = np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1, kind="stable")
-        found[start : start + block] = np.take_along_axis(top, order, axis=1)
+        for row, line in enumerate(scores, start):
+            found[row] = top_k(line, k)
     return found
+
+
+def top_k(scores: Floats, k: int) -> Ids:
+    """Return the k largest of [n] scores as ids [min(k, n)], best first, ties by ascending id."""
+    if k >= len(scores):
+        return np.argsort(-scores, kind="stable")
+    least = np.partition(scores, len(scores) - k)[len(scores) - k]
+    ids = np.flatnonzero(scores >= least)
+    return ids[np.argsort(-scores[ids], kind="stable")][:k]
 
 
 def retrieval_quality(found: Sequence[Sequence[int]] | Ids, relevant: Sequence[frozenset[int]]) -> dict[str, float]:
@@ -82,7 +90,12 @@ def overlap_at_k(found: Ids, reference: Ids) -> float:
 
 
 def knn_top1(embeddings: Floats, labels: Sequence[str]) -> float:
-    """Return the leave-one-out accuracy of the nearest neighbour's label by cosine; embeddings are [n, d]."""
+    """Return the leave-one-out accuracy of the nearest neighbour's label by cosine; embeddings are [n, d].
+
+    A single row has no neighbour and scores 0.
+    """
+    if len(embeddings) < 2:
+        return 0.0
     unit = normalise(embeddings)
     found = exact_top_k(unit, unit, 2)
     rows = np.arange(len(unit))

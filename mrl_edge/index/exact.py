@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mrl_edge.metrics import Ids
+from mrl_edge.metrics import Ids, top_k
 from mrl_edge.nesting import Floats
 
 
@@ -20,10 +20,8 @@ class ExactIndex:
     def search(self, query: Floats, k: int) -> tuple[Ids, Floats]:
         """Score every vector and return the k best."""
         scores = self._vectors @ query
-        k = min(k, len(scores))
-        top = np.argpartition(-scores, k - 1)[:k]
-        top = top[np.argsort(-scores[top], kind="stable")]
-        return top.astype(np.int64), np.asarray(scores[top])
+        best = top_k(scores, k)
+        return best, np.asarray(scores[best])
 
 
 def map_vectors(path: Path, dim: int) -> Floats:

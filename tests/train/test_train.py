@@ -1,0 +1,192 @@
+import csv
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import DIMS, leftovers, mrl_edge
+from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
+from sklearn.decomposition import PCA
+from train.encoders import read_json, sentence_transformer, tiny_bert
+
+import mrl_edge as runtime
+from mrl_edge.train.baselines import principal_components
+from mrl_edge.train.features import embed
+from mrl_edge.train.model import Trunk, load_tokenizer
+from mrl_edge.train.source import read_encoder
+
+TEXTS = ["abc", "", "a much longer text than the other ones " * 4, "Éa b-c", "x"]
+
+
+def test_matryoshka_beats_truncation_from_16_up_and_pca_from_32_up(model):
+    quality = read_json(model / "mrl.json")["quality"]
+    for dim in DIMS:
+        recall = {method: by_dim[str(dim)]["recall_at_10"] for method, by_dim in quality.items()}
+        if dim >= 16:
+            assert recall["mrl"] > recall["truncation"], dim
+        if dim >= 32:
+            assert recall["mrl"] > recall["pca"], dim
+
+
+def test_recorded_recall_is_what_sentence_transformers_and_numpy_find(model, dev):
+    encoder = SentenceTransformer(str(model), device="cpu")
+    queries = encoder.encode(dev["query"], show_progress_bar=False)[:, :64]
+    documents = list(dict.fromkeys(dev["positive"]))
+    vectors = encoder.encode(documents, show_progress_bar=False)[:, :64]
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    scores = queries @ vectors.T
+    own = np.array([documents.index(text) for text in dev["positive"]])
+    rank = (scores > scores[np.arange(len(own)), own][:, None]).sum(axis=1)
+    recorded = read_json(model / "mrl.json")["quality"]["mrl"]["64"]["recall_at_10"]
+    assert recorded == pytest.approx(float((rank < 10).mean()), abs=0.005)
+
+
+def test_trained_model_encodes_alike_in_sentence_transformers_and_in_the_bundle(model, bundle, dev):
+    texts = dev["query"][:32]
+    theirs = SentenceTransformer(str(model), truncate_dim=64, device="cpu").encode(texts, normalize_embeddings=True)
+    ours = runtime.load(bundle, dim=64, precision="fp32").encode(texts)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pooling": "cls"},
+        {"pooling": "mean", "normalise": True},
+        {"pooling": "max", "dense": 16},
+        {"pooling": "mean_sqrt_len_tokens", "dense": 24, "normalise": True},
+        {"pooling": "mean", "max_tokens": 7},
+    ],
+)
+def test_a_sentence_transformers_folder_is_run_as_the_library_runs_it(tmp_path, options):
+    folder = sentence_transformer(tmp_path / "st", tiny_bert(tmp_path / "bert"), **options)
+    spec = read_encoder(str(folder))
+    ours = embed(Trunk(spec), load_tokenizer(spec), TEXTS, bfloat16=False)
+    theirs = SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_prompts_of_the_encoder_reach_training_and_the_device(tmp_path, letters):
+    prompts = {"query": "find ", "document": "text "}
+    source = sentence_transformer(tmp_path / "st", tiny_bert(tmp_path / "bert"), "mean", prompts=prompts)
+    train_tiny(source, letters, tmp_path / "model", "--query", "query", "--positive", "positive")
+    mrl_edge("export", tmp_path / "model", "--out", tmp_path / "bundle", "--precision", "fp32")
+    encoder = runtime.load(tmp_path / "bundle")
+    model = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    for role in prompts:
+        theirs = model.encode(["abc"], prompt_name=role, normalize_embeddings=True)
+        np.testing.assert_allclose(encoder.encode(["abc"], role), theirs, atol=1e-5)
+    assert not np.allclose(encoder.encode(["abc"], "query"), encoder.encode(["abc"], "document"), atol=1e-3)
+
+
+def test_principal_axes_are_scikit_learns():
+    rows = np.random.default_rng(0).normal(size=(200, 12)).astype(np.float32) * np.linspace(
+        3, 0.5, 12, dtype=np.float32
+    )
+    ours = principal_components(rows)
+    theirs = PCA(12).fit(rows)
+    cosines = np.abs(np.sum(ours.axes * theirs.components_, axis=1))
+    np.testing.assert_allclose(cosines, 1, atol=1e-3)
+
+
+def test_a_dimension_of_weight_zero_is_not_trained(tmp_path, letters):
+    encoder = tiny_bert(tmp_path / "bert")
+    heads = []
+    for epochs in ("1", "5"):
+        options = ("--text", "query", "--label", "label", "--weights", "0,1", "--epochs", epochs)
+        train_tiny(encoder, letters, tmp_path / epochs, *options)
+        heads.append(load_file(tmp_path / epochs / "heads.safetensors"))
+    assert torch.equal(heads[0]["4.weight"], heads[1]["4.weight"])
+    assert not torch.equal(heads[0]["32.weight"], heads[1]["32.weight"])
+
+
+def test_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, letters):
+    encoder = tiny_bert(tmp_path / "bert")
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train_tiny(encoder, letters, tmp_path / name, "--text", "query", "--label", "label", "--seed", seed)
+    a, b, c = (load_file(tmp_path / name / "2_Dense" / "model.safetensors")["linear.weight"] for name in "abc")
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+
+
+def test_fine_tuning_changes_the_trunk_and_freezing_does_not(tmp_path, letters):
+    encoder = tiny_bert(tmp_path / "bert")
+    before = load_file(encoder / "model.safetensors")
+    for name, options in (("frozen", ()), ("tuned", ("--fine-tune",))):
+        train_tiny(encoder, letters, tmp_path / name, "--query", "query", "--positive", "positive", *options)
+        after = load_file(tmp_path / name / "model.safetensors")
+        layer = "encoder.layer.0.output.dense.weight"
+        assert torch.equal(before[layer], after[layer]) == (name == "frozen")
+
+
+@pytest.mark.parametrize("options", [(), ("--fine-tune",)], ids=["frozen", "fine-tuned"])
+def test_a_killed_training_resumes_to_the_same_weights(tmp_path, letters, options):
+    encoder = tiny_bert(tmp_path / "bert")
+    arguments = (encoder, letters, tmp_path / "resumed", "--query", "query", "--positive", "positive",
+                 "--epochs", "60", "--batch-size", "20", *options)  # fmt: skip
+    process = subprocess.Popen(tiny_command(*arguments), stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "epoch 3" in line:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "resumed").exists()
+    assert leftovers(tmp_path) == [".resumed.training"]
+    again = subprocess.run(tiny_command(*arguments), stderr=subprocess.PIPE, text=True, check=True)
+    assert "epoch 1:" not in again.stderr
+    assert leftovers(tmp_path) == []
+    train_tiny(arguments[0], arguments[1], tmp_path / "whole", *arguments[3:])
+    for file in ("2_Dense/model.safetensors", "model.safetensors"):
+        resumed, whole = load_file(tmp_path / "resumed" / file), load_file(tmp_path / "whole" / file)
+        for name, value in whole.items():
+            torch.testing.assert_close(resumed[name], value, atol=1e-6, rtol=0)
+    assert len(read_json(tmp_path / "resumed" / "mrl.json")["history"]) == 60
+
+
+def test_frozen_embeddings_are_computed_once(tmp_path, letters):
+    encoder = tiny_bert(tmp_path / "bert")
+    train_tiny(encoder, letters, tmp_path / "a", "--text", "query", "--label", "label")
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
+    time.sleep(0.01)
+    train_tiny(encoder, letters, tmp_path / "b", "--text", "query", "--label", "label", "--dims", "2,8")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()} == stamps
+
+
+def test_a_dev_label_that_training_never_saw_counts_as_a_miss(tmp_path, letters):
+    dev = tmp_path / "dev.csv"
+    dev.write_text("query,label\nabc,unseen\nabd,unseen\n", encoding="utf-8")
+    train_tiny(
+        tiny_bert(tmp_path / "bert"), letters, tmp_path / "m", "--text", "query", "--label", "label", "--dev", dev
+    )
+    assert read_json(tmp_path / "m" / "mrl.json")["quality"]["mrl"]["32"]["accuracy"] == 0
+
+
+@pytest.fixture
+def letters(tmp_path):
+    """Pairs whose positive is the query backwards, labelled by the first letter's half of the alphabet."""
+    random = np.random.default_rng(0)
+    path = tmp_path / "letters.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["query", "positive", "label"])
+        for _ in range(120):
+            word = "".join(random.choice(list("abcdefghijklmnopqrstuvwxyz"), 6))
+            writer.writerow([word, word[::-1], "low" if word[0] < "n" else "high"])
+    return path
+
+
+def tiny_command(encoder, data, out, *options):
+    return [
+        sys.executable, "-m", "mrl_edge", "train", "--encoder", str(encoder), "--data", str(data), "--out", str(out),
+        "--cache", str(out.parent / "cache"), *(() if "--dims" in options else ("--dims", "4,32")),
+        *map(str, options),
+    ]  # fmt: skip
+
+
+def train_tiny(encoder, data, out, *options):
+    subprocess.run(tiny_command(encoder, data, out, *options), check=True, capture_output=True)
