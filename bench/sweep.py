@@ -37,7 +37,7 @@ from mrl_edge.devices.local import describe
 from mrl_edge.atomic import write_file
 from mrl_edge.bundle import Bundle, Variant
 from mrl_edge.errors import ResultsError
-from mrl_edge.progress import Report
+from mrl_edge.progress import Report, silent
 
 PROVIDER = "CPUExecutionProvider"
 KINDS = ("annoy", "exact")
@@ -58,7 +58,7 @@ class Grid:
     target_recall: float
 
 
-def sweep(bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, report: Report) -> Results:
+def sweep(bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, report: Report = silent) -> Results:
     """Measure the grid and write `out` after every configuration; rows that are already there are kept.
 
     Raises `ResultsError` when `out` holds measurements of another bundle, machine, data or settings.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -30,7 +31,7 @@ from mrl_edge.bundle import (
     write_manifest,
 )
 from mrl_edge.errors import ModelError
-from mrl_edge.progress import Report
+from mrl_edge.progress import Report, silent
 from mrl_edge.tokens import batches, load_tokenizer, pad
 from mrl_edge.train.model import RECORD, SAMPLES, Trunk, load_classifiers
 from mrl_edge.train.model import load_tokenizer as load_training_tokenizer
@@ -64,7 +65,7 @@ def read_model(folder: Path) -> Trained:
     return Trained(folder, read_encoder(str(folder)), record, dims, classes, samples)
 
 
-def export_bundle(model: Trained, out: Path, precisions: Sequence[str], report: Report) -> Manifest:
+def export_bundle(model: Trained, out: Path, precisions: Sequence[str], report: Report = silent) -> Manifest:
     """Write the bundle `out` and return its manifest.
 
     Every graph is run against PyTorch on the model's sample texts. Raises `FidelityError`, and writes nothing,
@@ -93,7 +94,7 @@ def export_bundle(model: Trained, out: Path, precisions: Sequence[str], report: 
                 graphs.append(_checked(folder, name, dim, file, inputs, wanted))
             target = PRECISIONS[name].target
             variants.append(Variant(name, target, model.spec.layers, f"{name}/{FILE}", tuple(graphs)))
-        _remove(work)
+        shutil.rmtree(work)
         manifest = _manifest(model, out.name, encoder, variants, folder)
         write_manifest(folder, manifest)
         report("exporting", total, total)
@@ -204,9 +205,3 @@ def _manifest(model: Trained, name: str, encoder: EncoderInfo, variants: list[Va
 
 def _save(model: onnx.ModelProto, path: Path) -> None:
     path.write_bytes(model.SerializeToString(deterministic=True))
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder)

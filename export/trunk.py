@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
 
 import onnx
 
@@ -44,5 +43,5 @@ def export_trunk(trunk: Trunk, folder: Path) -> Path:
 
 def inputs_of(model: onnx.ModelProto) -> tuple[str, ...]:
     """Return the names of a graph's inputs, without its initializers."""
-    stored: set[Any] = {tensor.name for tensor in model.graph.initializer}
+    stored = {tensor.name for tensor in model.graph.initializer}
     return tuple(value.name for value in model.graph.input if value.name not in stored)

@@ -7,7 +7,6 @@ smaller head can be a prefix of a larger one's bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 import onnx
@@ -58,11 +57,6 @@ class WeightFile:
             reference = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
             _refer(reference, stored.offset, length)
             tensor.CopyFrom(reference)
-
-
-def weight_path(folder: Path) -> Path:
-    """Return the weight file of a precision's folder."""
-    return folder / FILE
 
 
 def _refer(tensor: TensorProto, offset: int, length: int) -> None:

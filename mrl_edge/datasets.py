@@ -58,10 +58,6 @@ class Table:
         held = set(order[: max(1, round(fraction * len(order)))])
         return self._rows(i for i in range(len(self)) if i not in held), self._rows(sorted(held))
 
-    def head(self, rows: int | None) -> Table:
-        """Return the first `rows` rows, or all of them."""
-        return self if rows is None else self._rows(range(min(rows, len(self))))
-
     def _rows(self, order: Any) -> Table:
         chosen = list(order)
         return Table(self.source, {role: [texts[i] for i in chosen] for role, texts in self.roles.items()})

@@ -30,7 +30,7 @@ def pairs(tmp_path_factory):
 
     table = read_table("builtin:wordnet_nouns/train", Columns(query="gloss", positive="lemmas", label="label"))
     path = tmp_path_factory.mktemp("data") / "pairs.csv"
-    roles = table.head(ROWS).roles
+    roles = {role: texts[:ROWS] for role, texts in table.roles.items()}
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["gloss", "lemmas", "label"])

@@ -361,13 +361,6 @@ def test_a_split_is_random_and_not_the_tail():
     assert 400 < sum(numbers) / len(numbers) < 600
 
 
-@pytest.mark.parametrize(("rows", "left"), [(0, 0), (2, 2), (5, 5), (9, 5), (None, 5)])
-def test_head_keeps_the_first_rows(rows, left):
-    table = _pairs(5).head(rows)
-    assert table.roles == {"query": [f"q{i}" for i in range(left)], "positive": [f"p{i}" for i in range(left)]}
-    assert table.source == "made"
-
-
 def test_a_row_without_a_class_is_refused_and_not_given_the_last_one(tmp_path):
     folder = tmp_path / "data"
     features = datasets.Features({"label": datasets.ClassLabel(names=["no", "yes"])})

@@ -102,7 +102,6 @@ def test_an_export_that_does_not_agree_with_pytorch_fails_and_writes_nothing(mod
     from mrl_edge.export.run import export_bundle, read_model
 
     from mrl_edge.errors import FidelityError
-    from mrl_edge.progress import silent
 
     honest = heads._Builder._pooled
 
@@ -112,7 +111,7 @@ def test_an_export_that_does_not_agree_with_pytorch_fails_and_writes_nothing(mod
 
     monkeypatch.setattr(heads._Builder, "_pooled", wrong_pooling)
     with pytest.raises(FidelityError, match=r"d8\.onnx.*differ from PyTorch"):
-        export_bundle(read_model(model), tmp_path / "bundle", ("fp32",), silent)
+        export_bundle(read_model(model), tmp_path / "bundle", ("fp32",))
     assert list(tmp_path.iterdir()) == []
 
 
