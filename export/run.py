@@ -79,7 +79,7 @@ def export_bundle(model: Trained, out: Path, precisions: Sequence[str], report: 
         encoder = _write_tokenizer(model, trunk, folder)
         work = folder / "work"
         onnx_trunk = export_trunk(trunk, work)
-        inputs = inputs_of(onnx.load(onnx_trunk, load_external_data=False))
+        inputs = inputs_of(onnx.load(onnx_trunk, load_external_data=False), model.spec.family)
         wanted = reference(trunk, _tokenised(folder, encoder, inputs, model.samples), model.dims, _classifiers(model))
         done = 1
         variants = []

@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 
 from mrl_edge.errors import ModelError
+from mrl_edge.tokens import MODEL_INPUTS
 from mrl_edge.train.model import Trunk
 
 HIDDEN = "last_hidden_state"
@@ -41,7 +42,9 @@ def export_trunk(trunk: Trunk, folder: Path) -> Path:
     return folder / "model.onnx"
 
 
-def inputs_of(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Return the names of a graph's inputs, without its initializers."""
-    stored = {tensor.name for tensor in model.graph.initializer}
-    return tuple(value.name for value in model.graph.input if value.name not in stored)
+def inputs_of(model: onnx.ModelProto, family: str) -> tuple[str, ...]:
+    """Return the names of a trunk's inputs; `ModelError` when the runtime cannot make them from a text."""
+    names = tuple(value.name for value in model.graph.input)
+    if not {"input_ids", "attention_mask"} <= set(names) <= set(MODEL_INPUTS):
+        raise ModelError(f"encoders of the family {family!r} take {', '.join(names)}, not the tokens of a text alone")
+    return names

@@ -14,6 +14,8 @@ from mrl_edge.errors import BundleError, UsageError
 TokenIds = list[int]
 Batch = dict[str, NDArray[np.int64]]
 
+MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")  # what `pad` can make
+
 # Texts are tokenised and sorted by length this many at a time, which bounds the memory of a long run.
 _WINDOW = 4096
 

@@ -6,6 +6,7 @@ A trained model is saved as a sentence-transformers folder (the projection is it
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from collections.abc import Sequence
@@ -43,11 +44,15 @@ class Trunk(nn.Module):
             reason = str(error).strip().splitlines()[0]
             raise ModelError(f"{spec.source} cannot be loaded as an encoder: {reason}") from None
         self.spec = spec
+        if getattr(self.transformer.config, "is_encoder_decoder", False):
+            raise ModelError(f"{spec.source} is an encoder with a decoder ({spec.family}), which is not supported")
+        self._takes = set(inspect.signature(self.transformer.forward).parameters)
         self.tail = nn.ModuleList(_torch_module(module) for module in spec.modules)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Return [batch, width] for the tokenizer's `inputs`, each [batch, tokens]."""
-        vectors: Tensor = self.transformer(**inputs).last_hidden_state.float()  # [batch, tokens, hidden]
+        accepted = {name: rows for name, rows in inputs.items() if name in self._takes}
+        vectors: Tensor = self.transformer(**accepted).last_hidden_state.float()  # [batch, tokens, hidden]
         for module in self.tail:
             vectors = module(vectors, inputs["attention_mask"]) if isinstance(module, _Pool) else module(vectors)
         return vectors
@@ -107,7 +112,7 @@ def save_model(
     tokenizer.save_pretrained(folder)
     modules = [{"idx": 0, "name": "0", "path": "", "type": f"{_LIBRARY}.Transformer"}]
     for number, module in enumerate(spec.modules, 1):
-        modules.append(_save_module(folder, number, module, trunk.tail[number - 1]))
+        modules.append(_save_module(folder, number, module, trunk.tail[number - 1], spec.hidden))
     number = len(modules)
     projection = heads.projection
     name = f"{number}_Dense"
@@ -178,7 +183,7 @@ def _torch_module(module: Module) -> nn.Module:
     return _Dense(module) if isinstance(module, Dense) else _Unit()
 
 
-def _save_module(folder: Path, number: int, module: Module, layer: nn.Module) -> dict[str, Any]:
+def _save_module(folder: Path, number: int, module: Module, layer: nn.Module, hidden: int) -> dict[str, Any]:
     kind = {Pooling: "Pooling", Dense: "Dense", Normalise: "Normalize"}[type(module)]
     name = f"{number}_{kind}"
     (folder / name).mkdir()
@@ -186,18 +191,11 @@ def _save_module(folder: Path, number: int, module: Module, layer: nn.Module) ->
         modes = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens"}
         chosen = modes.get(module.mode, module.mode)
         config: dict[str, Any] = {f"pooling_mode_{m}": m == chosen for m in (*modes.values(), "mean_sqrt_len_tokens")}
-        hidden = layer_width(folder)
         _write_json(folder / name / "config.json", {"word_embedding_dimension": hidden, **config})
     elif isinstance(module, Dense):
         shutil.copyfile(module.folder / "config.json", folder / name / "config.json")
         save_file(layer.state_dict(), folder / name / "model.safetensors")
     return {"idx": number, "name": str(number), "path": name, "type": f"{_LIBRARY}.{kind}"}
-
-
-def layer_width(folder: Path) -> int:
-    """Return the hidden size that a saved transformer's config.json states."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return int(config.get("hidden_size") or config["dim"])
 
 
 def _write_json(path: Path, value: Any) -> None:

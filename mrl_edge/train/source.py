@@ -97,13 +97,21 @@ def read_encoder(source: str, max_tokens: int | None = None) -> EncoderSpec:
         folder=folder,
         transformer=transformer,
         family=config["model_type"],
-        layers=int(config.get("num_hidden_layers") or config.get("n_layers") or 0),
-        hidden=int(config.get("hidden_size") or config.get("dim") or 0),
+        layers=_size(source, config, "num_hidden_layers", "n_layers", "num_layers"),
+        hidden=_size(source, config, "hidden_size", "dim", "d_model"),
         modules=tuple(_module(folder, entry) for entry in modules[1:]) if modules else (Pooling("mean"),),
         prompts={k: v for k, v in (prompts.get("prompts") or {}).items() if v},
         default_prompt=prompts.get("default_prompt_name"),
         max_tokens=_max_tokens(transformer, config, max_tokens),
     )
+
+
+def _size(source: str, config: dict[str, Any], *names: str) -> int:
+    """Return the first of the names that encoder families give to a size."""
+    for name in names:
+        if isinstance(config.get(name), int):
+            return int(config[name])
+    raise ModelError(f"{source}: its config.json states no {names[0]}, so it is no encoder that we know")
 
 
 def _locate(source: str) -> Path:
