@@ -13,6 +13,8 @@ import typer
 from mrl_edge.cli import bench, classify, export, index, pick, quickstart, report, search, train
 from mrl_edge.errors import MrlEdgeError
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="mrl-edge",
     help="Train, export, measure and pick Matryoshka embeddings for the device you have.",
@@ -30,8 +32,6 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; a user's error is one line on stderr and code 2."""
     try:
         code = app(arguments, prog_name="mrl-edge", standalone_mode=False)
-    except typer.Abort:
-        raise KeyboardInterrupt from None
     except typer.TyperException as error:
         return _fail(error.format_message())
     except MrlEdgeError as error:
@@ -45,6 +45,8 @@ def run(arguments: list[str]) -> int:
         return 0
     except OSError as error:
         return _fail(_reason(error))
+    if code == _INTERRUPTED:  # typer turns Ctrl-C into this code without a word
+        raise KeyboardInterrupt
     return code if isinstance(code, int) else 0
 
 

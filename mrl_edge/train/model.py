@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
@@ -40,7 +41,7 @@ class Trunk(nn.Module):
             self.transformer = AutoModel.from_pretrained(
                 spec.transformer, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ModelError(f"{spec.source} cannot be loaded as an encoder: {reason}") from None
         self.spec = spec
@@ -164,7 +165,7 @@ class _Dense(nn.Module):
         self.tanh = spec.activation == "tanh"
         try:
             self.load_state_dict(load_file(spec.folder / "model.safetensors"))
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             raise ModelError(f"{spec.folder}: its weights do not fit its config.json: {error}") from None
 
     def forward(self, vectors: Tensor) -> Tensor:

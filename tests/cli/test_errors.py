@@ -1,0 +1,165 @@
+"""Every mistake a user can make: one clear line, exit code 2 (130 for Ctrl-C), nothing half-written."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import leftovers, run_mrl_edge, the_one_error_line
+from train.encoders import tiny_bert
+
+WORDS = [f"{a}{b}c" for a in "abcdefg" for b in "hijklmn"]
+PAIRS = ("--query", "q", "--positive", "p")
+
+
+@pytest.fixture
+def here(tmp_path):
+    """A folder with a tiny encoder and a table."""
+    tiny_bert(tmp_path / "bert")
+    rows = "".join(f'{word},{word[::-1]},{"x" if word < "d" else "y"},same\n' for word in WORDS)
+    (tmp_path / "data.csv").write_text(f"q,p,l,one\n{rows}", encoding="utf-8")
+    return tmp_path
+
+
+def train(here, *options, encoder="bert", data="data.csv"):
+    return run_mrl_edge(
+        "train", "--encoder", here / encoder, "--data", here / data, "--out", here / "model",
+        "--cache", here / "cache", *options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((*PAIRS, "--dims", "64,32"), "32 comes after 64; dimensions must ascend"),
+        ((*PAIRS, "--dims", "8,512"), "512 is larger than the encoder's 32 dimensions"),
+        ((*PAIRS, "--dims", "8,x"), "expected whole numbers"),
+        (("--query", "q", "--positive", "nothing"), "no column 'nothing'; it has q, p, l, one"),
+        (("--label", "l"), "--text with --label"),
+        (("--text", "q", "--label", "one"), "all rows have the same label"),
+        ((), "say which columns to read"),
+        ((*PAIRS, "--dims", "8,32", "--weights", "1"), "1 weights for 2 dimensions"),
+        ((*PAIRS, "--batch-size", "1"), "batches of at least 2 rows"),
+        (("--text", "q", "--label", "l", "--lr", "1e30"), "the loss became"),
+        ((*PAIRS, "--epochs", "x"), "'--epochs'"),
+        ((*PAIRS, "--nonsense"), "--nonsense"),
+    ],
+)
+def test_training_options_that_make_no_sense(here, options, said):
+    assert said in the_one_error_line(train(here, *options))
+    assert not (here / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("", "the file is empty"), ("q,p\n", "no rows"), ("q,p\na,b\nc\n", "line 3: 1 fields, but the header has 2")],
+)
+def test_tables_that_cannot_be_read(here, content, said):
+    (here / "bad.csv").write_text(content)
+    assert said in the_one_error_line(train(here, *PAIRS, data="bad.csv"))
+    assert leftovers(here) == []
+
+
+def broken_encoders():
+    def config(folder, **changes):
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return {
+        "is no encoder": lambda f: (f / "config.json").unlink(),
+        "no .safetensors weights": lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"),
+        "trust_remote_code": lambda f: config(f, auto_map={"AutoModel": "modeling.Model"}),
+        "cannot be loaded": lambda f: os.truncate(f / "model.safetensors", 1000),
+        "is damaged": lambda f: (f / "config.json").write_text("{"),
+    }
+
+
+@pytest.mark.parametrize("said", broken_encoders())
+def test_a_folder_that_is_no_usable_encoder(here, said):
+    broken_encoders()[said](here / "bert")
+    assert said in the_one_error_line(train(here, *PAIRS))
+    assert not (here / "model").exists()
+
+
+def test_an_encoder_folder_that_does_not_exist(here):
+    assert "no such encoder folder" in the_one_error_line(train(here, *PAIRS, encoder="nowhere"))
+
+
+def test_what_is_already_there_is_kept(here):
+    (here / "model").mkdir()
+    (here / "model" / "mine").write_text("precious")
+    assert "already exists" in the_one_error_line(train(here, *PAIRS))
+    assert "not ours to overwrite" in the_one_error_line(train(here, *PAIRS, "--overwrite"))
+    assert (here / "model" / "mine").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [(("--precision", "int3"), "unknown; there is"), (("--precision", "int8,int8"), "once")]
+)
+def test_export_of_a_precision_that_makes_no_sense(model, tmp_path, options, said):
+    assert said in the_one_error_line(run_mrl_edge("export", model, "--out", tmp_path / "bundle", *options))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_of_what_is_no_model(tmp_path, model):
+    line = the_one_error_line(run_mrl_edge("export", tmp_path, "--out", tmp_path / "bundle"))
+    assert "is no trained model" in line
+    (tmp_path / "mrl.json").write_text("{")
+    assert "is damaged" in the_one_error_line(run_mrl_edge("export", tmp_path, "--out", tmp_path / "bundle"))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 60 MB, too small for the fp32 weights."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount")
+    if os.geteuid() != 0 or mount is None:
+        pytest.skip("mounting a small file system needs root")
+    if subprocess.run([mount, "-t", "tmpfs", "-o", "size=60m", "tmpfs", disk], check=False).returncode:
+        pytest.skip("mounting is not permitted here")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_full_disk_while_exporting(model, small_disk):
+    line = the_one_error_line(run_mrl_edge("export", model, "--out", small_disk / "bundle"))
+    assert "the disk is full" in line
+    assert list(small_disk.iterdir()) == []
+
+
+@pytest.mark.parametrize("seconds", [0.05, 3, 9])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_export_leaves_nothing(model, tmp_path, seconds, number):
+    command = [sys.executable, "-m", "mrl_edge", "export", str(model), "--out", str(tmp_path / "bundle")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    time.sleep(seconds)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.skip("this machine exported faster than that")
+    assert "Traceback" not in errors or seconds < 1  # before our own first line Python itself may be interrupted
+    assert process.returncode in ({130, -2} if number == signal.SIGINT else {143, -15})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_training_says_so_and_can_be_continued(here):
+    options = (*PAIRS, "--dims", "8,32", "--epochs", "3000")
+    command = [
+        sys.executable, "-m", "mrl_edge", "train", "--encoder", str(here / "bert"), "--data", str(here / "data.csv"),
+        "--out", str(here / "model"), "--cache", str(here / "cache"), *options,
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "epoch 2" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    errors = process.stderr.read()
+    assert process.wait(timeout=60) == 130
+    assert errors.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in errors
+    assert not (here / "model").exists()
