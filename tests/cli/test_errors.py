@@ -20,7 +20,7 @@ PAIRS = ("--query", "q", "--positive", "p")
 def here(tmp_path):
     """A folder with a tiny encoder and a table."""
     tiny_bert(tmp_path / "bert")
-    rows = "".join(f'{word},{word[::-1]},{"x" if word < "d" else "y"},same\n' for word in WORDS)
+    rows = "".join(f"{word},{word[::-1]},{'x' if word < 'd' else 'y'},same\n" for word in WORDS)
     (tmp_path / "data.csv").write_text(f"q,p,l,one\n{rows}", encoding="utf-8")
     return tmp_path
 
