@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader
 from mrl_edge.bench.candidates import TITLES, Candidate, candidates, choose_objective
 from mrl_edge.bench.results import Results
+
+from mrl_edge.errors import ResultsError
 
 _METHODS = {"mrl": "MRL (this model)", "pca": "PCA", "truncation": "plain truncation"}
 _BASELINE_METRICS = ("recall_at_10", "ndcg_at_10", "accuracy", "knn_top1")
@@ -35,8 +38,8 @@ class BaselineTable:
     """One metric of this model and the baselines, by dimension."""
 
     title: str
-    dims: list[str]
-    rows: list[tuple[str, list[float]]]
+    dims: list[int]
+    rows: list[tuple[str, list[float | None]]]  # None: not known at that dimension
 
 
 def render(results: Results, objective: str | None = None) -> str:
@@ -58,7 +61,7 @@ def render(results: Results, objective: str | None = None) -> str:
         title=TITLES[metric],
         scatters=[_html(figure, with_library=number == 0) for number, figure in enumerate(figures)],
         curves=_html(_curves(rows, metric), with_library=False),
-        baselines=_baselines(results.bundle.training.get("quality", {})),
+        baselines=_baselines(results.bundle.training),
     )
 
 
@@ -123,15 +126,20 @@ def _html(figure: go.Figure, with_library: bool) -> str:
     return str(figure.to_html(full_html=False, include_plotlyjs=with_library, config={"displaylogo": False}))
 
 
-def _baselines(quality: dict[str, Any]) -> list[BaselineTable]:
+def _baselines(training: dict[str, Any]) -> list[BaselineTable]:
+    try:
+        scores = training.get("quality", {})
+        quality = msgspec.convert(scores, dict[str, dict[int, dict[str, float | None]]], strict=False)
+    except msgspec.ValidationError as error:
+        raise ResultsError(f"the results' bundle.training.quality is damaged: {error}") from None
     tables = []
-    dims = sorted(quality.get("mrl", {}), key=int)
+    dims = sorted(quality.get("mrl", {}))
     for metric in _BASELINE_METRICS:
         rows = [
-            (title, [quality[method][dim][metric] for dim in dims])
+            (title, [quality[method].get(dim, {}).get(metric) for dim in dims])
             for method, title in _METHODS.items()
-            if method in quality and all(metric in quality[method].get(dim, {}) for dim in dims)
+            if any(metric in quality.get(method, {}).get(dim, {}) for dim in dims)
         ]
-        if rows and dims:
+        if rows:
             tables.append(BaselineTable(TITLES[metric], dims, rows))
     return tables

@@ -158,6 +158,11 @@ class Bundle:
         manifest = (self.folder / MANIFEST).stat().st_size
         return manifest + sum(self.manifest.files[name].bytes for name in names)
 
+    def check_variant(self, variant: Variant) -> None:
+        """Compare every file that a variant needs with the manifest, as `checked` does for one."""
+        for name in (TOKENIZER, variant.weights, *(graph.file for graph in variant.graphs)):
+            self.checked(name)
+
     def identity(self) -> str:
         """Return the SHA-256 of what the model is: the manifest without its index, which may come and go."""
         manifest = self.manifest

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mrl_edge.cli import console, options
-from mrl_edge.errors import UsageError
+from mrl_edge.errors import ResultsError, UsageError
 
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import Task
@@ -65,7 +65,7 @@ def bench(
     chosen = select_dims(parse_dims(dims) if dims else None, opened.manifest.dims, str(bundle))
     precisions = options.names(precision) or opened.precisions()
     for name in precisions:
-        opened.variant(name, None)
+        opened.check_variant(opened.variant(name, None))
     table = read_table(data, options.columns(text, label, query, positive))
     grid = Grid(
         precisions=precisions,
@@ -83,8 +83,12 @@ def bench(
         results = sweep(opened, _task(table.roles, max_queries), data, grid, out, report)
     if as_json:
         console.print_json(results)
+    else:
+        print_results(results)
+    if all(row.status != "ok" for row in results.measurements):
+        raise ResultsError(f"nothing could be measured: {results.measurements[0].reason}")
+    if as_json:
         return
-    print_results(results)
     console.say(f"\nresults: {out}\nnext:    mrl-edge pick {out} --max-p50-ms 5 --max-rss-mb 120")
 
 

@@ -1,0 +1,269 @@
+"""A small real sweep: what its rows say is compared with what numpy, the file system and the texts say."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import msgspec
+import numpy as np
+import psutil
+import pytest
+from conftest import mrl_edge, run_mrl_edge, the_one_error_line
+from mrl_edge.bench import jobs
+from mrl_edge.bench.results import read_results
+from mrl_edge.bench.sweep import run_job
+
+import mrl_edge as runtime
+from mrl_edge.bundle import open_bundle
+
+QUERIES = 120
+DIMS = (16, 384)
+
+
+@pytest.fixture(scope="module")
+def task(dev, tmp_path_factory):
+    """A CSV of pairs with classes."""
+    rows = zip(dev["query"][:QUERIES], dev["positive"][:QUERIES], dev["label"][:QUERIES], strict=True)
+    path = tmp_path_factory.mktemp("task") / "task.jsonl"
+    path.write_text("".join(json.dumps({"q": q, "p": p, "c": c}) + "\n" for q, p, c in rows))
+    return path
+
+
+def arguments(bundle, task, out, *options):
+    columns = ("--query", "q", "--positive", "p", "--text", "q", "--label", "c")
+    short = ("--dims", ",".join(map(str, DIMS)), "--tokens", "16", "--max-seconds", "0.3")
+    return ("bench", bundle, "--data", task, *columns, *short, "--out", out, *options)
+
+
+@pytest.fixture(scope="module")
+def swept(bundle, task, tmp_path_factory):
+    """The results file of both precisions with every kind of search."""
+    out = tmp_path_factory.mktemp("swept") / "results.json"
+    table = mrl_edge(*arguments(bundle, task, out, "--rerank-dim", "384", "--shortlist", "20"))
+    assert "nDCG" in table
+    return out
+
+
+@pytest.fixture(scope="module")
+def rows(swept):
+    return read_results(swept).measurements
+
+
+def real(rows, **wanted):
+    return [
+        row for row in rows if row.tokens is None and all(getattr(row, name) == value for name, value in wanted.items())
+    ]
+
+
+def test_every_configuration_has_one_row(rows):
+    there = [(r.precision, r.dim, r.plan.kind, r.plan.rerank_dim) for r in real(rows)]
+    wanted = [
+        (precision, *search)
+        for precision in ("fp32", "int8")
+        for search in [
+            (16, "annoy", None), (16, "exact", None), (16, "annoy", 384), (16, "exact", 384),
+            (384, "annoy", None), (384, "exact", None),
+        ]
+    ]  # fmt: skip
+    assert sorted(there, key=str) == sorted(wanted, key=str)
+    assert {row.status for row in rows} == {"ok"}
+    assert [(r.precision, r.tokens, r.dim) for r in rows if r.tokens] == [("fp32", 16, 384), ("int8", 16, 384)]
+
+
+def test_the_figures_of_a_row_fit_each_other(rows):
+    for row in rows:
+        encode = row.encode
+        assert 0 < encode.tokenise_p50_ms < encode.p50_ms <= encode.p90_ms <= encode.p99_ms
+        assert encode.ci95_ms[0] <= encode.p50_ms <= encode.ci95_ms[1]
+    for row in real(rows):
+        memory = row.memory
+        assert memory.baseline_rss_bytes < memory.rss_bytes <= memory.peak_rss_bytes
+        assert memory.uss_bytes <= memory.pss_bytes <= memory.rss_bytes
+        assert row.load_ms + row.first_ms < row.cold_start_ms
+        assert row.search.p50_ms > 0
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("dim", DIMS)
+def test_quality_is_what_numpy_finds_with_the_public_api(rows, bundle, dev, precision, dim):
+    queries, answers = dev["query"][:QUERIES], dev["positive"][:QUERIES]
+    documents = list(dict.fromkeys(answers))
+    encoder = runtime.load(bundle, dim, precision)
+    vectors = encoder.encode(queries, "query", batch_size=1)
+    scores = vectors @ encoder.encode(documents, "document").T
+    ranks = [int((row > row[documents.index(a)]).sum()) for row, a in zip(scores, answers, strict=True)]
+    unique = len(set(queries)) == QUERIES
+    assert unique, "this test's own ranking knows one answer a query"
+    (row,) = [
+        r for r in real(rows, precision=precision, dim=dim) if (r.plan.kind, r.plan.rerank_dim) == ("exact", None)
+    ]
+    assert row.quality.recall_at_10 == pytest.approx(np.mean([rank < 10 for rank in ranks]), abs=1.5 / QUERIES)
+    gains = [1 / np.log2(rank + 2) if rank < 10 else 0 for rank in ranks]
+    assert row.quality.ndcg_at_10 == pytest.approx(np.mean(gains), abs=0.01)
+    probabilities = np.concatenate([encoder.classify([text]) for text in queries])
+    predicted = np.array(encoder.classes)[probabilities.argmax(axis=1)]
+    assert row.quality.accuracy == pytest.approx(np.mean(predicted == np.array(dev["label"][:QUERIES])))
+
+
+def test_recall_is_against_exact_search_at_the_full_dimension(rows):
+    for row in real(rows, dim=384):
+        if row.plan.kind == "exact":
+            assert row.search.recall_at_10 == 1
+    for precision in ("fp32", "int8"):
+        small = {
+            (r.plan.kind, r.plan.rerank_dim): r.search.recall_at_10 for r in real(rows, precision=precision, dim=16)
+        }
+        assert small["exact", None] < small["exact", 384]  # reranking brings back what the prefix lost
+
+
+def test_disk_counts_the_files_that_a_configuration_needs(rows, bundle):
+    documents = real(rows)[0].search.n_items
+    opened = open_bundle(bundle)
+    for row in real(rows):
+        largest = row.plan.rerank_dim or row.dim
+        assert row.disk.model_bytes == opened.model_bytes(opened.variant(row.precision, None), largest)
+        exact = documents * row.dim * 4 if row.plan.kind == "exact" else 0
+        reranked = documents * 384 * 4 if row.plan.rerank_dim else 0
+        assert row.disk.vectors_bytes == exact + reranked
+        assert (row.disk.index_bytes > 0) == (row.plan.kind == "annoy")
+
+
+def test_fidelity_is_of_int8_to_fp32(rows):
+    for row in real(rows):
+        if row.precision == "fp32":
+            assert row.fidelity is None
+        else:
+            assert 0.8 < row.fidelity.cosine_min <= row.fidelity.cosine_mean < 1
+
+
+def test_int8_needs_less_memory_and_disk_than_fp32(rows):
+    for dim in DIMS:
+        int8, fp32 = (max(r.memory.peak_rss_bytes for r in real(rows, precision=p, dim=dim)) for p in ("int8", "fp32"))
+        assert int8 < 0.8 * fp32
+
+
+def test_running_it_again_measures_nothing_and_changes_nothing(swept, bundle, task):
+    before = swept.read_bytes()
+    done = run_mrl_edge(*arguments(bundle, task, swept, "--rerank-dim", "384", "--shortlist", "20", "--json"))
+    assert json.loads(done.stdout) == json.loads(before)
+    assert "measuring" not in done.stderr
+    assert swept.read_bytes() == before
+    assert [path.name for path in swept.parent.iterdir()] == ["results.json"]
+
+
+def test_what_was_measured_otherwise_is_not_mixed(swept, bundle, task, tmp_path):
+    before = swept.read_bytes()
+    line = the_one_error_line(run_mrl_edge(*arguments(bundle, task, swept, "--max-queries", "50")))
+    assert "measured with another data or settings" in line
+    other = tmp_path / "bundle"
+    shutil.copytree(bundle, other)
+    manifest = json.loads((other / "bundle.json").read_text())
+    (other / "bundle.json").write_text(json.dumps(manifest | {"name": "other"}))
+    assert "another bundle" in the_one_error_line(run_mrl_edge(*arguments(other, task, swept)))
+    content = json.loads(before)
+    content["device"]["cpu"] = "another board"
+    foreign = tmp_path / "foreign.json"
+    foreign.write_text(json.dumps(content))
+    assert "another machine" in the_one_error_line(run_mrl_edge(*arguments(bundle, task, foreign)))
+    assert swept.read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_and_run_again_it_goes_on_where_it_was(bundle, task, tmp_path, number):
+    out = tmp_path / "results.json"
+    options = arguments(bundle, task, out, "--precision", "int8", "--index", "exact", "--max-seconds", "2")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mrl_edge", *map(str, options)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    while not out.exists():
+        time.sleep(0.05)
+        assert process.poll() is None, process.stderr.read()
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    assert process.wait(timeout=30) == (130 if number == signal.SIGINT else 143)
+    assert b"Traceback" not in process.stderr.read()
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in family)
+    (first,) = [row for row in json.loads(out.read_bytes())["measurements"] if row["tokens"] is None]
+    again = run_mrl_edge(*options)
+    assert again.returncode == 0, again.stderr
+    assert "embedding" not in again.stderr or "measuring" in again.stderr
+    rows = [row for row in json.loads(out.read_bytes())["measurements"] if row["tokens"] is None]
+    assert rows[0] == first
+    assert [row["dim"] for row in rows] == list(DIMS)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_overwrite_measures_anew(bundle, task, tmp_path):
+    out = tmp_path / "results.json"
+    out.write_text("no results")
+    options = ("--precision", "int8", "--index", "exact", "--tokens", "0")
+    assert "damaged" in the_one_error_line(run_mrl_edge(*arguments(bundle, task, out, *options)))
+    mrl_edge(*arguments(bundle, task, out, *options, "--overwrite"))
+    assert len(read_results(out).measurements) == len(DIMS)
+
+
+def test_classes_alone_are_a_task(bundle, task, tmp_path):
+    out = tmp_path / "results.json"
+    mrl_edge(
+        "bench", bundle, "--data", task, "--text", "q", "--label", "c", "--dims", "64", "--precision", "int8",
+        "--tokens", "0", "--max-seconds", "0.2", "--out", out,
+    )  # fmt: skip
+    (row,) = read_results(out).measurements
+    assert (row.plan, row.search, row.quality.ndcg_at_10) == (None, None, None)
+    assert 0 < row.quality.accuracy <= 1
+    assert json.loads(mrl_edge("pick", out, "--json"))["objective"] == "accuracy"
+
+
+def test_a_damaged_bundle_gives_one_line_and_no_file(own_bundle, task, tmp_path):
+    os.truncate(own_bundle / "int8" / "weights.bin", 1000)
+    out = tmp_path / "results.json"
+    assert "weights.bin" in the_one_error_line(run_mrl_edge(*arguments(own_bundle, task, out, "--precision", "int8")))
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--dims", "65"), "65"),
+        (("--dims", "64,32"), "ascend"),
+        (("--precision", "int3"), "it has fp32"),
+        (("--index", "faiss"), "there is annoy, exact"),
+        (("--rerank-dim", "65"), "none of the bundle's dimensions"),
+        (("--threads", "two"), "--threads two"),
+        (("--positive", "nothing"), "no column 'nothing'"),
+    ],
+)
+def test_bench_options_that_make_no_sense(bundle, task, tmp_path, options, said):
+    out = tmp_path / "results.json"
+    assert said in the_one_error_line(run_mrl_edge(*arguments(bundle, task, out, *options)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_the_kernel_kills_is_out_of_memory(bundle, tmp_path):
+    """The measuring process is held by a pipe instead of a job file, and killed as the kernel would."""
+    os.mkfifo(tmp_path / "held")
+    job = jobs.PrepareJob(
+        bundle=str(bundle), precision="int8", depth=6, dims=(64,), plans=(), task=str(tmp_path / "held"),
+        reference=None, target_recall=0.9, work=str(tmp_path / "work"),
+    )  # fmt: skip
+    killer = subprocess.Popen(
+        [sys.executable, "-c", f"""
+import psutil, time
+while True:
+    for child in psutil.Process({os.getpid()}).children():
+        if "mrl_edge.bench.child" in child.cmdline():
+            time.sleep(1)
+            child.kill()
+            raise SystemExit
+    time.sleep(0.05)
+"""]
+    )  # fmt: skip
+    answer = run_job(job, jobs.PrepareResult, tmp_path, 1)
+    killer.wait()
+    assert isinstance(answer, jobs.Failure)
+    assert answer.status == "out_of_memory"
+    assert msgspec.json.encode(answer)
