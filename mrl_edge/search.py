@@ -9,13 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from mrl_edge.bundle import Bundle, open_bundle
+from mrl_edge.bundle import open_bundle
 from mrl_edge.encoder import load
 from mrl_edge.index import Index
-from mrl_edge.index.corpus import open_adaptive, open_index, read_documents, require_index
-from mrl_edge.nesting import prefix
+from mrl_edge.index.corpus import Documents, open_adaptive, open_index, require_index
+from mrl_edge.nesting import Floats, prefix
 
 
 @dataclass(frozen=True)
@@ -39,18 +37,19 @@ class Search:
         exact: bool = False,
         threads: int | None = None,
     ) -> None:
-        self._bundle = open_bundle(bundle)
-        info = require_index(self._bundle)
+        opened = open_bundle(bundle)
+        info = require_index(opened)
+        self._documents = Documents(opened)
         if rerank_dim is None:
-            self._index: Index = open_index(self._bundle, dim, exact)
+            self._index: Index = open_index(opened, dim, exact)
         else:
-            self._index = open_adaptive(self._bundle, dim, rerank_dim, shortlist, exact)
+            self._index = open_adaptive(opened, dim, rerank_dim, shortlist, exact)
         self._encoder = load(bundle, self._index.dim, info.precision, info.depth, threads)
 
     def __call__(self, query: str, k: int = 10) -> list[Hit]:
         """Return the k nearest documents, best first."""
         vector = self._encoder.encode([query], "query")[0]
-        return _hits(self._bundle, self._index, vector, k)
+        return _hits(self._documents, self._index, vector, k)
 
 
 def search_every_dimension(
@@ -59,14 +58,15 @@ def search_every_dimension(
     """Return the hits of each indexed dimension; the query is encoded once, its prefixes are the embeddings."""
     opened = open_bundle(bundle)
     info = require_index(opened)
+    documents = Documents(opened)
     full = load(bundle, None, info.precision, info.depth, threads).encode([query], "query")
     return {
-        sized.dim: _hits(opened, open_index(opened, sized.dim, exact), prefix(full, sized.dim)[0], k)
+        sized.dim: _hits(documents, open_index(opened, sized.dim, exact), prefix(full, sized.dim)[0], k)
         for sized in info.sizes
     }
 
 
-def _hits(bundle: Bundle, index: Index, vector: np.ndarray[tuple[int, ...], np.dtype[np.float32]], k: int) -> list[Hit]:
+def _hits(documents: Documents, index: Index, vector: Floats, k: int) -> list[Hit]:
     ids, scores = index.search(vector, k)
-    texts = read_documents(bundle, ids.tolist())
+    texts = documents.read(ids.tolist())
     return [Hit(int(i), float(score), text) for i, score, text in zip(ids, scores, texts, strict=True)]

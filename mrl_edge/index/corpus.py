@@ -107,16 +107,22 @@ def open_vectors(bundle: Bundle) -> Floats:
     return map_vectors(bundle.checked(info.vectors), bundle.manifest.dims[-1])
 
 
-def read_documents(bundle: Bundle, ids: Sequence[int]) -> list[str]:
-    """Return the texts of some items, reading only their lines."""
-    info = require_index(bundle)
-    offsets = np.memmap(bundle.checked(info.offsets), dtype=np.int64, mode="r")
-    texts = []
-    with bundle.checked(info.documents).open("rb") as file:
-        for item in ids:
-            file.seek(int(offsets[item]))
-            texts.append(msgspec.json.decode(file.readline(), type=str))
-    return texts
+class Documents:
+    """The corpus' texts on disk, opened and checked once; a read touches only the lines that it needs."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        info = require_index(bundle)
+        self._offsets = np.memmap(bundle.checked(info.offsets), dtype=np.int64, mode="r")
+        self._path = bundle.checked(info.documents)
+
+    def read(self, ids: Sequence[int]) -> list[str]:
+        """Return the texts of some items, in the order of `ids`."""
+        texts = []
+        with self._path.open("rb") as file:
+            for item in ids:
+                file.seek(int(self._offsets[item]))
+                texts.append(msgspec.json.decode(file.readline(), type=str))
+        return texts
 
 
 def require_index(bundle: Bundle) -> IndexInfo:
