@@ -10,14 +10,6 @@ from mrl_edge.bench.results import Measurement, Quality, Results
 from mrl_edge.errors import ResultsError, UsageError
 
 OBJECTIVES = ("ndcg_at_10", "recall_at_10", "mrr_at_10", "map_at_10", "accuracy", "knn_top1")
-TITLES = {
-    "ndcg_at_10": "nDCG@10",
-    "recall_at_10": "recall@10",
-    "mrr_at_10": "MRR@10",
-    "map_at_10": "MAP@10",
-    "accuracy": "accuracy",
-    "knn_top1": "1-NN accuracy",
-}
 
 
 @dataclass(frozen=True)
@@ -94,8 +86,8 @@ def _dominates(a: Candidate, b: Candidate, objective: str) -> bool:
 def _candidate(row: Measurement) -> Candidate | None:
     if row.encode is None or row.memory is None or row.disk is None or row.cold_start_ms is None:
         return None
-    search = row.search
-    disk = row.disk
+    search, disk = row.search, row.disk
+    whole = row.query or row.encode
     return Candidate(
         precision=row.precision,
         depth=row.depth,
@@ -104,14 +96,14 @@ def _candidate(row: Measurement) -> Candidate | None:
         index=search.index if search else None,
         shortlist=search.shortlist if search else None,
         rerank_dim=search.rerank_dim if search else None,
-        p50_ms=row.encode.p50_ms + (search.p50_ms if search else 0.0),
-        p99_ms=row.encode.p99_ms + (search.p99_ms if search else 0.0),
+        p50_ms=whole.p50_ms,
+        p99_ms=whole.p99_ms,
         encode_p50_ms=row.encode.p50_ms,
-        search_p50_ms=search.p50_ms if search else 0.0,
+        search_p50_ms=(search.p50_ms or 0.0) if search else 0.0,
         cold_start_ms=row.cold_start_ms,
         peak_rss_mb=row.memory.peak_rss_bytes / 1e6,
         disk_mb=(disk.model_bytes + disk.index_bytes + disk.vectors_bytes) / 1e6,
-        stable=row.encode.stable,
+        stable=whole.stable,
         quality=_present(row.quality or Quality()),
     )
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mrl_edge.bench.jobs import MeasureJob, MeasureResult
+    from mrl_edge.bench.jobs import Failure, MeasureJob, MeasureResult
     from mrl_edge.bench.results import Encode
+    from mrl_edge.bench.timing import Timing
 
     from mrl_edge.encoder import Encoder
-
-_LATENCY_TEXTS = 64  # real texts, evenly spread over their lengths
+    from mrl_edge.index import Index
 
 
 def main(job_path: str, answer_path: str, spawned_ns: str) -> None:
@@ -28,8 +29,6 @@ def main(job_path: str, answer_path: str, spawned_ns: str) -> None:
     import msgspec
     from mrl_edge.bench import jobs
 
-    from mrl_edge.errors import MrlEdgeError
-
     answer: msgspec.Struct
     try:
         job = msgspec.json.decode(Path(job_path).read_bytes(), type=jobs.Job)
@@ -39,53 +38,53 @@ def main(job_path: str, answer_path: str, spawned_ns: str) -> None:
             answer = prepare(job)
         else:
             answer = _measure(job, int(spawned_ns), baseline)
-    except MemoryError:
-        answer = jobs.Failure("out_of_memory", "Python could not allocate memory")
-    except MrlEdgeError as error:
-        answer = jobs.Failure("failed", str(error))
     except Exception as error:  # the parent turns it into a row
-        lack = "Failed to allocate memory" in str(error) or "bad allocation" in str(error)
-        answer = jobs.Failure("out_of_memory" if lack else "failed", f"{type(error).__name__}: {error}")
+        answer = _failure(error)
     jobs.write(Path(answer_path), answer)
+
+
+def _failure(error: Exception) -> Failure:
+    """Tell a lack of memory, which onnxruntime reports in words only, from other failures."""
+    from mrl_edge.bench.jobs import Failure
+
+    from mrl_edge.errors import MrlEdgeError, UnsupportedError
+
+    lack = ("Failed to allocate memory", "bad allocation", "bad_alloc", "Cannot allocate memory")
+    if isinstance(error, MemoryError) or any(words in str(error) for words in lack):
+        return Failure("out_of_memory", str(error) or "Python could not allocate memory")
+    if isinstance(error, UnsupportedError):
+        return Failure("unsupported", str(error))
+    return Failure("failed", str(error) if isinstance(error, MrlEdgeError) else f"{type(error).__name__}: {error}")
 
 
 def _measure(job: MeasureJob, spawned_ns: int, baseline_rss: int) -> MeasureResult:
     started = time.perf_counter()
-    from mrl_edge.bench.jobs import MeasureResult, read_task
+    from mrl_edge.bench.jobs import MeasureResult
     from mrl_edge.bench.memory import read_memory
     from mrl_edge.bench.prepare import open_prepared
-    from mrl_edge.bench.results import Memory
-    from mrl_edge.bench.timing import time_calls
-    from mrl_edge.devices.local import temperature_c
+    from mrl_edge.bench.results import Memory, Query
 
     import mrl_edge
 
-    task = read_task(job.task)
-    texts = _spread(task.latency_texts(), _LATENCY_TEXTS)
-    role = "query" if task.queries else "text"
-    index = open_prepared(job.prepared)
-    dim = job.prepared.dim if index is None else index.dim
-    encoder = mrl_edge.load(job.bundle, dim, job.precision, job.depth, job.threads)
+    index = open_prepared(job.prepared) if job.prepared else None
+    encoder = mrl_edge.load(job.bundle, index.dim if index else job.dim, job.precision, job.depth, job.threads)
     loaded = time.perf_counter()
+    texts, role = job.sample.texts, job.sample.role
+    if job.tokens is not None:
+        texts = [_text_of(encoder, job.tokens, texts, role)]
     encoder.encode(texts[:1], role)
     first = time.perf_counter()
     cold_start_ms = (time.monotonic_ns() - spawned_ns) / 1e6
-    encode = _time_encode(encoder, texts, role, job.max_seconds)
-    search = None
-    if index is not None:
-        vectors = encoder.encode(texts, role, batch_size=1)
-        search = time_calls(lambda i: index.search(vectors[i], 10), len(texts), job.max_seconds / 4)
+    query, encode, search = _time_query(encoder, index, texts, role, job.max_seconds)
     memory = read_memory()
-    by_tokens = {
-        tokens: _time_encode(encoder, [_text_of(encoder, tokens, texts)], None, job.max_seconds)
-        for tokens in job.tokens
-    }
+    from mrl_edge.devices.local import temperature_c  # imports psutil: only now that memory was read
+
     return MeasureResult(
         cold_start_ms=cold_start_ms,
         load_ms=(loaded - started) * 1e3,
         first_ms=(first - loaded) * 1e3,
         encode=encode,
-        by_tokens=by_tokens,
+        query=None if query is None else Query(**asdict(query)),
         search_p50_ms=search.p50_ms if search else None,
         search_p99_ms=search.p99_ms if search else None,
         memory=Memory(memory.peak_rss, memory.rss, memory.pss, memory.uss, baseline_rss),
@@ -93,46 +92,44 @@ def _measure(job: MeasureJob, spawned_ns: int, baseline_rss: int) -> MeasureResu
     )
 
 
-def _time_encode(encoder: Encoder, texts: list[str], role: str | None, max_seconds: float) -> Encode:
+def _time_query(
+    encoder: Encoder, index: Index | None, texts: list[str], role: str, max_seconds: float
+) -> tuple[Timing | None, Encode, Timing | None]:
+    """Time the whole query and its two parts in the same calls, then tokenisation by itself."""
     from mrl_edge.bench.results import Encode
-    from mrl_edge.bench.timing import time_calls
+    from mrl_edge.bench.timing import time_calls, time_stages
 
-    whole = time_calls(lambda i: encoder.encode(texts[i : i + 1], role), len(texts), max_seconds)
+    vectors = encoder.encode(texts, role, batch_size=1)
+
+    def encode(number: int) -> None:
+        vectors[number] = encoder.encode(texts[number : number + 1], role)[0]
+
+    if index is None:
+        query, encoding, search = None, time_calls(encode, len(texts), max_seconds), None
+    else:
+        stages = [encode, lambda number: index.search(vectors[number], 10)]
+        query, encoding, search = time_stages(stages, len(texts), max_seconds)
     tokens = time_calls(lambda i: encoder.tokenise(texts[i : i + 1], role), len(texts), max_seconds / 8)
-    return Encode(
-        whole.p50_ms,
-        whole.p90_ms,
-        whole.p99_ms,
-        whole.mean_ms,
-        whole.ci95_ms,
-        whole.samples,
-        whole.stable,
-        tokens.p50_ms,
-    )
+    return query, Encode(**asdict(encoding), tokenise_p50_ms=tokens.p50_ms), search
 
 
-def _spread(texts: list[str], count: int) -> list[str]:
-    """Return `count` texts evenly spread over the lengths of all, in an order that does not sort them."""
-    ordered = sorted(texts, key=len)
-    chosen = [ordered[i * len(ordered) // count] for i in range(count)] if len(ordered) > count else ordered
-    return chosen[::2] + chosen[1::2]
+def _text_of(encoder: Encoder, tokens: int, texts: list[str], role: str) -> str:
+    """Return a beginning of the real texts, one after the other, that makes exactly `tokens` tokens."""
+    from mrl_edge.errors import UnsupportedError
 
+    def count(length: int) -> int:
+        return len(encoder.tokenise([whole[:length]], role)[0])
 
-def _text_of(encoder: Encoder, tokens: int, texts: list[str]) -> str:
-    """Return words of the real texts that make `tokens` tokens, or the fewest above that words can make."""
-    words = " ".join(texts).split()
-    while len(encoder.tokenise([" ".join(words)])[0]) < tokens:
-        if len(words) > tokens * 4:
-            break  # the encoder truncates below `tokens`
-        words = words + words
-    low, high = 1, len(words)
+    whole = " ".join(texts)
+    while count(len(whole)) < tokens and len(whole) < 64 * tokens:
+        whole = f"{whole} {whole}"
+    low, high = 0, len(whole)
     while low < high:
         middle = (low + high) // 2
-        if len(encoder.tokenise([" ".join(words[:middle])])[0]) < tokens:
-            low = middle + 1
-        else:
-            high = middle
-    return " ".join(words[:low])
+        low, high = (middle + 1, high) if count(middle) < tokens else (low, middle)
+    if count(low) != tokens:
+        raise UnsupportedError(f"no text makes {tokens} tokens: this encoder takes up to {count(len(whole))}")
+    return whole[:low]
 
 
 if __name__ == "__main__":

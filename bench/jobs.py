@@ -11,10 +11,18 @@ from mrl_edge.bench.results import (
     IndexPlan,
     Memory,
     Quality,
+    Query,
     SearchResult,
     Status,
     VectorFidelity,
 )
+
+
+class LatencySample(msgspec.Struct, frozen=True):
+    """The real texts whose encoding is timed, and what they are (`query` or `text`)."""
+
+    texts: list[str]
+    role: str
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -26,9 +34,10 @@ class Task(msgspec.Struct, frozen=True):
     texts: list[str]
     labels: list[str]
 
-    def latency_texts(self) -> list[str]:
+    def latency_sample(self) -> LatencySample:
         """Return what a user of the device would type."""
-        return self.queries or self.texts
+        texts = _spread(self.queries or self.texts, _LATENCY_TEXTS)
+        return LatencySample(texts, "query" if self.queries else "text")
 
 
 class PrepareJob(msgspec.Struct, frozen=True, tag="prepare"):
@@ -54,7 +63,7 @@ class Prepared(msgspec.Struct, frozen=True):
     vectors_file: str | None
     search_k: int | None
     disk: Disk
-    search: SearchResult | None  # its latencies are zero
+    search: SearchResult | None  # without its latencies
     quality: Quality
     fidelity: VectorFidelity | None
 
@@ -67,15 +76,16 @@ class PrepareResult(msgspec.Struct, frozen=True, tag=True):
 
 
 class MeasureJob(msgspec.Struct, frozen=True, tag="measure"):
-    """Measure one configuration."""
+    """Measure one configuration: real texts and their search, or one text of a fixed number of tokens."""
 
     bundle: str
     precision: str
     depth: int
     threads: int
-    task: str
-    prepared: Prepared
-    tokens: tuple[int, ...]  # fixed lengths to measure besides the real texts
+    sample: LatencySample
+    dim: int
+    prepared: Prepared | None  # None: encode only
+    tokens: int | None  # None: the sample's texts in their own lengths
     max_seconds: float
 
 
@@ -86,7 +96,7 @@ class MeasureResult(msgspec.Struct, frozen=True, tag=True):
     load_ms: float
     first_ms: float
     encode: Encode
-    by_tokens: dict[int, Encode]
+    query: Query | None
     search_p50_ms: float | None
     search_p99_ms: float | None
     memory: Memory
@@ -101,11 +111,19 @@ class Failure(msgspec.Struct, frozen=True, tag=True):
 
 
 Job = PrepareJob | MeasureJob
+_LATENCY_TEXTS = 64
 
 
 def write(path: Path, value: msgspec.Struct) -> None:
     """Write a struct as JSON."""
     path.write_bytes(msgspec.json.encode(value))
+
+
+def _spread(texts: list[str], count: int) -> list[str]:
+    """Return `count` texts evenly spread over the lengths of all, in an order that does not sort them."""
+    ordered = sorted(texts, key=len)
+    chosen = [ordered[i * len(ordered) // count] for i in range(count)] if len(ordered) > count else ordered
+    return chosen[::2] + chosen[1::2]
 
 
 def read_task(path: str) -> Task:

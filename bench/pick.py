@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mrl_edge.bench.candidates import TITLES, Candidate, pareto_front
+from mrl_edge.bench.candidates import Candidate, pareto_front
 
 from mrl_edge.errors import UsageError
+from mrl_edge.metrics import TITLES
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,15 @@ from mrl_edge.index.adaptive import AdaptiveRetrieval
 from mrl_edge.index.annoy import METRIC, AnnoyIndex
 from mrl_edge.index.exact import ExactIndex, map_vectors
 from mrl_edge.index.sizing import Sizing, size_annoy, time_search
-from mrl_edge.metrics import Ids, exact_top_k, knn_top1, mean_and_min_cosine, overlap_at_k, retrieval_quality
+from mrl_edge.metrics import (
+    Ids,
+    accuracy,
+    exact_top_k,
+    knn_top1,
+    mean_and_min_cosine,
+    overlap_at_k,
+    retrieval_quality,
+)
 from mrl_edge.nesting import Floats, prefix
 
 _TUNING_QUERIES = 200
@@ -92,10 +100,8 @@ class _Preparation:
         quality = {dim: {"knn_top1": knn_top1(embeddings[dim], task.labels)} for dim in self.job.dims}
         if self.encoder.classes:
             probabilities = self.encoder.classify(task.texts, batch_size=1)
-            classes = np.asarray(self.encoder.classes)
             for dim in self.job.dims:
-                predicted = classes[probabilities[dim].argmax(axis=1)]
-                quality[dim]["accuracy"] = float(np.mean(predicted == np.asarray(task.labels)))
+                quality[dim]["accuracy"] = accuracy(probabilities[dim], task.labels, self.encoder.classes)
         return quality
 
     def _encoded(self, queries: Floats, dim: int, quality: Quality) -> Prepared:
@@ -124,8 +130,8 @@ class _Preparation:
             search_k=prepared.search_k,
             shortlist=plan.shortlist,
             rerank_dim=plan.rerank_dim,
-            p50_ms=0.0,
-            p99_ms=0.0,
+            p50_ms=None,
+            p99_ms=None,
             build_s=sizing.build_s if sizing else 0.0,
             recall_at_10=overlap_at_k(ids, reference),
         )

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader
-from mrl_edge.bench.candidates import TITLES, Candidate, candidates, choose_objective
+from mrl_edge.bench.candidates import Candidate, candidates, choose_objective
 from mrl_edge.bench.results import Results
 
 from mrl_edge.errors import ResultsError
+from mrl_edge.metrics import METHODS, TITLES
 
-_METHODS = {"mrl": "MRL (this model)", "pca": "PCA", "truncation": "plain truncation"}
 _BASELINE_METRICS = ("recall_at_10", "ndcg_at_10", "accuracy", "knn_top1")
 
 
@@ -137,7 +137,7 @@ def _baselines(training: dict[str, Any]) -> list[BaselineTable]:
     for metric in _BASELINE_METRICS:
         rows = [
             (title, [quality[method].get(dim, {}).get(metric) for dim in dims])
-            for method, title in _METHODS.items()
+            for method, title in METHODS.items()
             if any(metric in quality.get(method, {}).get(dim, {}) for dim in dims)
         ]
         if rows:

@@ -40,6 +40,18 @@ class Encode(msgspec.Struct, frozen=True):
     tokenise_p50_ms: float
 
 
+class Query(msgspec.Struct, frozen=True):
+    """Latency of text → hits, each query timed as a whole."""
+
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+    ci95_ms: tuple[float, float]  # of the median
+    samples: int
+    stable: bool
+
+
 class Memory(msgspec.Struct, frozen=True):
     """Memory of the process that encodes and searches; `baseline` is Python before anything is imported."""
 
@@ -68,8 +80,8 @@ class SearchResult(msgspec.Struct, frozen=True):
     search_k: int | None
     shortlist: int | None
     rerank_dim: int | None
-    p50_ms: float
-    p99_ms: float
+    p50_ms: float | None  # null until it is measured
+    p99_ms: float | None
     build_s: float
     recall_at_10: float
 
@@ -118,6 +130,7 @@ class Measurement(msgspec.Struct, frozen=True):
     cold_start_ms: float | None = None
     load_ms: float | None = None
     first_ms: float | None = None
+    query: Query | None = None  # null where there is nothing to search
     memory: Memory | None = None
     disk: Disk | None = None
     search: SearchResult | None = None
@@ -152,13 +165,18 @@ def read_results(path: Path) -> Results:
     """Read and validate a results file; `ResultsError` says what is wrong with it."""
     if not path.is_file():
         raise ResultsError(f"{path}: no such results file: make one with mrl-edge bench")
+    content = path.read_bytes()
     try:
-        results = msgspec.json.decode(path.read_bytes(), type=Results)
+        version = msgspec.json.decode(content, type=_Version).schema_version
+        if version > SCHEMA_VERSION:
+            raise ResultsError(f"{path} has schema_version {version}, newer than this mrl-edge reads: upgrade mrl-edge")
+        return msgspec.json.decode(content, type=Results)
     except msgspec.DecodeError as error:
         raise ResultsError(f"{path} is no results file, or damaged: {error}") from None
-    if results.schema_version > SCHEMA_VERSION:
-        raise ResultsError(f"{path} has a newer schema_version than this mrl-edge reads: upgrade mrl-edge")
-    return results
+
+
+class _Version(msgspec.Struct):
+    schema_version: int
 
 
 def write_results(path: Path, results: Results) -> None:

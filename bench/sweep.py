@@ -6,6 +6,7 @@ hits. Measured for each configuration alone: latency, memory, cold start.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,7 +55,7 @@ class Grid:
     dims: tuple[int, ...]
     threads: tuple[int, ...]
     plans: tuple[IndexPlan, ...]
-    tokens: tuple[int, ...]  # fixed lengths, measured once a variant and thread count at the full dimension
+    tokens: tuple[int, ...]  # fixed lengths, measured once a variant and thread count at the largest dimension
     max_seconds: float
     target_recall: float
 
@@ -63,7 +65,11 @@ def sweep(bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, r
 
     Raises `ResultsError` when `out` holds measurements of another bundle, machine, data or settings.
     """
-    run = _Sweep(bundle, task, source, grid, out)
+    with _exclusive(out):
+        return _sweep(_Sweep(bundle, task, source, grid, out), bundle, grid, report)
+
+
+def _sweep(run: _Sweep, bundle: Bundle, grid: Grid, report: Report) -> Results:
     variants = [bundle.variant(precision, depth) for precision in grid.precisions for depth in grid.depths]
     # fp32 at full depth comes first: the others' fidelity is measured against its vectors.
     variants.sort(key=lambda v: (v.precision != "fp32", -v.depth))
@@ -71,10 +77,12 @@ def sweep(bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, r
     total = sum(map(len, todo.values()))
     done = 0
     for variant, configurations in todo.items():
-        for configuration, measurements in run.measure(variant, configurations, report):
+        for configuration in configurations:
+            report("measuring", done, total, str(configuration))
+            run.add(run.measure(variant, configuration))
             done += 1
-            report(f"measuring ({configuration} is done)", done, total)
-            run.add(measurements)
+    if total:
+        report("measuring", total, total)
     run.finish()
     return run.results
 
@@ -88,11 +96,12 @@ class Configuration:
     dim: int
     threads: int
     plan: IndexPlan | None
+    tokens: int | None  # None: the task's texts in their own lengths
 
     def __str__(self) -> str:
         """Name the configuration for the progress display."""
         index = f" {self.plan.kind}" if self.plan else ""
-        return f"{self.precision} d{self.dim}{index}"
+        return f"{self.precision} d{self.dim}{index}" + (f" {self.tokens} tokens" if self.tokens else "")
 
 
 class _Sweep:
@@ -102,6 +111,7 @@ class _Sweep:
         self.bundle = bundle
         self.grid = grid
         self.out = out
+        self._answers: dict[Variant, jobs.PrepareResult | jobs.Failure] = {}
         self.plans: tuple[IndexPlan | None, ...] = grid.plans if task.documents else (None,)
         content = msgspec.json.encode(task)
         settings = {
@@ -114,8 +124,10 @@ class _Sweep:
             "target_recall": grid.target_recall,
         }
         self.results = _resume(out, bundle, settings)
-        run = f"{bundle.identity()}{settings}{grid.dims}{grid.plans}".encode()
-        self.work = out.absolute().parent / f".{out.name}.{hashlib.sha256(run).hexdigest()[:12]}"
+        self.sample = task.latency_sample()
+        versions = self.results.device.versions
+        run = f"{bundle.identity()}{settings}{grid.dims}{grid.plans}{versions}".encode()
+        self.work = _work_folder(out) / hashlib.sha256(run).hexdigest()[:12]
         self.work.mkdir(parents=True, exist_ok=True)
         self.task = self.work / "task.json"
         self.task.write_bytes(content)
@@ -123,61 +135,65 @@ class _Sweep:
     def missing(self, variant: Variant) -> list[Configuration]:
         """Return the variant's configurations that have no row yet; failed ones are tried again."""
         there = {_configuration_of(row) for row in self.results.measurements if row.status != "failed"}
-        wanted = [
-            Configuration(variant.precision, variant.depth, dim, threads, plan)
-            for threads in self.grid.threads
-            for dim in self.grid.dims
-            for plan in self.plans
-            if plan is None or plan.applies_to(dim)
-        ]
+        wanted = []
+        for threads in self.grid.threads:
+            wanted += [
+                Configuration(variant.precision, variant.depth, dim, threads, plan, None)
+                for dim in self.grid.dims
+                for plan in self.plans
+                if plan is None or plan.applies_to(dim)
+            ]
+            wanted += [
+                Configuration(variant.precision, variant.depth, self.grid.dims[-1], threads, None, tokens)
+                for tokens in self.grid.tokens
+            ]
         return [configuration for configuration in wanted if configuration not in there]
 
-    def measure(
-        self, variant: Variant, configurations: list[Configuration], report: Report
-    ) -> Iterator[tuple[Configuration, list[Measurement]]]:
-        """Yield the rows of each configuration: real texts, and the fixed lengths with the last one."""
-        if not configurations:
-            return
-        stage = f"embedding and indexing in {variant.precision} at depth {variant.depth}"
-        report(stage, 0, 1)
+    def measure(self, variant: Variant, configuration: Configuration) -> Measurement:
+        """Return the row of one configuration."""
+        row = _row(variant, configuration)
+        if configuration.tokens is not None:
+            return self._measured(row, None, configuration)
         answer = self._prepare(variant)
-        report(stage, 1, 1)
-        for configuration in configurations:
-            row = self._row(variant, configuration)
-            if isinstance(answer, jobs.Failure):
-                yield configuration, [_failed(row, answer)]
-                continue
-            prepared = next(
-                p for p in answer.configurations if (p.dim, p.plan) == (configuration.dim, configuration.plan)
-            )
-            tokens = self.grid.tokens if configuration == configurations[-1] else ()
-            yield configuration, self._measured(row, prepared, configuration, tokens)
+        if isinstance(answer, jobs.Failure):
+            return _failed(row, answer)
+        wanted = (configuration.dim, configuration.plan)
+        prepared = next(p for p in answer.configurations if (p.dim, p.plan) == wanted)
+        return self._measured(row, prepared, configuration)
 
-    def add(self, rows: list[Measurement]) -> None:
-        """Write the file with some more rows; a failed row of the same configuration goes."""
-        new = {_configuration_of(row) for row in rows}
-        kept = [row for row in self.results.measurements if row.status != "failed" or _configuration_of(row) not in new]
-        self.results = msgspec.structs.replace(self.results, measurements=(*kept, *rows))
+    def add(self, row: Measurement) -> None:
+        """Write the file with one more row; a failed row of the same configuration goes."""
+        new = _configuration_of(row)
+        kept = [old for old in self.results.measurements if _configuration_of(old) != new]
+        self.results = msgspec.structs.replace(self.results, measurements=(*kept, row))
         write_results(self.out, self.results)
 
     def finish(self) -> None:
-        """Write the file even if nothing was missing, and remove the work folder."""
+        """Write the file even if nothing was missing."""
         write_results(self.out, self.results)
-        shutil.rmtree(self.work, ignore_errors=True)
 
     def _prepare(self, variant: Variant) -> jobs.PrepareResult | jobs.Failure:
+        """Prepare a variant once, with the fp32 query vectors to compare its own with."""
+        if variant in self._answers:
+            return self._answers[variant]
         full_depth = self.bundle.manifest.depths[-1]
-        is_reference = variant.precision == "fp32" and variant.depth == full_depth
         reference = None
-        if not is_reference and "fp32" in self.bundle.precisions():
-            answer = self._prepared(self.bundle.variant("fp32", full_depth), None)
-            reference = None if isinstance(answer, jobs.Failure) else answer.query_vectors
-        return self._prepared(variant, reference)
+        if (variant.precision, variant.depth) != ("fp32", full_depth) and "fp32" in self.bundle.precisions():
+            reference = self._reference(self.bundle.variant("fp32", full_depth))
+        name = f"{variant.precision}-L{variant.depth}"
+        self._answers[variant] = self._prepared(variant, name, self.grid.dims, reference)
+        return self._answers[variant]
 
-    def _prepared(self, variant: Variant, reference: str | None) -> jobs.PrepareResult | jobs.Failure:
-        """Prepare a variant, or read what an interrupted run prepared."""
-        wanted = variant.precision in self.grid.precisions and variant.depth in self.grid.depths
-        work = self.work / f"{variant.precision}-L{variant.depth}"
+    def _reference(self, fp32: Variant) -> str | None:
+        """Return the file with the query vectors of fp32 at full depth, or None where it cannot be run."""
+        answer = self._answers.get(fp32) or self._prepared(fp32, "reference", (), None)
+        return None if isinstance(answer, jobs.Failure) else answer.query_vectors
+
+    def _prepared(
+        self, variant: Variant, name: str, dims: tuple[int, ...], reference: str | None
+    ) -> jobs.PrepareResult | jobs.Failure:
+        """Run a preparation, or read what an interrupted run prepared."""
+        work = self.work / name
         kept = work / "prepared.json"
         if kept.is_file():
             return msgspec.json.decode(kept.read_bytes(), type=jobs.PrepareResult)
@@ -185,7 +201,7 @@ class _Sweep:
             bundle=str(self.bundle.folder.absolute()),
             precision=variant.precision,
             depth=variant.depth,
-            dims=self.grid.dims if wanted else (),
+            dims=dims,
             plans=self.grid.plans,
             task=str(self.task),
             reference=reference,
@@ -197,17 +213,16 @@ class _Sweep:
             write_file(kept, msgspec.json.encode(answer))
         return answer
 
-    def _measured(
-        self, row: Measurement, prepared: Prepared, configuration: Configuration, tokens: tuple[int, ...]
-    ) -> list[Measurement]:
+    def _measured(self, row: Measurement, prepared: Prepared | None, configuration: Configuration) -> Measurement:
         job = jobs.MeasureJob(
             bundle=str(self.bundle.folder.absolute()),
             precision=configuration.precision,
             depth=configuration.depth,
             threads=configuration.threads,
-            task=str(self.task),
+            sample=self.sample,
+            dim=configuration.dim,
             prepared=prepared,
-            tokens=tokens,
+            tokens=configuration.tokens,
             max_seconds=self.grid.max_seconds,
         )
         before = psutil.cpu_percent(_BUSY_SECONDS)
@@ -215,43 +230,24 @@ class _Sweep:
         system = System(before, psutil.cpu_percent(_BUSY_SECONDS))
         row = msgspec.structs.replace(row, system=system)
         if isinstance(answer, jobs.Failure):
-            return [_failed(row, answer)]
-        search = prepared.search
-        if search is not None:
-            search = msgspec.structs.replace(
-                search, p50_ms=answer.search_p50_ms or 0.0, p99_ms=answer.search_p99_ms or 0.0
-            )
-        fixed = [
-            msgspec.structs.replace(row, tokens=length, encode=encode, temperature_c=answer.temperature_c)
-            for length, encode in answer.by_tokens.items()
-        ]
-        whole = msgspec.structs.replace(
+            return _failed(row, answer)
+        row = msgspec.structs.replace(
             row,
             encode=answer.encode,
+            query=answer.query,
             cold_start_ms=answer.cold_start_ms,
             load_ms=answer.load_ms,
             first_ms=answer.first_ms,
             memory=answer.memory,
-            disk=prepared.disk,
-            search=search,
-            quality=prepared.quality,
-            fidelity=prepared.fidelity,
             temperature_c=answer.temperature_c,
         )
-        return [*fixed, whole]
-
-    def _row(self, variant: Variant, configuration: Configuration) -> Measurement:
-        return Measurement(
-            precision=variant.precision,
-            target=variant.target,
-            depth=variant.depth,
-            dim=configuration.dim,
-            provider=PROVIDER,
-            threads=configuration.threads,
-            batch=1,
-            tokens=None,
-            status="ok",
-            plan=configuration.plan,
+        if prepared is None:
+            return row
+        search = prepared.search
+        if search is not None:
+            search = msgspec.structs.replace(search, p50_ms=answer.search_p50_ms, p99_ms=answer.search_p99_ms)
+        return msgspec.structs.replace(
+            row, disk=prepared.disk, search=search, quality=prepared.quality, fidelity=prepared.fidelity
         )
 
 
@@ -295,12 +291,59 @@ def run_job(job: jobs.Job, kind: type[Answer], work: Path, threads: int) -> Answ
     return msgspec.json.decode(reply.read_bytes(), type=kind | jobs.Failure)
 
 
+def _row(variant: Variant, configuration: Configuration) -> Measurement:
+    return Measurement(
+        precision=variant.precision,
+        target=variant.target,
+        depth=variant.depth,
+        dim=configuration.dim,
+        provider=PROVIDER,
+        threads=configuration.threads,
+        batch=1,
+        tokens=configuration.tokens,
+        status="ok",
+        plan=configuration.plan,
+    )
+
+
 def _failed(row: Measurement, failure: jobs.Failure) -> Measurement:
     return msgspec.structs.replace(row, status=failure.status, reason=failure.reason)
 
 
 def _configuration_of(row: Measurement) -> Configuration:
-    return Configuration(row.precision, row.depth, row.dim, row.threads, row.plan)
+    return Configuration(row.precision, row.depth, row.dim, row.threads, row.plan, row.tokens)
+
+
+def _work_folder(out: Path) -> Path:
+    return out.absolute().parent / f".{out.name}.bench"
+
+
+@contextmanager
+def _exclusive(out: Path) -> Iterator[None]:
+    """Hold the work folder of a results file; it is removed when the sweep is complete, and kept for a resumption.
+
+    Raises `ResultsError` when another process measures into the same file.
+    """
+    folder = _work_folder(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ResultsError(f"another mrl-edge bench writes {out}: wait for it, or choose another --out") from None
+        try:
+            yield
+        except BaseException:
+            if [path.name for path in folder.iterdir()] == ["lock"]:  # nothing was done that could be continued
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def discard(out: Path) -> None:
+    """Remove a results file and what an interrupted run left beside it."""
+    out.unlink(missing_ok=True)
+    shutil.rmtree(_work_folder(out), ignore_errors=True)
 
 
 def _resume(out: Path, bundle: Bundle, settings: dict[str, Any]) -> Results:

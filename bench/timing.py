@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,26 +30,34 @@ class Timing:
 
 
 def time_calls(call: Callable[[int], object], inputs: int, max_seconds: float) -> Timing:
-    """Call `call(0) … call(inputs - 1)` in passes, so that every pass does the same work.
+    """Time `call(0) … call(inputs - 1)`, as `time_stages` does."""
+    return time_stages([call], inputs, max_seconds)[0]
 
-    The samples are looked at whenever they have grown by a quarter: looking after every one would stop at the
-    first lucky interval.
 
-    Warm-up ends when two passes have medians within 2%, or after a quarter of `max_seconds`.
+def time_stages(stages: Sequence[Callable[[int], object]], inputs: int, max_seconds: float) -> list[Timing]:
+    """Run all stages for input 0, then for input 1, …, in passes, so that every pass does the same work.
+
+    Returns the timing of the whole, then of each stage (of a single stage: once), all from the same calls: a
+    percentile of the whole is no sum of percentiles. Warm-up ends when two passes have medians within 2%, or
+    after a quarter of `max_seconds`. The samples are looked at whenever they have grown by a quarter: looking
+    after every one would stop at the first lucky interval.
     """
     deadline = time.perf_counter() + max_seconds
-    _warm_up(call, inputs, time.perf_counter() + max_seconds * _WARM_SHARE)
-    passes = [_pass(call, inputs)]
+    _warm_up(stages, inputs, time.perf_counter() + max_seconds * _WARM_SHARE)
+    passes = [_pass(stages, inputs)]
     next_look = float(_LEAST)
     while time.perf_counter() < deadline:
-        passes.append(_pass(call, inputs))
+        passes.append(_pass(stages, inputs))
         samples = len(passes) * inputs
         if samples >= next_look:
-            timing = summarise(np.stack(passes))
-            if timing.stable:
-                return timing
+            if summarise(_whole(passes)).stable:
+                break
             next_look = samples * 1.25
-    return summarise(np.stack(passes))
+    whole = summarise(_whole(passes))
+    if len(stages) == 1:
+        return [whole]
+    by_stage = np.stack(passes)  # [passes, inputs, stages]
+    return [whole, *(summarise(by_stage[:, :, number]) for number in range(len(stages)))]
 
 
 def summarise(passes: NDArray[np.int64]) -> Timing:
@@ -92,19 +100,26 @@ def median_interval(passes: NDArray[np.int64] | NDArray[np.float64]) -> tuple[fl
     return float(ordered[low]), float(ordered[high])
 
 
-def _warm_up(call: Callable[[int], object], inputs: int, deadline: float) -> None:
-    before = float(np.median(_pass(call, inputs)))
+def _whole(passes: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.asarray(np.stack(passes).sum(axis=2), dtype=np.int64)
+
+
+def _warm_up(stages: Sequence[Callable[[int], object]], inputs: int, deadline: float) -> None:
+    before = float(np.median(_pass(stages, inputs).sum(axis=1)))
     while time.perf_counter() < deadline:
-        now = float(np.median(_pass(call, inputs)))
+        now = float(np.median(_pass(stages, inputs).sum(axis=1)))
         if abs(now - before) <= TIGHT * before:
             return
         before = now
 
 
-def _pass(call: Callable[[int], object], inputs: int) -> NDArray[np.int64]:
-    times = np.empty(inputs, dtype=np.int64)
+def _pass(stages: Sequence[Callable[[int], object]], inputs: int) -> NDArray[np.int64]:
+    """Return the nanoseconds of every stage of every input, [inputs, stages]."""
+    marks = np.empty((inputs, len(stages) + 1), dtype=np.int64)
     for number in range(inputs):
-        started = time.perf_counter_ns()
-        call(number)
-        times[number] = time.perf_counter_ns() - started
-    return times
+        row = marks[number]
+        row[0] = time.perf_counter_ns()
+        for place, stage in enumerate(stages, 1):
+            stage(number)
+            row[place] = time.perf_counter_ns()
+    return np.diff(marks, axis=1)

@@ -8,7 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
-import psutil
 
 # Instruction sets that decide how fast a precision is; as /proc/cpuinfo names them on x86 and ARM.
 _FEATURES = (
@@ -35,6 +34,8 @@ class Device(msgspec.Struct, frozen=True):
 
 def describe() -> Device:
     """Return a description of the machine that this runs on."""
+    import psutil  # costs a process 2 MB and 10 ms; who only reads a `Device` need not pay
+
     cpu, flags = _cpu()
     return Device(
         name="local",
@@ -52,6 +53,8 @@ def describe() -> Device:
 
 def temperature_c() -> float | None:
     """Return the hottest sensor's temperature, or None when the machine cannot say."""
+    import psutil
+
     read = getattr(psutil, "sensors_temperatures", None)
     sensors = read() if read else {}
     values = [sensor.current for group in sensors.values() for sensor in group]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 from mrl_edge.export.fidelity import Reference, check_graph, reference
@@ -33,8 +33,9 @@ from mrl_edge.bundle import (
 from mrl_edge.errors import ModelError
 from mrl_edge.progress import Report, silent
 from mrl_edge.tokens import batches, load_tokenizer, pad
-from mrl_edge.train.model import RECORD, SAMPLES, Trunk, load_classifiers
+from mrl_edge.train.model import SAMPLES, Trunk, load_classifiers
 from mrl_edge.train.model import load_tokenizer as load_training_tokenizer
+from mrl_edge.train.record import Record, read_record
 from mrl_edge.train.source import Dense, EncoderSpec, read_encoder
 
 _CHECK_BATCH = 16
@@ -46,23 +47,18 @@ class Trained:
 
     folder: Path
     spec: EncoderSpec
-    record: dict[str, Any]
-    dims: tuple[int, ...]
-    classes: tuple[str, ...]
+    record: Record
     samples: list[str]
 
 
 def read_model(folder: Path) -> Trained:
     """Read a model folder; `ModelError` when `mrl-edge train` did not write it, or it is damaged."""
-    if not (folder / RECORD).is_file():
-        raise ModelError(f"{folder} is no trained model (it has no {RECORD}): make one with mrl-edge train")
+    record = read_record(folder)
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        samples = json.loads((folder / SAMPLES).read_text(encoding="utf-8"))
-        dims, classes = tuple(record["dims"]), tuple(record["classes"])
-    except (OSError, ValueError, KeyError) as error:
+        samples = msgspec.json.decode((folder / SAMPLES).read_bytes(), type=list[str])
+    except (OSError, msgspec.DecodeError) as error:
         raise ModelError(f"{folder} is damaged ({error}): train it again") from None
-    return Trained(folder, read_encoder(str(folder)), record, dims, classes, samples)
+    return Trained(folder, read_encoder(str(folder)), record, samples)
 
 
 def export_bundle(model: Trained, out: Path, precisions: Sequence[str], report: Report = silent) -> Manifest:
@@ -72,7 +68,7 @@ def export_bundle(model: Trained, out: Path, precisions: Sequence[str], report: 
     when an fp32 graph differs by more than 1e-4.
     """
     check_precisions(precisions)
-    total = len(precisions) * (len(model.dims) + 1) + 1
+    total = len(precisions) * (len(model.record.dims) + 1) + 1
     with new_folder(out) as folder:
         report("exporting", 0, total)
         trunk = Trunk(model.spec)
@@ -80,7 +76,9 @@ def export_bundle(model: Trained, out: Path, precisions: Sequence[str], report: 
         work = folder / "work"
         onnx_trunk = export_trunk(trunk, work)
         inputs = inputs_of(onnx.load(onnx_trunk, load_external_data=False), model.spec.family)
-        wanted = reference(trunk, _tokenised(folder, encoder, inputs, model.samples), model.dims, _classifiers(model))
+        wanted = reference(
+            trunk, _tokenised(folder, encoder, inputs, model.samples), model.record.dims, _classifiers(model)
+        )
         done = 1
         variants = []
         for name in precisions:
@@ -112,10 +110,10 @@ def _write_graphs(
     del converted.graph.value_info[:]  # the runtime infers shapes itself
     converted.producer_name = "mrl-edge"
     files: list[tuple[int | None, str]] = []
-    for dim in model.dims:
+    for dim in model.record.dims:
         _save(graph_for(converted, tail, dim), folder / f"d{dim}.onnx")
         files.append((dim, f"d{dim}.onnx"))
-    _save(graph_for_all(converted, tail, model.dims), folder / "all.onnx")
+    _save(graph_for_all(converted, tail, model.record.dims), folder / "all.onnx")
     return [*files, (None, "all.onnx")]
 
 
@@ -141,7 +139,7 @@ def _store_dense(weights: WeightFile, layer: nn.Module, tanh: bool) -> Linear:
 
 
 def _classifiers(model: Trained) -> dict[int, Any]:
-    return load_classifiers(model.folder, model.dims) if model.classes else {}
+    return load_classifiers(model.folder, model.record.dims) if model.record.classes else {}
 
 
 def _checked(
@@ -163,7 +161,7 @@ def _write_tokenizer(model: Trained, trunk: Trunk, folder: Path) -> EncoderInfo:
     backend.enable_truncation(spec.max_tokens)
     (folder / TOKENIZER).write_text(backend.to_str(pretty=False), encoding="utf-8")
     return EncoderInfo(
-        source=model.record["source"],
+        source=model.record.source,
         family=spec.family,
         pooling=spec.pooling,
         normalise=True,
@@ -193,12 +191,17 @@ def _manifest(model: Trained, name: str, encoder: EncoderInfo, variants: list[Va
         name=name,
         encoder=encoder,
         matryoshka=True,
-        dims=model.dims,
+        dims=model.record.dims,
         depths=(model.spec.layers,),
-        classes=model.classes,
+        classes=model.record.classes,
         variants=tuple(variants),
         files=file_entries(folder, names),
-        training={key: record[key] for key in ("objective", "settings", "data", "quality")},
+        training={
+            "objective": record.objective,
+            "settings": record.settings,
+            "data": record.data,
+            "quality": msgspec.to_builtins(record.quality, str_keys=True),
+        },
         versions={package: version(package) for package in packages},
     )
 

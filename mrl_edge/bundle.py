@@ -6,8 +6,8 @@ Design §4. Every later stage reads a bundle through `open_bundle` and `Bundle.c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +118,12 @@ class Bundle:
 
     folder: Path
     manifest: Manifest
+    _checked: set[str] = field(default_factory=set, compare=False, repr=False)
 
     def checked(self, name: str) -> Path:
-        """Return the path of a file of the bundle after comparing its size and sha256 with the manifest."""
+        """Return the path of a file of the bundle after comparing its size and sha256 with the manifest, once."""
+        if name in self._checked:
+            return self.folder / name
         entry = self.manifest.files.get(name)
         if entry is None:
             raise BundleError(f"{self.folder / MANIFEST} does not list {name}: export the bundle again")
@@ -129,6 +132,7 @@ class Bundle:
             raise BundleError(f"{path} is missing: copy or export the bundle again")
         if path.stat().st_size != entry.bytes or sha256(path) != entry.sha256:
             raise BundleError(f"{path} is not the file that was exported (sha256 differs): copy or export it again")
+        self._checked.add(name)
         return path
 
     def variant(self, precision: str, depth: int | None) -> Variant:
@@ -143,6 +147,11 @@ class Bundle:
     def precisions(self) -> tuple[str, ...]:
         """Return the precisions of the bundle in the order they were exported."""
         return tuple(dict.fromkeys(variant.precision for variant in self.manifest.variants))
+
+    def leanest(self, depth: int | None) -> Variant:
+        """Return the variant with the smallest weights at a depth (None: full depth)."""
+        there = [self.variant(precision, depth) for precision in self.precisions()]
+        return min(there, key=lambda variant: self.manifest.files[variant.weights].bytes)
 
     def graph(self, variant: Variant, dim: int | None) -> Graph:
         """Return the graph of one dimension (None: the one of all dimensions)."""
@@ -207,7 +216,7 @@ class _Version(msgspec.Struct):
     schema_version: int
 
 
-def _check_names(path: Path, names: Sequence[str] | dict[str, FileEntry]) -> None:
+def _check_names(path: Path, names: Iterable[str]) -> None:
     for name in names:
         parts = Path(name).parts
         if Path(name).is_absolute() or ".." in parts:

@@ -31,12 +31,12 @@ def load(
 ) -> Encoder:
     """Load one configuration of a bundle, after checking the sha256 of every file it uses.
 
-    `dim` is a nesting dimension (None: the full one), `precision` one of the bundle's (None: the last, which
-    is the leanest), `depth` the number of layers (None: all), `threads` the intra-op threads (None: one per
+    `dim` is a nesting dimension (None: the full one), `precision` one of the bundle's (None: the one with the
+    smallest weights), `depth` the number of layers (None: all), `threads` the intra-op threads (None: one per
     physical core). Raises `BundleError` for a damaged bundle and `UsageError` for what it does not hold.
     """
     opened = open_bundle(bundle)
-    variant = opened.variant(precision or opened.precisions()[-1], depth)
+    variant = opened.variant(precision, depth) if precision else opened.leanest(depth)
     wanted = opened.manifest.dims[-1] if dim is None else dim
     return Encoder(_open_model(opened, variant, wanted, threads), wanted)
 
@@ -46,7 +46,7 @@ def load_nested(
 ) -> NestedEncoder:
     """Load the graph that computes every dimension in one pass; arguments and errors as for `load`."""
     opened = open_bundle(bundle)
-    variant = opened.variant(precision or opened.precisions()[-1], depth)
+    variant = opened.variant(precision, depth) if precision else opened.leanest(depth)
     return NestedEncoder(_open_model(opened, variant, None, threads))
 
 
@@ -75,7 +75,7 @@ class Encoder:
         Raises `UsageError` when the model was trained without labels.
         """
         _need_classes(self._model)
-        return softmax(self._model.run(texts, ("logits",), None, batch_size)[0])
+        return softmax(self._model.run(texts, ("logits",), "text", batch_size)[0])
 
     def tokenise(self, texts: Sequence[str], prompt: str | None = None) -> list[TokenIds]:
         """Return the token ids that `encode` would feed to the graph."""
@@ -99,7 +99,7 @@ class NestedEncoder:
         """Return class probabilities float32 [n, classes] for every nesting dimension."""
         _need_classes(self._model)
         outputs = tuple(f"logits_{dim}" for dim in self.dims)
-        logits = self._model.run(texts, outputs, None, batch_size)
+        logits = self._model.run(texts, outputs, "text", batch_size)
         return {dim: softmax(rows) for dim, rows in zip(self.dims, logits, strict=True)}
 
 
@@ -111,6 +111,8 @@ def open_session(path: Path, threads: int | None) -> ort.InferenceSession:
     options.log_severity_level = 3
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except MemoryError:
+        raise
     except Exception as error:  # onnxruntime raises its own exception types, all derived from Exception
         raise BundleError(f"{path}: onnxruntime {ort.__version__} cannot load this graph: {error}") from None
 

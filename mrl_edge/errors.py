@@ -27,5 +27,9 @@ class FidelityError(MrlEdgeError):
     """An exported graph that does not compute what PyTorch computes."""
 
 
+class UnsupportedError(MrlEdgeError):
+    """Something that this encoder or this machine cannot do."""
+
+
 class ResultsError(MrlEdgeError):
     """A results file that is damaged or belongs to another run."""

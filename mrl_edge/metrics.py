@@ -16,6 +16,17 @@ from mrl_edge.nesting import Floats, normalise
 
 Ids = NDArray[np.int64]
 
+# What tables and pages call the metrics, and the embeddings that a model is compared with.
+TITLES = {
+    "ndcg_at_10": "nDCG@10",
+    "recall_at_10": "recall@10",
+    "mrr_at_10": "MRR@10",
+    "map_at_10": "MAP@10",
+    "accuracy": "accuracy",
+    "knn_top1": "1-NN accuracy",
+}
+METHODS = {"mrl": "MRL (this model)", "pca": "PCA", "truncation": "plain truncation"}
+
 
 @dataclass(frozen=True)
 class RetrievalTask:
@@ -102,6 +113,15 @@ def knn_top1(embeddings: Floats, labels: Sequence[str]) -> float:
     nearest = np.where(found[:, 0] == rows, found[:, -1], found[:, 0])
     names = np.asarray(labels)
     return float(np.mean(names[nearest] == names))
+
+
+def accuracy(scores: Floats, labels: Sequence[str], classes: Sequence[str]) -> float:
+    """Return the share of rows of [n, classes] whose largest score is the label's.
+
+    A label that is no class, because training never saw it, counts as a miss.
+    """
+    predicted = np.asarray(classes)[scores.argmax(axis=1)]
+    return float(np.mean(predicted == np.asarray(labels)))
 
 
 def mean_and_min_cosine(ours: Floats, reference: Floats) -> tuple[float, float]:

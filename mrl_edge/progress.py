@@ -6,11 +6,11 @@ from typing import Protocol
 
 
 class Report(Protocol):
-    """Called as `report(stage, done, total)`; a new stage begins when its name changes."""
+    """Called as `report(stage, done, total, now)`; a new stage begins when its name changes."""
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Say that `done` of `total` steps of `stage` are finished."""
+    def __call__(self, stage: str, done: int, total: int, now: str = "") -> None:
+        """Say that `done` of `total` steps of `stage` are finished, and what is at work `now`."""
 
 
-def silent(stage: str, done: int, total: int) -> None:
+def silent(stage: str, done: int, total: int, now: str = "") -> None:
     """Report nothing."""

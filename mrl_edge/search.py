@@ -18,7 +18,7 @@ from mrl_edge.nesting import Floats, prefix
 
 @dataclass(frozen=True)
 class Hit:
-    """One document, its number in the corpus and its cosine to the query."""
+    """One document, its number among the corpus' distinct documents from 0, and its cosine to the query."""
 
     id: int
     score: float

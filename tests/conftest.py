@@ -69,7 +69,7 @@ def indexed(bundle, tmp_path_factory):
     """A copy of the bundle with an index of the dev lemmas; tests must not change it."""
     copy = tmp_path_factory.mktemp("indexed") / "bundle"
     shutil.copytree(bundle, copy)
-    mrl_edge("index", copy, "builtin:wordnet_nouns/dev", "--text", "lemmas", "--query", "gloss")
+    mrl_edge("index", copy, "builtin:wordnet_nouns/dev", "--positive", "lemmas", "--query", "gloss")
     return copy
 
 

@@ -9,6 +9,7 @@ from mrl_edge.bench.results import (
     Measurement,
     Memory,
     Quality,
+    Query,
     Results,
     SearchResult,
 )
@@ -20,8 +21,10 @@ def measurement(
     ndcg=0.5, recall=None, accuracy=None,
 ) -> Measurement:  # fmt: skip
     """A successful row on real texts."""
-    search = None
+    search = query = None
     if search_ms is not None:
+        whole = encode_ms + search_ms
+        query = Query(whole, whole, whole, whole, (whole, whole), 100, True)
         search = SearchResult("annoy", 1000, "angular", 8, 80, None, None, search_ms, search_ms, 0.1, 0.96)
     return Measurement(
         precision=precision,
@@ -38,6 +41,7 @@ def measurement(
         cold_start_ms=300,
         load_ms=200,
         first_ms=5,
+        query=query,
         memory=Memory(round(rss_mb * 1e6), round(rss_mb * 1e6), None, None, 10_000_000),
         disk=Disk(round(disk_mb * 1e6), 0, 0),
         search=search,

@@ -94,6 +94,14 @@ def test_adaptive_retrieval_ranks_the_shortlist_by_the_larger_dimension(indexed,
         np.testing.assert_allclose(large[number][ids], wanted, atol=1e-6)
 
 
+@pytest.mark.parametrize("shortlist", [50, 200, 1000])
+def test_annoy_gives_a_shortlist_of_the_length_that_was_asked_for(indexed, queries, shortlist):
+    opened = open_bundle(indexed)
+    for dim in DIMS:
+        index = open_index(opened, dim)
+        assert len(index.search(prefix(queries, dim)[0], shortlist)[0]) == shortlist
+
+
 def test_a_shortlist_of_everything_is_exact_search(indexed, queries, documents):
     opened = open_bundle(indexed)
     everything = open_adaptive(opened, 8, 384, shortlist=len(documents), exact=True)
@@ -188,6 +196,7 @@ def test_searching_without_an_index_says_how_to_make_one(bundle):
     [
         (("--dim", "x"), "--dim x"),
         (("--dim", "65"), "it has 8, 16"),
+        (("--dim", "999", "--exact"), "dimension 999 is not in"),
         (("--dim", "all", "--rerank-dim", "384"), "--rerank-dim needs one --dim"),
         (("--dim", "64", "--rerank-dim", "32"), "must be larger"),
         (("--dim", "64", "-k", "0"), "-k"),

@@ -21,6 +21,8 @@ mrl-edge bench bundle --data dev.csv --query question --positive answer --out re
 mrl-edge bench bundle --data dev.csv --query question --positive answer --precision int8 --dims 64,384 --threads 1,2
 """
 
+_BUSY_PERCENT = 25  # of all cores, just before a configuration was measured
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
@@ -56,7 +58,7 @@ def bench(
 
     Each configuration runs in a process of its own. Interrupted, the same command continues.
     """
-    from mrl_edge.bench.sweep import Grid, sweep
+    from mrl_edge.bench.sweep import Grid, discard, sweep
     from mrl_edge.bundle import open_bundle
     from mrl_edge.datasets import read_table
     from mrl_edge.nesting import parse_dims, select_dims
@@ -66,19 +68,21 @@ def bench(
     precisions = options.names(precision) or opened.precisions()
     for name in precisions:
         opened.check_variant(opened.variant(name, None))
+    if (Path(bundle) / "fp32").is_dir() and "fp32" in opened.precisions():  # the fidelity of all others is to fp32
+        opened.check_variant(opened.variant("fp32", None))
     table = read_table(data, options.columns(text, label, query, positive))
     grid = Grid(
         precisions=precisions,
         depths=opened.manifest.depths,
         dims=chosen,
-        threads=_numbers("--threads", threads),
+        threads=_numbers("--threads", threads, least=1),
         plans=_plans(index, rerank_dim, shortlist, opened.manifest.dims),
-        tokens=tuple(n for n in _numbers("--tokens", tokens) if n),
+        tokens=() if tokens == "0" else _numbers("--tokens", tokens, least=1),
         max_seconds=max_seconds,
         target_recall=recall,
     )
     if overwrite:
-        out.unlink(missing_ok=True)
+        discard(out)
     with console.progress_bar() as report:
         results = sweep(opened, _task(table.roles, max_queries), data, grid, out, report)
     if as_json:
@@ -98,7 +102,8 @@ def print_results(results: Results) -> None:
     failed = []
     for row in results.measurements:
         if row.status != "ok" or row.encode is None:
-            failed.append(f"{row.precision} d{row.dim}: {row.status}, {row.reason}")
+            length = f" with {row.tokens} tokens" if row.tokens else ""
+            failed.append(f"{row.precision} d{row.dim}{length}: {row.status}, {row.reason}")
         elif row.tokens is None and row.memory and row.disk and row.quality:
             search, quality = row.search, row.quality
             mark = "" if row.encode.stable else " ~"
@@ -123,6 +128,9 @@ def print_results(results: Results) -> None:
     console.print_table(f"\n{results.device.cpu}: {title}", heads, rows)
     if any("~" in str(row[4]) for row in rows):
         console.note("~ the median is not known to within 2%: the machine is busy, or give it a longer --max-seconds")
+    busy = max((row.system.busy_before_percent for row in results.measurements if row.system), default=0.0)
+    if busy > _BUSY_PERCENT:
+        console.note(f"warning: other work took up to {busy:.0f}% of this machine: its latencies are too high")
     for line in failed:
         console.note(f"not measured: {line}")
 
@@ -153,6 +161,8 @@ def _plans(kinds: str, rerank_dim: int | None, shortlist: int, dims: tuple[int, 
     from mrl_edge.bench.sweep import KINDS
 
     names = options.names(kinds) or ()
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f"--index {kinds}: name each kind of search once, as in annoy,exact")
     for name in names:
         if name not in KINDS:
             raise UsageError(f"--index {name}: unknown; there is {', '.join(KINDS)}")
@@ -164,8 +174,11 @@ def _plans(kinds: str, rerank_dim: int | None, shortlist: int, dims: tuple[int, 
     return tuple(plans)
 
 
-def _numbers(option: str, text: str) -> tuple[int, ...]:
+def _numbers(option: str, text: str, least: int) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in text.split(","))
+        numbers = tuple(int(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"{option} {text}: expected whole numbers separated by commas") from None
+    if min(numbers) < least or len(set(numbers)) < len(numbers):
+        raise UsageError(f"{option} {text}: expected different numbers of at least {least}")
+    return numbers

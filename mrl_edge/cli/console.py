@@ -64,21 +64,23 @@ def progress_bar() -> Iterator[Report]:
     with Progress(*columns, console=_err, transient=False) as progress:
         tasks: dict[str, TaskID] = {}
 
-        def report(stage: str, done: int, total: int) -> None:
+        def report(stage: str, done: int, total: int, now: str = "") -> None:
             if stage not in tasks:
                 tasks[stage] = progress.add_task(stage, total=total)
-            progress.update(tasks[stage], completed=done, total=total)
+            progress.update(tasks[stage], completed=done, total=total, description=f"{stage} {now}".rstrip())
 
         yield report
 
 
 class _PlainReport:
-    """Says each stage once, for logs."""
+    """Says each stage, and each thing at work in it, once, for logs."""
 
     def __init__(self) -> None:
-        self._said: set[str] = set()
+        self._said: set[tuple[str, str]] = set()
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if stage not in self._said:
-            self._said.add(stage)
-            note(f"  {stage} ({total})")
+    def __call__(self, stage: str, done: int, total: int, now: str = "") -> None:
+        if not now and any(said == stage for said, _ in self._said):
+            return
+        if (stage, now) not in self._said:
+            self._said.add((stage, now))
+            note(f"  {stage} {done + 1}/{total}: {now}" if now else f"  {stage} ({total})")

@@ -8,6 +8,7 @@ import typer
 
 from mrl_edge.bundle import IndexInfo
 from mrl_edge.cli import console, options
+from mrl_edge.errors import UsageError
 
 _EPILOG = "Example: mrl-edge index bundle corpus.csv --text body --recall 0.95 --max-index-mb 20"
 
@@ -20,7 +21,8 @@ def register(app: typer.Typer) -> None:
 def index(
     bundle: options.BundleFolder,
     corpus: Annotated[str, typer.Argument(help="Table with the documents: .csv, .jsonl, .parquet, datasets folder.")],
-    text: Annotated[str, typer.Option("--text", help="Column with the documents.")] = "text",
+    text: options.Text = None,
+    positive: options.Positive = None,
     query: options.Query = None,
     dims: options.Dims = None,
     precision: options.Precision = None,
@@ -32,7 +34,8 @@ def index(
 ) -> None:
     """Build an Annoy index a dimension, its trees and search_k sized to a recall within a memory limit.
 
-    The sizing is done on real queries if --query names their column, else on documents of the corpus.
+    The documents are the column that --text or --positive names, by default `text`. The sizing is done on real
+    queries if --query names their column, else on documents of the corpus.
     """
     from mrl_edge.bundle import open_bundle
     from mrl_edge.datasets import Columns, read_table
@@ -41,7 +44,9 @@ def index(
 
     chosen = parse_dims(dims) if dims else None
     opened = open_bundle(bundle)
-    table = read_table(corpus, Columns(text=text, query=query))
+    if text and positive:
+        raise UsageError("--text and --positive: name one column with the documents")
+    table = read_table(corpus, Columns(text=positive or text or "text", query=query))
     documents = list(dict.fromkeys(table.roles["text"]))
     with console.progress_bar() as report:
         info = build_index(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mrl_edge.cli import console, options
 from mrl_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from mrl_edge.search import Hit
 
 _EPILOG = """Examples:
 
@@ -58,5 +62,5 @@ def search(
     console.print_table("", ["", "cosine", "document"], [[i + 1, h.score, h.text] for i, h in enumerate(hits)])
 
 
-def _line(hits: list) -> str:  # type: ignore[type-arg]
+def _line(hits: Sequence[Hit]) -> str:
     return f"{hits[0].text} ({hits[0].score:.2f})" if hits else ""

@@ -18,13 +18,7 @@ mrl-edge train --encoder sentence-transformers/all-MiniLM-L6-v2 --data pairs.csv
 
 mrl-edge train --encoder ./my-encoder --data train.jsonl --dev dev.jsonl --text body --label topic --dims 16,64,256 --out model
 """  # noqa: E501
-_METHODS = {"mrl": "MRL (this model)", "pca": "PCA", "truncation": "plain truncation"}
-_METRICS = {
-    "recall_at_10": "recall@10",
-    "ndcg_at_10": "nDCG@10",
-    "accuracy": "accuracy",
-    "knn_top1": "1-NN accuracy",
-}
+_METRICS = ("recall_at_10", "ndcg_at_10", "accuracy", "knn_top1")
 
 
 def register(app: typer.Typer) -> None:
@@ -109,17 +103,19 @@ def train(
 
 def print_summary(outcome: Outcome) -> None:
     """Print one table a metric: methods × dimensions on the dev rows."""
+    from mrl_edge.metrics import METHODS, TITLES
+
     ours = outcome.quality["mrl"]
     dims = list(ours)
-    for metric, title in _METRICS.items():
+    for metric in _METRICS:
         if metric not in ours[dims[0]]:
             continue
         rows = [
             [name, *(outcome.quality[method][dim].get(metric) for dim in dims)]
-            for method, name in _METHODS.items()
+            for method, name in METHODS.items()
             if metric in outcome.quality[method][dims[0]]
         ]
-        console.print_table(f"\n{title} on the dev rows, by dimension", ["", *map(str, dims)], rows)
+        console.print_table(f"\n{TITLES[metric]} on the dev rows, by dimension", ["", *map(str, dims)], rows)
 
 
 def _say_epoch(entry: dict[str, Any]) -> None:

@@ -25,8 +25,13 @@ class AnnoyIndex:
         self._forest.load(str(path))
 
     def search(self, query: Floats, k: int) -> tuple[Ids, Floats]:
-        """Visit about `search_k` items of the forest and return the k nearest of them."""
-        ids, distances = self._forest.get_nns_by_vector(query, k, self.search_k, include_distances=True)
+        """Visit about `search_k` items of the forest and return the k nearest of them.
+
+        A long shortlist needs more visits than the `search_k` that a short one was sized to: at least k a tree,
+        which is Annoy's own default.
+        """
+        search_k = max(self.search_k, k * self._forest.get_n_trees())
+        ids, distances = self._forest.get_nns_by_vector(query, k, search_k, include_distances=True)
         cosines = 1.0 - np.square(np.asarray(distances)) / 2.0
         return np.asarray(ids, dtype=np.int64), cosines.astype(np.float32)
 

@@ -73,11 +73,11 @@ def build_index(
             offsets=_OFFSETS,
             sizes=tuple(sizes),
         )
-        names = [f"{FOLDER}/{path.name}" for path in sorted(folder.iterdir())]
+        new = file_entries(folder, [path.name for path in sorted(folder.iterdir())])
         # Until the new index is in place the manifest lists none, so that no crash leaves a wrong hash.
         manifest = _without_index(bundle)
         write_manifest(bundle.folder, manifest)
-    files = {**manifest.files, **file_entries(bundle.folder, names)}
+    files = {**manifest.files, **{f"{FOLDER}/{name}": entry for name, entry in new.items()}}
     write_manifest(bundle.folder, msgspec.structs.replace(manifest, files=files, index=info))
     return info
 
@@ -86,7 +86,9 @@ def open_index(bundle: Bundle, dim: int, exact: bool = False) -> Index:
     """Open the index of one dimension (or exact search at it) after checking its files."""
     info = require_index(bundle)
     if exact:
-        return ExactIndex(prefix(open_vectors(bundle), dim))
+        (dim,) = select_dims((dim,), bundle.manifest.dims, str(bundle.folder))
+        vectors = open_vectors(bundle)
+        return ExactIndex(vectors if dim == vectors.shape[1] else prefix(vectors, dim))
     for sized in info.sizes:
         if sized.dim == dim:
             return AnnoyIndex(bundle.checked(sized.file), dim, sized.search_k)

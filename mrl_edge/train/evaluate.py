@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from mrl_edge.datasets import Table
-from mrl_edge.metrics import exact_top_k, knn_top1, retrieval_quality, retrieval_task
+from mrl_edge.metrics import accuracy, exact_top_k, knn_top1, retrieval_quality, retrieval_task
 from mrl_edge.nesting import Floats, prefix
 from mrl_edge.train.model import MatryoshkaHeads
+from mrl_edge.train.record import Quality
 from mrl_edge.train.source import EncoderSpec
 
-Quality = dict[str, float]
 _QUICK_QUERIES = 1000
 
 
@@ -88,12 +87,3 @@ class Dev:
             )
             for dim in dims
         }
-
-
-def accuracy(logits: Floats, labels: Sequence[str], classes: Sequence[str]) -> float:
-    """Return the share of rows of [n, classes] whose largest logit is the label's.
-
-    A label that is no class, because training never saw it, counts as a miss.
-    """
-    predicted = np.asarray(classes)[logits.argmax(axis=1)]
-    return float(np.mean(predicted == np.asarray(labels)))

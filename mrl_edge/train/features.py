@@ -34,7 +34,7 @@ class FeatureCache:
         self._trunk = trunk
         self._tokenizer = tokenizer
         self._bfloat16 = bfloat16
-        self._key = _encoder_key(trunk.spec, bfloat16)
+        self._key = f"{encoder_key(trunk.spec)}{bfloat16}"
 
     def embed(self, texts: Sequence[str], stage: str, report: Report) -> Floats:
         """Return float32 [n, width] of the texts, from the cache where it has them."""
@@ -71,7 +71,7 @@ def embed(trunk: Trunk, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
     return features
 
 
-def _encoder_key(spec: EncoderSpec, bfloat16: bool) -> str:
-    files = sorted([*spec.folder.rglob("*.safetensors"), *spec.transformer.glob("tokenizer*.json")])
-    hashes = [sha256(file) for file in files]
-    return repr((hashes, [type(m).__name__ for m in spec.modules], spec.pooling, spec.max_tokens, bfloat16))
+def encoder_key(spec: EncoderSpec) -> str:
+    """Return what decides an encoder's embeddings: the hashes of its weights and settings, and its truncation."""
+    files = sorted([*spec.folder.rglob("*.safetensors"), *spec.folder.rglob("*.json"), *spec.folder.rglob("*.txt")])
+    return repr(([sha256(file) for file in files], spec.max_tokens, spec.prompts, spec.default_prompt))

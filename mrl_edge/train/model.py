@@ -6,6 +6,7 @@ A trained model is saved as a sentence-transformers folder (the projection is it
 
 from __future__ import annotations
 
+import errno
 import inspect
 import json
 import shutil
@@ -22,9 +23,9 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from mrl_edge.errors import ModelError
+from mrl_edge.train.record import Record, write_record
 from mrl_edge.train.source import Dense, EncoderSpec, Module, Normalise, Pooling
 
-RECORD = "mrl.json"
 HEADS = "heads.safetensors"
 SAMPLES = "sample_texts.json"
 _LIBRARY = "sentence_transformers.models"
@@ -105,9 +106,19 @@ def save_model(
     trunk: Trunk,
     tokenizer: PreTrainedTokenizerBase,
     heads: MatryoshkaHeads,
-    record: dict[str, Any],
+    record: Record,
 ) -> None:
-    """Write a trained model into an empty folder."""
+    """Write a trained model into an empty folder; `OSError` when the disk is full."""
+    try:
+        _save_files(folder, trunk, tokenizer, heads)
+    except SafetensorError as error:  # it has no type of its own for a full disk
+        raise OSError(errno.ENOSPC if "os error 28" in str(error) else errno.EIO, str(error), str(folder)) from None
+    write_record(folder, record)
+    for path in folder.rglob("*.safetensors"):
+        path.chmod(path.stat().st_mode | 0o444)  # the library writes files that their owner alone can read
+
+
+def _save_files(folder: Path, trunk: Trunk, tokenizer: PreTrainedTokenizerBase, heads: MatryoshkaHeads) -> None:
     spec = trunk.spec
     trunk.transformer.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
@@ -131,15 +142,15 @@ def save_model(
     _write_json(folder / "config_sentence_transformers.json", prompts)
     if heads.classifiers:
         save_file(heads.classifiers.state_dict(), folder / HEADS)
-    _write_json(folder / RECORD, record)
 
 
 def load_classifiers(folder: Path, dims: Sequence[int]) -> dict[int, tuple[Tensor, Tensor]]:
-    """Return weight [classes, d] and bias [classes] a dimension, or {} when the model does not classify."""
-    if not (folder / HEADS).is_file():
-        return {}
-    tensors = load_file(folder / HEADS)
-    return {dim: (tensors[f"{dim}.weight"], tensors[f"{dim}.bias"]) for dim in dims}
+    """Return weight [classes, d] and bias [classes] a dimension; `ModelError` when they are missing or damaged."""
+    try:
+        tensors = load_file(folder / HEADS)
+        return {dim: (tensors[f"{dim}.weight"], tensors[f"{dim}.bias"]) for dim in dims}
+    except (OSError, SafetensorError, KeyError) as error:
+        raise ModelError(f"{folder / HEADS} is missing or damaged ({error}): train the model again") from None
 
 
 class _Pool(nn.Module):

@@ -26,15 +26,15 @@ from mrl_edge.nesting import Floats
 from mrl_edge.progress import Report
 from mrl_edge.train.baselines import principal_components
 from mrl_edge.train.checkpoint import Checkpoint
-from mrl_edge.train.evaluate import Dev, DevEmbeddings, Quality
-from mrl_edge.train.features import FeatureCache, embed
+from mrl_edge.train.evaluate import Dev, DevEmbeddings
+from mrl_edge.train.features import FeatureCache, embed, encoder_key
 from mrl_edge.train.inputs import Cached, Inputs, Live
 from mrl_edge.train.model import SAMPLES, MatryoshkaHeads, Trunk, load_tokenizer, save_model
 from mrl_edge.train.objectives import nested_contrastive, nested_cross_entropy
+from mrl_edge.train.record import SCHEMA_VERSION, Quality, Record
 from mrl_edge.train.settings import Settings, check
 from mrl_edge.train.source import EncoderSpec
 
-SCHEMA_VERSION = 1
 _SAMPLE_TEXTS = 128  # real dev texts kept with the model, on which every exported graph is checked
 _AXES_ROWS = 4096  # rows embedded for the starting axes when the trunk is fine-tuned
 _CHECKPOINT_STEPS = 100
@@ -258,22 +258,22 @@ def _samples(dev: Table) -> list[str]:
 
 def _run_key(spec: EncoderSpec, data: Table, dev: Table, settings: Settings) -> dict[str, Any]:
     """Everything that a checkpoint depends on."""
-    return {"encoder": str(spec.folder), "data": data.roles, "dev": dev.roles, **asdict(settings)}
+    return {"encoder": encoder_key(spec), "data": data.roles, "dev": dev.roles, **asdict(settings)}
 
 
-def _record(run: _Run, data: Table, outcome: Outcome) -> dict[str, Any]:
+def _record(run: _Run, data: Table, outcome: Outcome) -> Record:
     spec = run.trunk.spec
     objectives = {"contrastive": run.dev.task is not None, "classification": bool(run.classes)}
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "source": spec.source if not Path(spec.source).is_absolute() else Path(spec.source).name,
-        "dims": run.settings.dims,
-        "depths": [spec.layers],
-        "classes": run.classes,
-        "objective": [name for name, used in objectives.items() if used],
-        "settings": asdict(run.settings),
-        "data": {"train": Path(data.source).name, "rows": len(data)},
-        "quality": outcome.quality,
-        "history": outcome.history,
-        "versions": {name: version(name) for name in ("mrl-edge", "torch", "transformers", "numpy")},
-    }
+    return Record(
+        schema_version=SCHEMA_VERSION,
+        source=spec.source if not Path(spec.source).is_absolute() else Path(spec.source).name,
+        dims=run.settings.dims,
+        depths=(spec.layers,),
+        classes=tuple(run.classes),
+        objective=tuple(name for name, used in objectives.items() if used),
+        settings=asdict(run.settings),
+        data={"train": Path(data.source).name, "rows": len(data)},
+        quality=outcome.quality,
+        history=tuple(outcome.history),
+        versions={name: version(name) for name in ("mrl-edge", "torch", "transformers", "numpy")},
+    )

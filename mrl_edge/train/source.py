@@ -82,16 +82,16 @@ def read_encoder(source: str, max_tokens: int | None = None) -> EncoderSpec:
     has a module that we cannot run.
     """
     folder = _locate(source)
-    modules = _read_json(folder / "modules.json", default=None)
-    transformer = folder if not modules else folder / modules[0].get("path", "")
-    config = _read_json(transformer / "config.json", default=None)
-    if config is None or "model_type" not in config:
+    modules = _entries(folder / "modules.json")
+    transformer = folder if not modules else folder / str(modules[0].get("path", ""))
+    config = _read_object(transformer / "config.json")
+    if "model_type" not in config:
         raise ModelError(f"{source} is no encoder: it has no config.json with a model_type")
     if "auto_map" in config:
         raise ModelError(f"{source} needs code from its own repository (trust_remote_code), which is never run")
     if not any(transformer.glob("*.safetensors")):
         raise ModelError(f"{source} has no .safetensors weights: convert it with save_pretrained first")
-    prompts = _read_json(folder / "config_sentence_transformers.json", default={})
+    prompts = _read_object(folder / "config_sentence_transformers.json")
     return EncoderSpec(
         source=source,
         folder=folder,
@@ -99,7 +99,7 @@ def read_encoder(source: str, max_tokens: int | None = None) -> EncoderSpec:
         family=config["model_type"],
         layers=_size(source, config, "num_hidden_layers", "n_layers", "num_layers"),
         hidden=_size(source, config, "hidden_size", "dim", "d_model"),
-        modules=tuple(_module(folder, entry) for entry in modules[1:]) if modules else (Pooling("mean"),),
+        modules=_modules(folder, modules),
         prompts={k: v for k, v in (prompts.get("prompts") or {}).items() if v},
         default_prompt=prompts.get("default_prompt_name"),
         max_tokens=_max_tokens(transformer, config, max_tokens),
@@ -111,7 +111,7 @@ def _size(source: str, config: dict[str, Any], *names: str) -> int:
     for name in names:
         if isinstance(config.get(name), int):
             return int(config[name])
-    raise ModelError(f"{source}: its config.json states no {names[0]}, so it is no encoder that we know")
+    raise ModelError(f"{source}: its config.json states no {names[0]}")
 
 
 def _locate(source: str) -> Path:
@@ -137,6 +137,17 @@ def _locate(source: str) -> Path:
     raise ModelError(f"{source}: no such encoder folder")
 
 
+def _modules(folder: Path, entries: list[dict[str, Any]]) -> tuple[Module, ...]:
+    """Return what follows the transformer, the pooling first; without `modules.json`, mean pooling."""
+    if not entries:
+        return (Pooling("mean"),)
+    modules = tuple(_module(folder, entry) for entry in entries[1:])
+    poolings = [number for number, module in enumerate(modules) if isinstance(module, Pooling)]
+    if poolings != [0]:
+        raise ModelError(f"{folder / 'modules.json'}: the one Pooling must come right after the transformer")
+    return modules
+
+
 def _module(folder: Path, entry: dict[str, Any]) -> Module:
     kind = str(entry.get("type", "")).rsplit(".", 1)[-1]
     path = folder / entry.get("path", "")
@@ -145,19 +156,21 @@ def _module(folder: Path, entry: dict[str, Any]) -> Module:
     if kind == "Normalize":
         return Normalise()
     if kind == "Dense":
-        config = _read_json(path / "config.json", default={})
+        config = _read_object(path / "config.json")
         activation = str(config.get("activation_function", "")).rsplit(".", 1)[-1].lower()
         if activation not in ("identity", "tanh"):
             raise ModelError(f"{path}: a Dense module with activation {activation!r} is not supported")
         if not (path / "model.safetensors").is_file():
             raise ModelError(f"{path}: a Dense module without model.safetensors")
-        sizes = int(config["in_features"]), int(config["out_features"])
-        return Dense(path, *sizes, bool(config.get("bias", True)), activation)
+        inputs, outputs = (_size(str(path), config, name) for name in ("in_features", "out_features"))
+        return Dense(path, inputs, outputs, bool(config.get("bias", True)), activation)
     raise ModelError(f"{folder}: its module {kind!r} is not supported; known are Pooling, Dense, Normalize")
 
 
 def _pooling_mode(path: Path) -> str:
-    config = _read_json(path / "config.json", default={})
+    config = _read_object(path / "config.json")
+    if config.get("include_prompt") is False:
+        raise ModelError(f"{path}: pooling that leaves the prompt out (include_prompt: false) is not supported")
     names = {
         "cls": config.get("pooling_mode_cls_token"),
         "mean": config.get("pooling_mode_mean_tokens"),
@@ -179,13 +192,32 @@ def _max_tokens(transformer: Path, config: dict[str, Any], wanted: int | None) -
     if config["model_type"] in ("roberta", "xlm-roberta", "mpnet", "camembert"):
         positions -= 2  # these count positions from the padding id on
     for name in ("sentence_bert_config.json", "sentence_roberta_config.json", "sentence_xlnet_config.json"):
-        limit = _read_json(transformer / name, default={}).get("max_seq_length")
+        settings = _read_object(transformer / name)
+        if settings.get("do_lower_case"):
+            raise ModelError(f"{transformer / name}: do_lower_case is not supported: put it into the tokenizer")
+        limit = settings.get("max_seq_length")
         if limit:
             positions = min(positions, int(limit))
-    tokenizer = _read_json(transformer / "tokenizer_config.json", default={}).get("model_max_length")
+    tokenizer = _read_object(transformer / "tokenizer_config.json").get("model_max_length")
     if tokenizer and tokenizer < positions:
         positions = int(tokenizer)
     return min(positions, wanted) if wanted else positions
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """Return the modules that `modules.json` lists, or [] when there is no such file."""
+    value = _read_json(path, default=[])
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        raise ModelError(f"{path} is damaged: expected a list of modules")
+    return value
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """Return a JSON object, {} when there is no such file."""
+    value = _read_json(path, default={})
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} is damaged: expected an object")
+    return value
 
 
 def _read_json(path: Path, default: Any) -> Any:

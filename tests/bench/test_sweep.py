@@ -71,7 +71,8 @@ def test_every_configuration_has_one_row(rows):
     ]  # fmt: skip
     assert sorted(there, key=str) == sorted(wanted, key=str)
     assert {row.status for row in rows} == {"ok"}
-    assert [(r.precision, r.tokens, r.dim) for r in rows if r.tokens] == [("fp32", 16, 384), ("int8", 16, 384)]
+    fixed = [(r.precision, r.threads, r.tokens, r.dim) for r in rows if r.tokens]
+    assert fixed == [("fp32", 1, 16, 384), ("int8", 1, 16, 384)]
 
 
 def test_the_figures_of_a_row_fit_each_other(rows):
@@ -85,6 +86,8 @@ def test_the_figures_of_a_row_fit_each_other(rows):
         assert memory.uss_bytes <= memory.pss_bytes <= memory.rss_bytes
         assert row.load_ms + row.first_ms < row.cold_start_ms
         assert row.search.p50_ms > 0
+        assert max(row.encode.p50_ms, row.search.p50_ms) < row.query.p50_ms <= row.query.p99_ms
+        assert row.query.p50_ms == pytest.approx(row.encode.p50_ms + row.search.p50_ms, rel=0.2)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -188,13 +191,71 @@ def test_interrupted_and_run_again_it_goes_on_where_it_was(bundle, task, tmp_pat
     assert b"Traceback" not in process.stderr.read()
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in family)
     (first,) = [row for row in json.loads(out.read_bytes())["measurements"] if row["tokens"] is None]
-    again = run_mrl_edge(*options)
-    assert again.returncode == 0, again.stderr
-    assert "embedding" not in again.stderr or "measuring" in again.stderr
+    (prepared,) = tmp_path.rglob("int8-L6/prepared.json")
+    os.truncate(prepared.parent / "queries.f32", 0)  # a second preparation would write it anew
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mrl_edge", *map(str, options)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    again = process.communicate(timeout=300)[1].decode()
+    assert process.returncode == 0, again
+    assert "measuring 1/2" in again
     rows = [row for row in json.loads(out.read_bytes())["measurements"] if row["tokens"] is None]
     assert rows[0] == first
     assert [row["dim"] for row in rows] == list(DIMS)
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_what_one_precision_left_behind_serves_a_run_of_both(bundle, task, tmp_path):
+    """An int8 run prepares fp32's query vectors alone; a later run of both needs more of fp32 than that."""
+    out = tmp_path / "results.json"
+    options = ("--index", "exact", "--tokens", "0")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mrl_edge", *map(str, arguments(bundle, task, out, *options, "--precision", "int8"))],
+        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not out.exists():
+        time.sleep(0.02)
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    mrl_edge(*arguments(bundle, task, out, *options))
+    assert sorted((r.precision, r.dim) for r in read_results(out).measurements) == [
+        ("fp32", 16), ("fp32", 384), ("int8", 16), ("int8", 384),
+    ]  # fmt: skip
+
+
+def test_two_runs_do_not_write_one_file(bundle, task, tmp_path):
+    out = tmp_path / "results.json"
+    first = subprocess.Popen(
+        [sys.executable, "-m", "mrl_edge", *map(str, arguments(bundle, task, out))],
+        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not list(tmp_path.rglob("lock")):
+        time.sleep(0.02)
+    time.sleep(0.2)
+    assert "another mrl-edge bench writes" in the_one_error_line(run_mrl_edge(*arguments(bundle, task, out)))
+    first.send_signal(signal.SIGINT)
+    assert first.wait(timeout=30) == 130
+
+
+def test_fixed_lengths_are_exact_or_said_to_be_impossible(bundle, tmp_path):
+    """Japanese has no spaces to cut at, and MiniLM ends at 256 tokens."""
+    table = tmp_path / "japanese.jsonl"
+    table.write_text(
+        "".join(json.dumps({"q": f"吾輩は猫である。{n}", "p": f"名前はまだ無い。{n}"}) + "\n" for n in range(20))
+    )
+    out = tmp_path / "results.json"
+    mrl_edge(
+        "bench", bundle, "--data", table, "--query", "q", "--positive", "p", "--precision", "int8", "--dims", "64",
+        "--index", "exact", "--tokens", "8,32,512", "--threads", "1,2", "--max-seconds", "0.2", "--out", out,
+    )  # fmt: skip
+    rows = [row for row in read_results(out).measurements if row.tokens]
+    assert sorted((row.threads, row.tokens, row.status) for row in rows) == [
+        (threads, *length) for threads in (1, 2) for length in [(8, "ok"), (32, "ok"), (512, "unsupported")]
+    ]
+    assert "up to 256" in next(row.reason for row in rows if row.tokens == 512)
+    ok = {row.tokens: row.encode.p50_ms for row in rows if row.threads == 1 and row.encode}
+    assert ok[8] < ok[32]
 
 
 def test_overwrite_measures_anew(bundle, task, tmp_path):
@@ -234,6 +295,11 @@ def test_a_damaged_bundle_gives_one_line_and_no_file(own_bundle, task, tmp_path)
         (("--index", "faiss"), "there is annoy, exact"),
         (("--rerank-dim", "65"), "none of the bundle's dimensions"),
         (("--threads", "two"), "--threads two"),
+        (("--threads", "0"), "at least 1"),
+        (("--threads", "1,1"), "different numbers"),
+        (("--tokens", "-5"), "at least 1"),
+        (("--index", ","), "name each kind of search once"),
+        (("--index", "exact,exact"), "name each kind of search once"),
         (("--positive", "nothing"), "no column 'nothing'"),
     ],
 )

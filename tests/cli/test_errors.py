@@ -75,6 +75,13 @@ def broken_encoders():
         "trust_remote_code": lambda f: config(f, auto_map={"AutoModel": "modeling.Model"}),
         "cannot be loaded": lambda f: os.truncate(f / "model.safetensors", 1000),
         "is damaged": lambda f: (f / "config.json").write_text("{"),
+        "expected a list of modules": lambda f: (f / "modules.json").write_text('{"0": "Transformer"}'),
+        "the one Pooling must come right after": lambda f: (f / "modules.json").write_text(
+            '[{"path": "", "type": "Transformer"}, {"path": "", "type": "sentence_transformers.models.Normalize"}]'
+        ),
+        "do_lower_case is not supported": lambda f: (f / "sentence_bert_config.json").write_text(
+            '{"max_seq_length": 32, "do_lower_case": true}'
+        ),
     }
 
 
@@ -110,6 +117,21 @@ def test_export_of_what_is_no_model(tmp_path, model):
     assert "is no trained model" in line
     (tmp_path / "mrl.json").write_text("{")
     assert "is damaged" in the_one_error_line(run_mrl_edge("export", tmp_path, "--out", tmp_path / "bundle"))
+    (tmp_path / "mrl.json").write_text("[]")
+    assert "is damaged" in the_one_error_line(run_mrl_edge("export", tmp_path, "--out", tmp_path / "bundle"))
+    (tmp_path / "mrl.json").write_text('{"schema_version": 99}')
+    assert "upgrade mrl-edge" in the_one_error_line(run_mrl_edge("export", tmp_path, "--out", tmp_path / "bundle"))
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: os.truncate(path, 20)])
+def test_export_of_a_classifier_whose_heads_are_gone(model, tmp_path, damage):
+    copy = tmp_path / "model"
+    shutil.copytree(model, copy)
+    damage(copy / "heads.safetensors")
+    assert "heads.safetensors is missing or damaged" in the_one_error_line(
+        run_mrl_edge("export", copy, "--out", tmp_path / "bundle")
+    )
+    assert not (tmp_path / "bundle").exists()
 
 
 @pytest.fixture
@@ -124,6 +146,17 @@ def small_disk(tmp_path):
         pytest.skip("mounting is not permitted here")
     yield disk
     subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_full_disk_while_training(minilm, here, small_disk):
+    line = the_one_error_line(
+        run_mrl_edge(
+            "train", "--encoder", minilm, "--data", here / "data.csv", "--cache", here / "cache", "--epochs", "1",
+            *PAIRS, "--out", small_disk / "model",
+        )
+    )  # fmt: skip
+    assert "the disk is full" in line
+    assert [path.name for path in small_disk.iterdir()] == [".model.training"]  # the run can be continued
 
 
 def test_a_full_disk_while_exporting(model, small_disk):

@@ -84,6 +84,33 @@ def test_prompts_of_the_encoder_reach_training_and_the_device(tmp_path, letters)
     assert not np.allclose(encoder.encode(["abc"], "query"), encoder.encode(["abc"], "document"), atol=1e-3)
 
 
+def test_classes_are_told_apart_with_the_prompt_that_training_used(tmp_path, letters):
+    prompts = {"classification": "zz ", "query": "qq "}
+    encoder = sentence_transformer(tmp_path / "st", tiny_bert(tmp_path / "bert"), prompts=prompts)
+    train_tiny(encoder, letters, tmp_path / "m", "--text", "query", "--label", "label", "--dev", letters)
+    mrl_edge("export", tmp_path / "m", "--out", tmp_path / "bundle", "--precision", "fp32")
+    loaded = runtime.load(tmp_path / "bundle", 32, threads=1)
+    rows = list(csv.DictReader(letters.open()))
+    probabilities = loaded.classify([row["query"] for row in rows])
+    vectors = SentenceTransformer(str(tmp_path / "m"), device="cpu").encode([f"zz {row['query']}" for row in rows])
+    heads = load_file(tmp_path / "m" / "heads.safetensors")
+    logits = vectors @ heads["32.weight"].numpy().T + heads["32.bias"].numpy()
+    np.testing.assert_allclose(np.log(probabilities[:, 0] / probabilities[:, 1]), logits @ [1, -1], atol=1e-3)
+
+
+def test_a_checkpoint_is_not_continued_with_another_truncation(tmp_path, letters):
+    encoder = tiny_bert(tmp_path / "bert")
+    options = ("--query", "query", "--positive", "positive", "--epochs", "2000")
+    for more in ((), ("--max-tokens", "4")):
+        command = tiny_command(encoder, letters, tmp_path / "m", *options, *more)
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        epochs = (line for line in process.stderr if "epoch" in line)
+        assert "epoch 1:" in next(epochs)
+        assert "epoch 2:" in next(epochs)
+        process.kill()
+        process.wait()
+
+
 def test_principal_axes_are_scikit_learns():
     rows = np.random.default_rng(0).normal(size=(200, 12)).astype(np.float32) * np.linspace(
         3, 0.5, 12, dtype=np.float32
