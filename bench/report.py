@@ -13,7 +13,7 @@ from mrl_edge.bench.candidates import Candidate, candidates, choose_objective
 from mrl_edge.bench.results import Results
 
 from mrl_edge.errors import ResultsError
-from mrl_edge.metrics import METHODS, TITLES
+from mrl_edge.metrics import TITLES, method_title
 
 _BASELINE_METRICS = ("recall_at_10", "ndcg_at_10", "accuracy", "knn_top1")
 
@@ -136,9 +136,9 @@ def _baselines(training: dict[str, Any]) -> list[BaselineTable]:
     dims = sorted(quality.get("mrl", {}))
     for metric in _BASELINE_METRICS:
         rows = [
-            (title, [quality[method].get(dim, {}).get(metric) for dim in dims])
-            for method, title in METHODS.items()
-            if any(metric in quality.get(method, {}).get(dim, {}) for dim in dims)
+            (method_title(method), [by_dim.get(dim, {}).get(metric) for dim in dims])
+            for method, by_dim in quality.items()
+            if any(metric in by_dim.get(dim, {}) for dim in dims)
         ]
         if rows:
             tables.append(BaselineTable(TITLES[metric], dims, rows))

@@ -17,7 +17,7 @@ from mrl_edge.errors import FidelityError
 from mrl_edge.metrics import mean_and_min_cosine
 from mrl_edge.nesting import Floats
 from mrl_edge.tokens import Batch
-from mrl_edge.train.model import Trunk
+from mrl_edge.train.trunk import Trunk
 
 FP32_TOLERANCE = 1e-4
 _LOGITS_TOLERANCE = 1e-3  # logits are not of length 1: relative to the largest
@@ -39,7 +39,7 @@ def reference(
     trunk.eval()
     with torch.inference_mode():
         parts = [trunk({name: torch.from_numpy(rows) for name, rows in batch.items()}) for batch in batches]
-        projected = torch.cat(parts)  # [texts, full], before normalisation
+        projected = torch.cat([part[-1] for part in parts])  # [texts, full], before normalisation
         embeddings = {dim: F.normalize(projected[:, :dim], dim=-1).numpy() for dim in dims}
         logits = {
             dim: F.linear(projected[:, :dim], weight, bias).numpy() for dim, (weight, bias) in classifiers.items()

@@ -33,10 +33,11 @@ from mrl_edge.bundle import (
 from mrl_edge.errors import ModelError
 from mrl_edge.progress import Report, silent
 from mrl_edge.tokens import batches, load_tokenizer, pad
-from mrl_edge.train.model import SAMPLES, Trunk, load_classifiers
-from mrl_edge.train.model import load_tokenizer as load_training_tokenizer
+from mrl_edge.train.model import SAMPLES, load_exits
 from mrl_edge.train.record import Record, read_record
 from mrl_edge.train.source import Dense, EncoderSpec, read_encoder
+from mrl_edge.train.trunk import Trunk
+from mrl_edge.train.trunk import load_tokenizer as load_training_tokenizer
 
 _CHECK_BATCH = 16
 
@@ -139,7 +140,7 @@ def _store_dense(weights: WeightFile, layer: nn.Module, tanh: bool) -> Linear:
 
 
 def _classifiers(model: Trained) -> dict[int, Any]:
-    return load_classifiers(model.folder, model.record.dims) if model.record.classes else {}
+    return load_exits(model.folder, model.record)[-1].classifiers
 
 
 def _checked(

@@ -10,7 +10,7 @@ import onnx
 
 from mrl_edge.errors import ModelError
 from mrl_edge.tokens import MODEL_INPUTS
-from mrl_edge.train.model import Trunk
+from mrl_edge.train.trunk import Trunk
 
 HIDDEN = "last_hidden_state"
 

@@ -11,7 +11,7 @@ import io
 import math
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,16 +32,17 @@ class Columns:
     label: str | None = None
     query: str | None = None
     positive: str | None = None
+    negative: str | None = None
+    score: str | None = None
 
     def named(self) -> dict[str, str]:
         """Return the roles that have a column, as role → column."""
-        roles = {"text": self.text, "label": self.label, "query": self.query, "positive": self.positive}
-        return {role: column for role, column in roles.items() if column is not None}
+        return {role: column for role, column in asdict(self).items() if column is not None}
 
 
 @dataclass(frozen=True)
 class Table:
-    """Texts by role (`text`, `label`, `query`, `positive`), row by row, all of one length."""
+    """Texts by role (`text`, `label`, `query`, …: see `Columns`), row by row, all of one length."""
 
     source: str
     roles: dict[str, list[str]]
@@ -57,6 +58,10 @@ class Table:
         random.Random(seed).shuffle(order)  # noqa: S311 (a data split, not a secret)
         held = set(order[: max(1, round(fraction * len(order)))])
         return self._rows(i for i in range(len(self)) if i not in held), self._rows(sorted(held))
+
+    def first(self, count: int | None) -> Table:
+        """Return the first `count` rows (None: all)."""
+        return self if count is None else self._rows(range(min(count, len(self))))
 
     def _rows(self, order: Any) -> Table:
         chosen = list(order)
@@ -74,13 +79,13 @@ def read_table(source: str, columns: Columns) -> Table:
     roles: dict[str, list[str]] = {role: [] for role in wanted}
     for line, row in _rows(source, sorted(set(wanted.values()))):
         for role, column in wanted.items():
-            roles[role].append(_cell(source, line, column, row.get(column)))
+            roles[role].append(_cell(source, line, column, row.get(column), role))
     if not next(iter(roles.values())):
         raise DataError(f"{source}: no rows")
     return Table(source, roles)
 
 
-def _cell(source: str, line: int, column: str, value: Any) -> str:
+def _cell(source: str, line: int, column: str, value: Any, role: str) -> str:
     if isinstance(value, float) and math.isnan(value):
         value = None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -90,7 +95,16 @@ def _cell(source: str, line: int, column: str, value: Any) -> str:
         raise DataError(f"{source}, line {line}: column {column!r} is {kind}")
     if not value.strip():
         raise DataError(f"{source}, line {line}: column {column!r} is empty")
+    if role == "score" and not _is_number(value):
+        raise DataError(f"{source}, line {line}: column {column!r} is no finite number but {value!r}")
     return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _rows(source: str, columns: Sequence[str]) -> Iterator[_Row]:

@@ -24,8 +24,22 @@ TITLES = {
     "map_at_10": "MAP@10",
     "accuracy": "accuracy",
     "knn_top1": "1-NN accuracy",
+    "spearman": "Spearman",
+    "neighbours_at_10": "10 nearest neighbours kept",
 }
-METHODS = {"mrl": "MRL (this model)", "pca": "PCA", "truncation": "plain truncation"}
+_METHODS = {
+    "mrl": "MRL (this model)",
+    "ff": "trained at that dimension alone",
+    "pca": "PCA",
+    "truncation": "plain truncation",
+}
+
+
+def method_title(method: str) -> str:
+    """Name what an embedding was made by: `mrl`, `pca`, …, perhaps at an exit, as in `mrl-L3`."""
+    name, _, layer = method.partition("-L")
+    title = _METHODS.get(name, name)
+    return f"{title}, layer {layer}" if layer else title
 
 
 @dataclass(frozen=True)
@@ -126,5 +140,27 @@ def accuracy(scores: Floats, labels: Sequence[str], classes: Sequence[str]) -> f
 
 def mean_and_min_cosine(ours: Floats, reference: Floats) -> tuple[float, float]:
     """Return the mean and the least cosine between the rows of two [n, d] arrays."""
-    cosines = np.sum(normalise(ours).astype(np.float64) * normalise(reference), axis=1)
+    cosines = paired_cosines(ours, reference)
     return float(cosines.mean()), float(cosines.min())
+
+
+def paired_cosines(a: Floats, b: Floats) -> NDArray[np.float64]:
+    """Return the cosines [n] of row i of one with row i of the other, both [n, d]."""
+    return np.asarray(np.sum(normalise(a).astype(np.float64) * normalise(b), axis=1))
+
+
+def spearman(values: Sequence[float] | NDArray[np.float64], scores: Sequence[float]) -> float:
+    """Return the rank correlation of two lists of numbers, equal values sharing the mean of their ranks.
+
+    It is 0 where one list is constant, and says nothing.
+    """
+    a, b = (ranks - ranks.mean() for ranks in (_ranks(values), _ranks(scores)))
+    lengths = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / lengths if lengths else 0.0
+
+
+def _ranks(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rank of each value from 1, ties sharing the mean."""
+    _, places, counts = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[places])

@@ -14,20 +14,25 @@ Floats = NDArray[np.float32]
 
 
 def parse_dims(text: str) -> tuple[int, ...]:
-    """Read nesting dimensions from a comma-separated list such as `8,16,32`.
+    """Read nesting dimensions from a comma-separated list such as `8,16,32`; see `parse_ascending`."""
+    return parse_ascending("--dims", text)
+
+
+def parse_ascending(option: str, text: str) -> tuple[int, ...]:
+    """Read what an option gives as a comma-separated list, such as `8,16,32`.
 
     Raises `UsageError` unless they are positive whole numbers in ascending order.
     """
     try:
-        dims = tuple(int(part) for part in text.split(","))
+        numbers = tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(f"--dims {text}: expected whole numbers separated by commas, as in 8,16,32") from None
-    if dims[0] < 1:
-        raise UsageError(f"--dims {text}: a dimension is at least 1")
-    for smaller, larger in pairwise(dims):
+        raise UsageError(f"{option} {text}: expected whole numbers separated by commas, as in 8,16,32") from None
+    if numbers[0] < 1:
+        raise UsageError(f"{option} {text}: each is at least 1")
+    for smaller, larger in pairwise(numbers):
         if larger <= smaller:
-            raise UsageError(f"--dims {text}: {larger} comes after {smaller}; dimensions must ascend")
-    return dims
+            raise UsageError(f"{option} {text}: {larger} comes after {smaller}; they must ascend")
+    return numbers
 
 
 def select_dims(wanted: Sequence[int] | None, available: Sequence[int], where: str) -> tuple[int, ...]:
@@ -50,8 +55,8 @@ def default_dims(full: int) -> tuple[int, ...]:
     return (*dims, full)
 
 
-def prefix(embeddings: Floats, dim: int) -> Floats:
-    """Return the embedding of dimension `dim`: the first columns, rows L2-normalised.
+def prefix(embeddings: Floats, dim: int | None) -> Floats:
+    """Return the embedding of dimension `dim` (None: all of it): the first columns, rows L2-normalised.
 
     `embeddings` is [n, full] and the result [n, dim], both float32; a row of zeros stays zeros.
     """

@@ -13,6 +13,8 @@ Text = Annotated[str | None, typer.Option("--text", help="Column with the texts 
 Label = Annotated[str | None, typer.Option("--label", help="Column with each text's class.")]
 Query = Annotated[str | None, typer.Option("--query", help="Column with the queries of a retrieval task.")]
 Positive = Annotated[str | None, typer.Option("--positive", help="Column with the document that answers each query.")]
+Negative = Annotated[str | None, typer.Option("--negative", help="Column with a document that does not answer.")]
+Score = Annotated[str | None, typer.Option("--score", help="Column with how alike query and positive are, a number.")]
 Dims = Annotated[str | None, typer.Option("--dims", help="Nesting dimensions, ascending, as in 8,16,32.")]
 Precisions = Annotated[str | None, typer.Option("--precision", help="Precisions, as in fp32,int8.")]
 Precision = Annotated[str | None, typer.Option("--precision", help="Precision; the bundle's leanest by default.")]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mrl_edge.cli import console, options
+from mrl_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from mrl_edge.train.run import Outcome
@@ -18,7 +19,7 @@ mrl-edge train --encoder sentence-transformers/all-MiniLM-L6-v2 --data pairs.csv
 
 mrl-edge train --encoder ./my-encoder --data train.jsonl --dev dev.jsonl --text body --label topic --dims 16,64,256 --out model
 """  # noqa: E501
-_METRICS = ("recall_at_10", "ndcg_at_10", "accuracy", "knn_top1")
+_METRICS = ("recall_at_10", "ndcg_at_10", "accuracy", "knn_top1", "spearman", "neighbours_at_10")
 
 
 def register(app: typer.Typer) -> None:
@@ -35,8 +36,15 @@ def train(
     label: options.Label = None,
     query: options.Query = None,
     positive: options.Positive = None,
+    negative: options.Negative = None,
+    score: options.Score = None,
+    max_rows: Annotated[int | None, typer.Option(min=1, help="Train on the first rows only.")] = None,
     dims: options.Dims = None,
-    weights: Annotated[str | None, typer.Option(help="Relative importance c_m of each dimension; 1 each.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Relative importance c_m of each dimension, as in 1,1,2, or `learned`; 1 each.")
+    ] = None,
+    depths: Annotated[str | None, typer.Option(help="Train exits after these layers too, as in 3,6.")] = None,
+    tied: Annotated[bool, typer.Option("--tied", help="One class head for all dimensions (MRL-E).")] = False,
     fine_tune: Annotated[bool, typer.Option("--fine-tune", help="Train the trunk too, not the projection alone.")] = (
         False
     ),
@@ -46,9 +54,27 @@ def train(
     trunk_lr: Annotated[float, typer.Option(min=0, max=1e30, help="Peak learning rate of a fine-tuned trunk.")] = 5e-5,
     temperature: Annotated[float, typer.Option(min=1e-3, help="Temperature of the contrastive loss.")] = 0.05,
     label_weight: Annotated[float, typer.Option(min=0, help="Weight of the class loss beside the pairs'.")] = 1.0,
+    exit_weight: Annotated[
+        float, typer.Option(min=0, help="Weight of an exit's losses beside the full depth's.")
+    ] = 1.0,
+    exit_distillation: Annotated[
+        float, typer.Option(min=0, help="Weight of an exit's learning from the full depth's similarities.")
+    ] = 1.0,
+    sample_exits: Annotated[
+        bool, typer.Option("--sample-exits", help="Train one random exit a step, not all.")
+    ] = False,
+    accumulate: Annotated[int, typer.Option(min=1, help="Batches an optimizer step.")] = 1,
     max_tokens: Annotated[int | None, typer.Option(min=2, help="Truncate at fewer tokens than the encoder.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split, the batches and dropout.")] = 0,
-    fp32: Annotated[bool, typer.Option("--fp32", help="Do not run the trunk in bfloat16 where it is fast.")] = False,
+    mixed_precision: Annotated[
+        str, typer.Option(help="Of the trunk: no, bf16, fp16, or auto: bf16 where the machine is fast at it.")
+    ] = "auto",
+    train_word_embeddings: Annotated[
+        bool, typer.Option("--train-word-embeddings", help="Fine-tune the table of word embeddings too.")
+    ] = False,
+    fixed_baselines: Annotated[
+        bool, typer.Option("--fixed-baselines", help="Also train a model at each dimension alone, to compare with.")
+    ] = False,
     cache: Annotated[
         Path, typer.Option(envvar="MRL_EDGE_CACHE", help="Where a frozen trunk's embeddings are kept.")
     ] = Path("~/.cache/mrl-edge"),
@@ -68,32 +94,40 @@ def train(
     given = parse_dims(dims) if dims else None
     check_target(out, "mrl.json", overwrite)
     spec = read_encoder(encoder, max_tokens)
-    columns = options.columns(text, label, query, positive)
-    table = datasets.read_table(data, columns)
+    columns = datasets.Columns(text, label, query, positive, negative, score)
+    table = datasets.read_table(data, columns).first(max_rows)
     dev_table = datasets.read_table(dev, columns) if dev else None
     if dev_table is None:
         table, dev_table = table.split(0.1, seed)
 
-    from mrl_edge.train.features import has_fast_bfloat16
     from mrl_edge.train.run import train as run
     from mrl_edge.train.settings import Settings
 
     nesting = given or default_dims(spec.width)
     settings = Settings(
         dims=nesting,
+        depths=_depths(depths, spec.layers),
         weights=_weights(weights, len(nesting)),
+        tied=tied,
         epochs=epochs or (1 if fine_tune else 8),
         batch_size=batch_size or (64 if fine_tune else 512),
         learning_rate=lr,
         trunk_learning_rate=trunk_lr,
         temperature=temperature,
         label_weight=label_weight,
+        exit_weight=exit_weight,
+        exit_distillation=exit_distillation,
+        sample_exits=sample_exits,
+        accumulate=accumulate,
         fine_tune=fine_tune,
+        train_word_embeddings=train_word_embeddings,
         seed=seed,
-        bfloat16=has_fast_bfloat16() and not fp32,
+        mixed_precision=_mixed_precision(mixed_precision),
     )
     with console.progress_bar() as report:
-        outcome = run(spec, table, dev_table, settings, out, cache.expanduser(), report, _say_epoch)
+        outcome = run(
+            spec, table, dev_table, settings, out, cache.expanduser(), report, _say_epoch, fixed=fixed_baselines
+        )
     if as_json:
         console.print_json({"model": str(out), "quality": outcome.quality, "history": outcome.history})
         return
@@ -103,7 +137,7 @@ def train(
 
 def print_summary(outcome: Outcome) -> None:
     """Print one table a metric: methods × dimensions on the dev rows."""
-    from mrl_edge.metrics import METHODS, TITLES
+    from mrl_edge.metrics import TITLES, method_title
 
     ours = outcome.quality["mrl"]
     dims = list(ours)
@@ -111,27 +145,50 @@ def print_summary(outcome: Outcome) -> None:
         if metric not in ours[dims[0]]:
             continue
         rows = [
-            [name, *(outcome.quality[method][dim].get(metric) for dim in dims)]
-            for method, name in METHODS.items()
-            if metric in outcome.quality[method][dims[0]]
+            [method_title(method), *(by_dim[dim].get(metric) for dim in dims)]
+            for method, by_dim in outcome.quality.items()
+            if metric in by_dim[dims[0]]
         ]
         console.print_table(f"\n{TITLES[metric]} on the dev rows, by dimension", ["", *map(str, dims)], rows)
 
 
 def _say_epoch(entry: dict[str, Any]) -> None:
-    scores = []
-    for dim, quality in entry["dev"].items():
-        value = quality.get("recall_at_10", quality.get("accuracy"))
-        scores.append(f"{dim}: {console.cell(value)}")
-    metric = "recall@10" if "recall_at_10" in next(iter(entry["dev"].values())) else "accuracy"
-    console.note(f"  epoch {entry['epoch']}: loss {entry['loss']:.3f}, dev {metric} {', '.join(scores)}")
+    from mrl_edge.metrics import TITLES
+
+    there = next(iter(entry["dev"].values()))
+    shown = ""
+    for metric in ("recall_at_10", "spearman", "accuracy"):
+        if metric in there:
+            scores = [f"{dim}: {console.cell(quality[metric])}" for dim, quality in entry["dev"].items()]
+            shown = f", dev {TITLES[metric]} {', '.join(scores)}"
+            break
+    console.note(f"  epoch {entry['epoch']}: loss {entry['loss']:.3f}{shown}")
 
 
-def _weights(text: str | None, count: int) -> tuple[float, ...]:
-    from mrl_edge.errors import UsageError
+def _depths(text: str | None, layers: int) -> tuple[int, ...]:
+    from mrl_edge.nesting import parse_ascending
 
     if text is None:
+        return (layers,)
+    depths = parse_ascending("--depths", text)
+    return depths if depths[-1] >= layers else (*depths, layers)
+
+
+def _mixed_precision(wanted: str) -> str:
+    from mrl_edge.train.features import has_fast_bfloat16
+
+    if wanted == "auto":
+        return "bf16" if has_fast_bfloat16() else "no"
+    if wanted not in ("no", "bf16", "fp16"):
+        raise UsageError(f"--mixed-precision {wanted}: expected auto, no, bf16 or fp16")
+    return wanted
+
+
+def _weights(text: str | None, count: int) -> tuple[float, ...] | None:
+    if text is None:
         return (1.0,) * count
+    if text == "learned":
+        return None
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:

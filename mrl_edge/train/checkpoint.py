@@ -5,15 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from mrl_edge.atomic import write_file
+
+
+@dataclass
+class Progress:
+    """Where a run is: the next step, the losses of the epoch so far, the epochs behind it."""
+
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Checkpoint:
@@ -24,30 +34,33 @@ class Checkpoint:
         key = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
         self._file = self._folder / f"{key}.safetensors"
 
-    def save(
-        self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, history: list[dict[str, Any]]
-    ) -> None:
-        """Store everything that the steps after `step` depend on."""
-        tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-        for number, state in optimizer.state_dict()["state"].items():
-            for name, value in state.items():
+    def save(self, progress: Progress, state: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
+        """Store everything that the steps to come depend on."""
+        tensors = {f"model.{name}": value for name, value in state.items()}
+        for number, values in optimizer.state_dict()["state"].items():
+            for name, value in values.items():
                 tensors[f"optimizer.{number}.{name}"] = value
         self._folder.mkdir(parents=True, exist_ok=True)
-        contiguous = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
-        metadata = {"step": str(step), "history": json.dumps(history)}
+        contiguous = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+        metadata = {
+            "step": str(progress.step),
+            "losses": json.dumps(progress.losses),
+            "history": json.dumps(progress.history),
+        }
         write_file(self._file, save(contiguous, metadata=metadata))
 
-    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, list[dict[str, Any]]]:
-        """Load the state, if there is one, and return (the next step, the history so far)."""
+    def restore(self, state: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> Progress:
+        """Copy what was stored, if anything, into the tensors of `state` and the optimizer; return where it was."""
         if not self._file.is_file():
-            return 0, []
+            return Progress()
         with safe_open(self._file, framework="pt") as opened:
             metadata = opened.metadata()
         tensors = load_file(self._file)
-        prefix = "model."
-        model.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
+        with torch.no_grad():
+            for name, value in state.items():
+                value.copy_(tensors[f"model.{name}"])
         optimizer.load_state_dict({**optimizer.state_dict(), "state": _optimizer_state(tensors)})
-        return int(metadata["step"]), json.loads(metadata["history"])
+        return Progress(int(metadata["step"]), json.loads(metadata["losses"]), json.loads(metadata["history"]))
 
     def remove(self) -> None:
         """Delete the state, once the model is saved."""

@@ -8,67 +8,70 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from mrl_edge.atomic import sha256, write_file
 from mrl_edge.nesting import Floats
 from mrl_edge.progress import Report
-from mrl_edge.train.model import Trunk, tokenise
 from mrl_edge.train.source import EncoderSpec
+from mrl_edge.train.trunk import Preprocess, Trunk
 
 _PIECE = 2048  # texts a cache file
 _BATCH = 64
 
 
-def has_fast_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX)."""
-    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not say
-    return bool(capabilities.get("avx512_bf16", False))
-
-
 class FeatureCache:
     """Embeds texts with a trunk; each piece of `_PIECE` texts is stored under the hash of what made it."""
 
-    def __init__(self, folder: Path, trunk: Trunk, tokenizer: PreTrainedTokenizerBase, bfloat16: bool) -> None:
+    def __init__(self, folder: Path, trunk: Trunk, preprocess: Preprocess, bfloat16: bool) -> None:
         self._folder = folder
         self._trunk = trunk
-        self._tokenizer = tokenizer
+        self._preprocess = preprocess
         self._bfloat16 = bfloat16
         self._key = f"{encoder_key(trunk.spec)}{bfloat16}"
 
     def embed(self, texts: Sequence[str], stage: str, report: Report) -> Floats:
-        """Return float32 [n, width] of the texts, from the cache where it has them."""
+        """Return float32 [exits, n, width] of the texts, from the cache where it has them."""
         pieces = []
         for start in range(0, len(texts), _PIECE):
             report(stage, start, len(texts))
             pieces.append(self._piece(texts[start : start + _PIECE]))
         report(stage, len(texts), len(texts))
-        return np.concatenate(pieces)
+        return np.concatenate(pieces, axis=1)
 
     def _piece(self, texts: Sequence[str]) -> Floats:
-        digest = hashlib.sha256(self._key.encode())
+        depths, width = self._trunk.depths, self._trunk.spec.width
+        digest = hashlib.sha256(f"{self._key}{depths}".encode())
         for text in texts:
             digest.update(text.encode("utf-8", "replace") + b"\0")
         path = self._folder / f"{digest.hexdigest()}.f32"
-        width = self._trunk.spec.width
-        if path.is_file() and path.stat().st_size == len(texts) * width * 4:
-            return np.fromfile(path, dtype=np.float32).reshape(len(texts), width)
-        features = embed(self._trunk, self._tokenizer, texts, self._bfloat16)
+        shape = (len(depths), len(texts), width)
+        if path.is_file() and path.stat().st_size == 4 * len(depths) * len(texts) * width:
+            return np.fromfile(path, dtype=np.float32).reshape(shape)
+        features = embed(self._trunk, self._preprocess, texts, self._bfloat16)
         write_file(path, features.tobytes())
         return features
 
 
-def embed(trunk: Trunk, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], bfloat16: bool) -> Floats:
-    """Return the trunk's output float32 [n, width] of the texts, in batches of similar length."""
+def embed(trunk: Trunk, preprocess: Preprocess, texts: Sequence[str], bfloat16: bool) -> Floats:
+    """Return the trunk's outputs float32 [exits, n, width] of the texts, in batches of similar length."""
     trunk.eval()
+    device = next(trunk.parameters()).device
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    features = np.empty((len(texts), trunk.spec.width), dtype=np.float32)
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+    features = np.empty((len(trunk.depths), len(texts), trunk.spec.width), dtype=np.float32)
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
         for start in range(0, len(order), _BATCH):
             rows = order[start : start + _BATCH]
-            inputs = tokenise(tokenizer, [texts[i] for i in rows], trunk.spec.max_tokens)
-            features[rows] = trunk(inputs).float().numpy()
+            inputs = {name: value.to(device) for name, value in preprocess([texts[i] for i in rows]).items()}
+            features[:, rows] = trunk(inputs).float().cpu().numpy()
     return features
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether this machine multiplies bfloat16 in hardware: a GPU that says so, AVX512-BF16 or AMX."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not say
+    return bool(capabilities.get("avx512_bf16", False))
 
 
 def encoder_key(spec: EncoderSpec) -> str:

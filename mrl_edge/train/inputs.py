@@ -1,4 +1,4 @@
-"""Where a training step gets its trunk outputs from: a table computed once, or the trunk itself."""
+"""What a training step is fed with: trunk outputs computed once, or texts for the trunk to run."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
-from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from mrl_edge.nesting import Floats
-from mrl_edge.train.model import Trunk, tokenise
+from mrl_edge.train.nested import Features
+from mrl_edge.train.trunk import Preprocess
 
 # Fine-tuning sorts this many batches by length together, so that little is padded and batches stay random.
 _BUCKET = 16
 
 
 class Inputs(Protocol):
-    """Rows of the training data as trunk outputs."""
+    """Rows of the training data as a model takes them."""
 
-    def vectors(self, role: str, rows: Sequence[int]) -> Tensor:
-        """Return [len(rows), width] for the texts of a role (`query`, `positive`, `text`)."""
+    def features(self, role: str, rows: Sequence[int]) -> Features:
+        """Return the rows of a role: [exits, rows, width], or the trunk's inputs."""
 
     def batches(self, rows: int, batch_size: int, seed: int) -> list[list[int]]:
         """Return one epoch's batches of row numbers; the last incomplete batch is dropped, if there is another."""
@@ -33,9 +32,9 @@ class Cached:
     def __init__(self, features: Mapping[str, Floats]) -> None:
         self._features = {role: torch.from_numpy(table) for role, table in features.items()}
 
-    def vectors(self, role: str, rows: Sequence[int]) -> Tensor:
+    def features(self, role: str, rows: Sequence[int]) -> Features:
         """Look the rows up."""
-        return self._features[role][torch.as_tensor(rows)]
+        return self._features[role][:, torch.as_tensor(rows)]
 
     def batches(self, rows: int, batch_size: int, seed: int) -> list[list[int]]:
         """Return batches in random order."""
@@ -43,27 +42,16 @@ class Cached:
 
 
 class Live:
-    """The trunk run on each batch, with gradients, when it is fine-tuned."""
+    """The texts of each batch, for a trunk that is fine-tuned."""
 
-    def __init__(
-        self,
-        trunk: Trunk,
-        tokenizer: PreTrainedTokenizerBase,
-        texts: Mapping[str, Sequence[str]],
-        bfloat16: bool,
-    ) -> None:
-        self._trunk = trunk
-        self._tokenizer = tokenizer
+    def __init__(self, preprocess: Preprocess, texts: Mapping[str, Sequence[str]]) -> None:
+        self._preprocess = preprocess
         self._texts = texts
-        self._bfloat16 = bfloat16
 
-    def vectors(self, role: str, rows: Sequence[int]) -> Tensor:
-        """Run the trunk."""
+    def features(self, role: str, rows: Sequence[int]) -> Features:
+        """Tokenise the rows."""
         texts = self._texts[role]
-        inputs = tokenise(self._tokenizer, [texts[i] for i in rows], self._trunk.spec.max_tokens)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._bfloat16):
-            output: Tensor = self._trunk(inputs)
-        return output.float()
+        return self._preprocess([texts[i] for i in rows])
 
     def batches(self, rows: int, batch_size: int, seed: int) -> list[list[int]]:
         """Return batches of similar length in random order."""

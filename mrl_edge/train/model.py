@@ -1,116 +1,136 @@
-"""The Matryoshka model: a trunk, a projection whose first d rows are the head of dimension d, class heads.
+"""A trained model folder: sentence-transformers can load it, `mrl.json` says what it is.
 
-A trained model is saved as a sentence-transformers folder (the projection is its last Dense module), with
-`mrl.json` and, when it classifies, `heads.safetensors` beside it.
+The projection of the full depth is the folder's last Dense module. `heads.safetensors` holds the class heads
+of the full depth (`64.weight` [classes, 64], `64.bias`), `exits.safetensors` the projection and the class
+heads of each shallower exit (`3.projection` [full, width], `3.64.weight`, …).
 """
 
 from __future__ import annotations
 
 import errno
-import inspect
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedTokenizerBase
 
-from mrl_edge.errors import ModelError
-from mrl_edge.train.record import Record, write_record
-from mrl_edge.train.source import Dense, EncoderSpec, Module, Normalise, Pooling
+from mrl_edge.errors import ModelError, UsageError
+from mrl_edge.nesting import Floats
+from mrl_edge.train.features import embed
+from mrl_edge.train.heads import Head
+from mrl_edge.train.record import Record, read_record, write_record
+from mrl_edge.train.source import Dense, Module, Normalise, Pooling, read_encoder
+from mrl_edge.train.trunk import Preprocess, Trunk, load_tokenizer, text_inputs
 
 HEADS = "heads.safetensors"
+EXITS = "exits.safetensors"
 SAMPLES = "sample_texts.json"
 _LIBRARY = "sentence_transformers.models"
 
+Linear = tuple[Tensor, Tensor]  # weight [classes, d], bias [classes]
 
-class Trunk(nn.Module):
-    """The encoder as its folder defines it: token ids [batch, tokens] → embedding [batch, width]."""
 
-    def __init__(self, spec: EncoderSpec) -> None:
-        super().__init__()
-        transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        try:
-            self.transformer = AutoModel.from_pretrained(
-                spec.transformer, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ModelError(f"{spec.source} cannot be loaded as an encoder: {reason}") from None
+@dataclass(frozen=True)
+class Exit:
+    """One exit of a trained model: its layer, the projection [full, width] after the folder's own modules, heads."""
+
+    depth: int
+    projection: Tensor
+    classifiers: dict[int, Linear]
+
+
+class LoadedModel:
+    """A trained model folder in PyTorch, for evaluation and as the reference of an export."""
+
+    def __init__(self, folder: Path) -> None:
+        record = read_record(folder)
+        spec = read_encoder(str(folder))
+        *modules, projection = spec.modules
+        if not isinstance(projection, Dense) or projection.activation != "identity":
+            raise ModelError(f"{folder}: its last module is no projection: train it again")
+        self.dims, self.depths, self.classes = record.dims, record.depths, record.classes
         self.spec = spec
-        if getattr(self.transformer.config, "is_encoder_decoder", False):
-            raise ModelError(f"{spec.source} is an encoder with a decoder ({spec.family}), which is not supported")
-        self._takes = set(inspect.signature(self.transformer.forward).parameters)
-        self.tail = nn.ModuleList(_torch_module(module) for module in spec.modules)
+        # The folder's last module is the full depth's projection; the exits have projections of their own.
+        self._trunk = Trunk(spec.with_modules(tuple(modules)), self.depths)
+        self._inputs: Preprocess = text_inputs(load_tokenizer(spec), spec.max_tokens)
+        self._exits = {exit.depth: exit for exit in load_exits(folder, record)}
 
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Return [batch, width] for the tokenizer's `inputs`, each [batch, tokens]."""
-        accepted = {name: rows for name, rows in inputs.items() if name in self._takes}
-        vectors: Tensor = self.transformer(**accepted).last_hidden_state.float()  # [batch, tokens, hidden]
-        for module in self.tail:
-            vectors = module(vectors, inputs["attention_mask"]) if isinstance(module, _Pool) else module(vectors)
-        return vectors
+    def embed(self, texts: Sequence[str], role: str, depth: int) -> Floats:
+        """Return [n, full] before normalisation; `role` is `query`, `document` or `text`."""
+        prompted = self.spec.prompted(role, list(texts))
+        features = embed(self._trunk, self._inputs, prompted, bfloat16=False)[self._place(depth)]
+        projected: Floats = features @ self._exits[depth].projection.numpy().T
+        return projected
 
+    def class_scores(self, projected: Floats, depth: int) -> dict[int, Floats]:
+        """Return logits [n, classes] a dimension of `projected` [n, full] before normalisation."""
+        heads = self._exits[depth].classifiers
+        return {
+            dim: np.asarray(projected[:, :dim] @ weight.numpy().T + bias.numpy())
+            for dim, (weight, bias) in heads.items()
+        }
 
-class MatryoshkaHeads(nn.Module):
-    """The projection [full, width] and one classifier a nesting dimension (MRL, paper §3)."""
-
-    def __init__(self, width: int, dims: Sequence[int], classes: int) -> None:
-        super().__init__()
-        self.dims = tuple(dims)
-        self.projection = nn.Linear(width, dims[-1], bias=False)
-        self.classifiers = nn.ModuleDict({str(dim): nn.Linear(dim, classes) for dim in dims} if classes else {})
-
-    def logits(self, projected: Tensor) -> list[Tensor]:
-        """Return [batch, classes] a dimension, from `projected` [batch, full] before normalisation."""
-        return [self.classifiers[str(dim)](projected[:, :dim]) for dim in self.dims]
+    def _place(self, depth: int) -> int:
+        if depth not in self.depths:
+            raise UsageError(f"the model has no exit at depth {depth}; it has {', '.join(map(str, self.depths))}")
+        return self.depths.index(depth)
 
 
-def load_tokenizer(spec: EncoderSpec) -> PreTrainedTokenizerBase:
-    """Load the fast tokenizer; `ModelError` when the encoder has none."""
+def load_model(folder: Path) -> LoadedModel:
+    """Load a folder that `mrl-edge train` wrote; `ModelError` when it is none, or damaged."""
+    return LoadedModel(folder)
+
+
+def load_exits(folder: Path, record: Record) -> list[Exit]:
+    """Return the exits of a trained model, ascending; `ModelError` when a file is missing or damaged."""
+    spec = read_encoder(str(folder))
+    exits = []
+    *shallow, full = record.depths
+    stored = _tensors(folder / EXITS) if shallow else {}
+    for depth in shallow:
+        own = {name.removeprefix(f"{depth}."): value for name, value in stored.items() if name.startswith(f"{depth}.")}
+        exits.append(_exit(folder / EXITS, depth, own, record))
+    projection = spec.modules[-1]
+    if not isinstance(projection, Dense):
+        raise ModelError(f"{folder}: its last module is no projection: train it again")
+    weights = {"projection": _tensors(projection.folder / "model.safetensors").get("linear.weight")}
+    heads = _tensors(folder / HEADS) if record.classes else {}
+    return [*exits, _exit(folder / HEADS, full, {**weights, **heads}, record)]
+
+
+def _exit(path: Path, depth: int, tensors: dict[str, Any], record: Record) -> Exit:
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]
-            spec.transformer, use_fast=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"{spec.source}: its tokenizer cannot be loaded: {reason}") from None
-    if not tokenizer.is_fast:
-        raise ModelError(f"{spec.source} has no fast tokenizer (tokenizer.json), which the device needs")
-    return tokenizer
+        dims = record.dims if record.classes else ()
+        heads = {dim: (tensors[f"{dim}.weight"], tensors[f"{dim}.bias"]) for dim in dims}
+        return Exit(depth, tensors["projection"], heads)
+    except KeyError as error:
+        raise ModelError(f"{path} is damaged (it has no {error}): train the model again") from None
 
 
-def tokenise(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> dict[str, Tensor]:
-    """Return the model's inputs, each [batch, longest] int64, padded on the right."""
-    batch = tokenizer(
-        list(texts),
-        padding=True,
-        truncation=True,
-        max_length=max_tokens,
-        return_tensors="pt",
-        padding_side="right",
-    )
-    return dict(batch)
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} is missing or damaged ({error}): train the model again") from None
 
 
 def save_model(
     folder: Path,
     trunk: Trunk,
     tokenizer: PreTrainedTokenizerBase,
-    heads: MatryoshkaHeads,
+    heads: Sequence[Head],
     record: Record,
 ) -> None:
-    """Write a trained model into an empty folder; `OSError` when the disk is full."""
+    """Write a trained model into an empty folder; `heads` are the exits', ascending. `OSError` on a full disk."""
     try:
-        _save_files(folder, trunk, tokenizer, heads)
+        _save_files(folder, trunk, tokenizer, heads, record)
     except SafetensorError as error:  # it has no type of its own for a full disk
         raise OSError(errno.ENOSPC if "os error 28" in str(error) else errno.EIO, str(error), str(folder)) from None
     write_record(folder, record)
@@ -118,7 +138,9 @@ def save_model(
         path.chmod(path.stat().st_mode | 0o444)  # the library writes files that their owner alone can read
 
 
-def _save_files(folder: Path, trunk: Trunk, tokenizer: PreTrainedTokenizerBase, heads: MatryoshkaHeads) -> None:
+def _save_files(
+    folder: Path, trunk: Trunk, tokenizer: PreTrainedTokenizerBase, heads: Sequence[Head], record: Record
+) -> None:
     spec = trunk.spec
     trunk.transformer.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
@@ -126,11 +148,12 @@ def _save_files(folder: Path, trunk: Trunk, tokenizer: PreTrainedTokenizerBase, 
     for number, module in enumerate(spec.modules, 1):
         modules.append(_save_module(folder, number, module, trunk.tail[number - 1], spec.hidden))
     number = len(modules)
-    projection = heads.projection
+    *shallow, full = (head.tensors(record.dims) for head in heads)
+    projection = full.pop("projection")
     name = f"{number}_Dense"
-    config = {"in_features": projection.in_features, "out_features": projection.out_features, "bias": False}
+    config = {"in_features": projection.shape[1], "out_features": projection.shape[0], "bias": False}
     _write_json(folder / name / "config.json", {**config, "activation_function": "torch.nn.modules.linear.Identity"})
-    save_file({"linear.weight": projection.weight.detach().contiguous()}, folder / name / "model.safetensors")
+    save_file({"linear.weight": projection}, folder / name / "model.safetensors")
     modules.append({"idx": number, "name": str(number), "path": name, "type": f"{_LIBRARY}.Dense"})
     _write_json(folder / "modules.json", modules)
     _write_json(folder / "sentence_bert_config.json", {"max_seq_length": spec.max_tokens, "do_lower_case": False})
@@ -140,59 +163,11 @@ def _save_files(folder: Path, trunk: Trunk, tokenizer: PreTrainedTokenizerBase, 
         "similarity_fn_name": "cosine",
     }
     _write_json(folder / "config_sentence_transformers.json", prompts)
-    if heads.classifiers:
-        save_file(heads.classifiers.state_dict(), folder / HEADS)
-
-
-def load_classifiers(folder: Path, dims: Sequence[int]) -> dict[int, tuple[Tensor, Tensor]]:
-    """Return weight [classes, d] and bias [classes] a dimension; `ModelError` when they are missing or damaged."""
-    try:
-        tensors = load_file(folder / HEADS)
-        return {dim: (tensors[f"{dim}.weight"], tensors[f"{dim}.bias"]) for dim in dims}
-    except (OSError, SafetensorError, KeyError) as error:
-        raise ModelError(f"{folder / HEADS} is missing or damaged ({error}): train the model again") from None
-
-
-class _Pool(nn.Module):
-    def __init__(self, mode: str) -> None:
-        super().__init__()
-        self.mode = mode
-
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        if self.mode == "cls":
-            return tokens[:, 0]
-        weights = mask.unsqueeze(-1).to(tokens.dtype)  # [batch, tokens, 1]
-        if self.mode == "max":
-            return tokens.masked_fill(weights == 0, -1e9).amax(dim=1)
-        count = weights.sum(dim=1).clamp(min=1e-9)
-        total = (tokens * weights).sum(dim=1)
-        return total / (count if self.mode == "mean" else count.sqrt())
-
-
-class _Dense(nn.Module):
-    def __init__(self, spec: Dense) -> None:
-        super().__init__()
-        self.linear = nn.Linear(spec.inputs, spec.outputs, bias=spec.bias)
-        self.tanh = spec.activation == "tanh"
-        try:
-            self.load_state_dict(load_file(spec.folder / "model.safetensors"))
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-            raise ModelError(f"{spec.folder}: its weights do not fit its config.json: {error}") from None
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        projected: Tensor = self.linear(vectors)
-        return projected.tanh() if self.tanh else projected
-
-
-class _Unit(nn.Module):
-    def forward(self, vectors: Tensor) -> Tensor:
-        return F.normalize(vectors, dim=-1)
-
-
-def _torch_module(module: Module) -> nn.Module:
-    if isinstance(module, Pooling):
-        return _Pool(module.mode)
-    return _Dense(module) if isinstance(module, Dense) else _Unit()
+    if full:
+        save_file(full, folder / HEADS)
+    if shallow:
+        exits = zip(record.depths[:-1], shallow, strict=True)
+        save_file({f"{depth}.{key}": value for depth, own in exits for key, value in own.items()}, folder / EXITS)
 
 
 def _save_module(folder: Path, number: int, module: Module, layer: nn.Module, hidden: int) -> dict[str, Any]:

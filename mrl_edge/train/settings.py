@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from mrl_edge.datasets import Table
 from mrl_edge.errors import DataError, UsageError
 from mrl_edge.train.source import EncoderSpec
+from mrl_edge.train.weighting import FixedWeights, LearnedWeights, Weighting
 
 
 @dataclass(frozen=True)
@@ -14,31 +16,59 @@ class Settings:
     """How to train; all of it is recorded in `mrl.json`."""
 
     dims: tuple[int, ...]
-    weights: tuple[float, ...]  # c_m of the paper's eq. 1, one a dimension
+    depths: tuple[int, ...]  # layers after which an embedding is trained; the last is all of them
+    weights: tuple[float, ...] | None  # c_m of the paper's eq. 1, one a dimension; None: learned
+    tied: bool  # MRL-E: one class head shared by all dimensions
     epochs: int
-    batch_size: int
+    batch_size: int  # of one process
+    accumulate: int  # batches an optimizer step
     learning_rate: float  # of the projection
     trunk_learning_rate: float
     temperature: float
     label_weight: float  # of the classification loss beside the contrastive one
+    exit_weight: float  # of the losses of an exit before the last
+    exit_distillation: float  # weight of an exit's self-distillation from the last
+    sample_exits: bool  # train one exit before the last a step, not all
     fine_tune: bool
+    train_word_embeddings: bool
     seed: int
-    bfloat16: bool  # run the trunk in bfloat16
+    mixed_precision: str  # of the trunk: no, bf16 or fp16
+
+    def weighting(self) -> Weighting:
+        """Return a new module that puts the losses of the dimensions together."""
+        return LearnedWeights(len(self.dims)) if self.weights is None else FixedWeights(self.weights)
 
 
 def check(spec: EncoderSpec, data: Table, dev: Table, settings: Settings) -> None:
     """Raise `UsageError` or `DataError` for what cannot be trained, before any work is done."""
     if settings.dims[-1] > spec.width:
         raise UsageError(f"--dims: {settings.dims[-1]} is larger than the encoder's {spec.width} dimensions")
-    if len(settings.weights) != len(settings.dims):
+    if settings.depths[-1] != spec.layers or settings.depths[0] < 1:
+        raise UsageError(f"--depths: name layers from 1 to the encoder's {spec.layers}, as in 2,{spec.layers}")
+    if settings.weights is not None and len(settings.weights) != len(settings.dims):
         raise UsageError(f"--weights: {len(settings.weights)} weights for {len(settings.dims)} dimensions")
-    roles = set(data.roles)
-    pair, labelled = {"query", "positive"}, {"text", "label"}
-    if not (pair <= roles or labelled <= roles) or len(roles & pair) == 1 or len(roles & labelled) == 1:
-        raise UsageError("training needs --query with --positive (pairs), or --text with --label (classes), or both")
-    if pair <= roles and min(len(data), settings.batch_size) < 2:
-        raise UsageError("contrastive training needs batches of at least 2 rows: the other rows are the negatives")
-    if "label" in roles and len(set(data.roles["label"])) < 2:
+    _check_roles(set(data.roles))
+    if "label" not in data.roles and min(len(data), settings.batch_size) < 2:
+        raise UsageError("this training needs batches of at least 2 rows: a row is compared with the others")
+    if "label" in data.roles and len(Counter(data.roles["label"])) < 2:
         raise DataError(f"{data.source}: all rows have the same label; a classifier needs at least two")
+    if settings.tied and "label" not in data.roles:
+        raise UsageError("--tied is about class heads: give --text and --label")
     if len(dev) < 2:
         raise DataError(f"{dev.source}: {len(dev)} dev rows are too few to score: give more with --dev")
+
+
+def _check_roles(roles: set[str]) -> None:
+    pairs, missing = {"query", "positive"}, []
+    if roles & {"query", "positive", "negative", "score"} and not pairs <= roles:
+        missing.append("--query with --positive (pairs)")
+    if "label" in roles and "text" not in roles:
+        missing.append("--text with --label (classes)")
+    if not roles & {"query", "text"}:
+        missing.append("--query with --positive (pairs), --text with --label (classes), or --text alone (texts)")
+    if missing:
+        raise UsageError(f"training needs {', and '.join(dict.fromkeys(missing))}")
+    if {"negative", "score"} <= roles:
+        raise UsageError("--negative and --score: pairs are either graded or have hard negatives")
+    if pairs <= roles and "text" in roles and "label" not in roles:
+        raise UsageError("--text beside pairs needs --label: texts alone are for training without pairs")

@@ -7,7 +7,7 @@ the folder's `modules.json`; a plain Hugging Face folder is mean-pooled, as sent
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,10 @@ class EncoderSpec:
         """The dimension of the encoder's output."""
         widths = [module.outputs for module in self.modules if isinstance(module, Dense)]
         return widths[-1] if widths else self.hidden
+
+    def with_modules(self, modules: tuple[Module, ...]) -> EncoderSpec:
+        """Return the same transformer with other modules after it."""
+        return replace(self, modules=modules)
 
     @property
     def pooling(self) -> str:

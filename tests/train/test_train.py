@@ -16,8 +16,8 @@ from train.encoders import read_json, sentence_transformer, tiny_bert
 import mrl_edge as runtime
 from mrl_edge.train.baselines import principal_components
 from mrl_edge.train.features import embed
-from mrl_edge.train.model import Trunk, load_tokenizer
 from mrl_edge.train.source import read_encoder
+from mrl_edge.train.trunk import Trunk, load_tokenizer, text_inputs
 
 TEXTS = ["abc", "", "a much longer text than the other ones " * 4, "Éa b-c", "x"]
 
@@ -66,7 +66,7 @@ def test_trained_model_encodes_alike_in_sentence_transformers_and_in_the_bundle(
 def test_a_sentence_transformers_folder_is_run_as_the_library_runs_it(tmp_path, options):
     folder = sentence_transformer(tmp_path / "st", tiny_bert(tmp_path / "bert"), **options)
     spec = read_encoder(str(folder))
-    ours = embed(Trunk(spec), load_tokenizer(spec), TEXTS, bfloat16=False)
+    ours = embed(Trunk(spec), text_inputs(load_tokenizer(spec), spec.max_tokens), TEXTS, bfloat16=False)[0]
     theirs = SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 

@@ -1,0 +1,180 @@
+"""The steps of a training run, on one process or several, so that a killed run continues to the same weights."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch import Tensor
+
+from mrl_edge.errors import MrlEdgeError
+from mrl_edge.progress import Report
+from mrl_edge.train.checkpoint import Checkpoint, Progress
+from mrl_edge.train.inputs import Inputs
+from mrl_edge.train.nested import Features, NestedModel
+from mrl_edge.train.record import Quality
+from mrl_edge.train.rows import TrainingRows
+from mrl_edge.train.settings import Settings
+
+_CHECKPOINT_SECONDS = 30.0
+_HEAD_RATE = 50.0  # learning rate of the class heads over the projection's, for vectors of length 1
+_WEIGHT_RATE = 5.0  # of learned loss weights over the projection's
+
+
+def accelerator_for(settings: Settings) -> Accelerator:
+    """Return the processes, device and precision that this run was launched with."""
+    return Accelerator(
+        mixed_precision=settings.mixed_precision,
+        gradient_accumulation_steps=settings.accumulate,
+        # A pooler that the encoder brings along, or an exit that a step leaves out, gets no gradient.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+
+
+class Loop:
+    """Model, optimizer and the order of the rows."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        model: NestedModel,
+        inputs: Inputs,
+        rows: TrainingRows,
+        settings: Settings,
+        scale: float,
+        report: Report,
+    ) -> None:
+        self._accelerator = accelerator
+        self._plain = model
+        self._inputs = inputs
+        self._rows = rows
+        self._settings = settings
+        self._report = report
+        self._model, self._optimizer = accelerator.prepare(model, _optimizer(model, settings, scale))
+        self._state = {
+            name: value
+            for name, value in model.state_dict().items()
+            if settings.fine_tune or not name.startswith("trunk.")
+        }
+
+    def first_loss(self) -> float:
+        """Return the loss of the first batch, without training on it."""
+        self._plain.eval()
+        with torch.no_grad():
+            return self._loss(self._batches(0)[0], 0).item()
+
+    def fit(
+        self,
+        checkpoint: Checkpoint,
+        epoch_quality: Callable[[], dict[int, Quality]],
+        on_epoch: Callable[[dict[str, Any]], None],
+    ) -> list[dict[str, Any]]:
+        """Train from the checkpoint's step, or the first, to the last; return the epochs' losses and quality."""
+        now = checkpoint.restore(self._state, self._optimizer)
+        per_epoch = len(self._batches(0))
+        total = self._settings.epochs * per_epoch
+        saved = time.monotonic()
+        while now.step < total:
+            epoch = now.step // per_epoch
+            for rows in self._batches(epoch)[now.step % per_epoch :]:
+                self._report("training", now.step, total)
+                now.losses.append(self._step(rows, now.step, total))
+                now.step += 1
+                if now.step % per_epoch and self._may_save(now.step, saved):
+                    self._save(checkpoint, now)
+                    saved = time.monotonic()
+            loss = self._accelerator.reduce(torch.tensor(np.mean(now.losses)), "mean").item()
+            entry = {"epoch": epoch + 1, "loss": loss, "dev": epoch_quality()}
+            now.history.append(entry)
+            now.losses.clear()
+            if self._accelerator.is_main_process:
+                on_epoch(entry)
+            self._save(checkpoint, now)
+            saved = time.monotonic()
+        self._report("training", total, total)
+        return now.history
+
+    def _batches(self, epoch: int) -> list[list[int]]:
+        """Return the batches of all processes together; an optimizer step takes `accumulate` of them."""
+        settings = self._settings
+        size = settings.batch_size * self._accelerator.num_processes
+        batches = self._inputs.batches(len(self._rows), size, settings.seed + epoch)
+        return batches[: len(batches) // settings.accumulate * settings.accumulate or len(batches)]
+
+    def _step(self, rows: list[int], step: int, total: int) -> float:
+        factor = _schedule(step, total)
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        self._plain.train()
+        self._plain.trunk.train(self._settings.fine_tune)
+        with self._accelerator.accumulate(self._model):
+            loss = self._loss(rows, step)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise MrlEdgeError(f"the loss became {value} at step {step + 1}: lower --lr, or raise --temperature")
+            self._accelerator.backward(loss)
+            self._optimizer.step()
+            self._optimizer.zero_grad(set_to_none=True)
+        return value
+
+    def _loss(self, rows: Sequence[int], step: int) -> Tensor:
+        """Return the loss of this process' share of a batch."""
+        rank, count = self._accelerator.process_index, self._accelerator.num_processes
+        seed = self._settings.seed * 1_000_003 + step
+        torch.manual_seed(seed + rank * 7919)  # dropout repeats when a run is resumed
+        own = rows[rank * len(rows) // count : (rank + 1) * len(rows) // count]
+        device = self._accelerator.device
+        features = {role: _moved(self._inputs.features(role, own), device) for role in self._rows.texts}
+        loss: Tensor = self._model(features, self._rows.targets(own, device), self._exits(seed))
+        return loss
+
+    def _exits(self, seed: int) -> list[int]:
+        """Return the places of the exits that a step trains."""
+        *shallow, last = range(len(self._settings.depths))
+        if shallow and self._settings.sample_exits:
+            shallow = [random.Random(seed).choice(shallow)]  # noqa: S311 (training order, not a secret)
+        return [*shallow, last]
+
+    def _may_save(self, step: int, saved: float) -> bool:
+        """Whether gradients are not half accumulated, and the last checkpoint is old."""
+        return step % self._settings.accumulate == 0 and time.monotonic() - saved > _CHECKPOINT_SECONDS
+
+    def _save(self, checkpoint: Checkpoint, now: Progress) -> None:
+        if self._accelerator.is_main_process:
+            checkpoint.save(now, self._state, self._optimizer)
+
+
+def _optimizer(model: NestedModel, settings: Settings, scale: float) -> torch.optim.Optimizer:
+    rate = settings.learning_rate
+    projections = [head.projection.weight for head in model.heads]
+    classifiers = [p for head in model.heads if head.classifiers is not None for p in head.classifiers.parameters()]
+    weights = list(model.weightings.parameters())
+    groups: list[dict[str, Any]] = [{"params": projections, "peak": rate}]
+    if classifiers:
+        groups.append({"params": classifiers, "peak": rate * _HEAD_RATE / scale})
+    if weights:
+        groups.append({"params": weights, "peak": rate * _WEIGHT_RATE})
+    if settings.fine_tune:
+        trainable = [parameter for parameter in model.trunk.parameters() if parameter.requires_grad]
+        groups.append({"params": trainable, "peak": settings.trunk_learning_rate})
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=0.0, fused=True)
+
+
+def _moved(features: Features, device: torch.device) -> Features:
+    if isinstance(features, dict):
+        return {name: value.to(device) for name, value in features.items()}
+    return features.to(device)
+
+
+def _schedule(step: int, total: int) -> float:
+    """Linear warm-up over the first tenth, then a cosine to zero."""
+    warm = max(1, total // 10)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))

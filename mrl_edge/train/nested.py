@@ -1,0 +1,126 @@
+"""The model that is trained: trunk, a head an exit, the objectives that the data call for, one loss a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mrl_edge.train.heads import Head, Heads
+from mrl_edge.train.objectives import Batch, Objective
+from mrl_edge.train.objectives.classification import classification_losses
+from mrl_edge.train.objectives.contrastive import Contrastive, Distillation, similarity_divergence
+from mrl_edge.train.objectives.graded import Graded
+from mrl_edge.train.objectives.prefixes import prefix_cosines
+from mrl_edge.train.processes import gather, gather_vectors
+from mrl_edge.train.settings import Settings
+from mrl_edge.train.trunk import ModelInputs, Trunk
+
+Features = ModelInputs | Tensor  # what the trunk takes, or what it gave: [exits, batch, width]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the data say of a batch beside the texts; see `objectives.Batch`."""
+
+    ids: Mapping[str, Tensor]
+    labels: Tensor | None
+    scores: Tensor | None
+    teacher: Mapping[str, Tensor]
+
+
+class NestedModel(nn.Module):
+    """Trunk and heads; `forward` gives the loss of a batch, summed over exits, objectives and dimensions."""
+
+    def __init__(
+        self, trunk: Trunk, classes: int, roles: Sequence[str], aliases: Mapping[str, str], settings: Settings
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.settings = settings
+        spec = trunk.spec
+        self.heads = Heads(Head(spec.width, settings.dims, classes, settings.tied) for _ in trunk.depths)
+        self.objectives = _objectives(roles, settings)
+        names = [*self.objectives, *(["classification"] if classes else [])]
+        self.weightings = nn.ModuleDict({name: settings.weighting() for name in names})
+        self._classifies = bool(classes)
+        self._aliases = dict(aliases)
+
+    def forward(self, features: Mapping[str, Features], targets: Targets, exits: Sequence[int]) -> Tensor:
+        """Return the loss of a batch by role (`query`, `document`, `negative`, `text`) over some exits.
+
+        `exits` are places in the trunk's depths and end with the last. An exit before it also learns to find the
+        same texts alike as the last one does at its full dimension.
+        """
+        outputs = {role: self.trunk(given) if isinstance(given, dict) else given for role, given in features.items()}
+        with torch.autocast(next(self.heads.parameters()).device.type, enabled=False):  # all but the trunk is fp32
+            return self._loss(outputs, targets, exits)
+
+    def _loss(self, outputs: Mapping[str, Tensor], targets: Targets, exits: Sequence[int]) -> Tensor:
+        projected = {role: _project(self.heads, rows.float(), exits) for role, rows in outputs.items()}
+        projected |= {alias: projected[role] for alias, role in self._aliases.items()}
+        own = _gathered(targets)
+        total = torch.zeros((), device=next(self.heads.parameters()).device)
+        everything = {role: gather_vectors(rows) for role, rows in projected.items()}  # [exits, all, full]
+        for place, exit in enumerate(exits):
+            weight = 1.0 if exit == exits[-1] else self.settings.exit_weight
+            vectors = {role: rows[place] for role, rows in everything.items()}
+            batch = Batch(vectors, own.ids, own.labels, own.scores, own.teacher)
+            for name, objective in self.objectives.items():
+                total = total + weight * self.weightings[name](objective(batch))
+            if self._classifies and targets.labels is not None:
+                logits = self.heads[exit].logits(projected["text"][place])
+                losses = classification_losses(logits, targets.labels)
+                total = total + weight * self._label_weight() * self.weightings["classification"](losses)
+            if exit != exits[-1] and self.settings.exit_distillation:
+                total = total + self.settings.exit_distillation * self._self_distillation(everything, place)
+        return total
+
+    def _label_weight(self) -> float:
+        return self.settings.label_weight if self.objectives else 1.0
+
+    def _self_distillation(self, everything: Mapping[str, Tensor], place: int) -> Tensor:
+        """The divergence of one exit's similarities at every dimension from the last exit's at the full one."""
+        first, second = _compared(everything)
+        with torch.no_grad():
+            a, b = (F.normalize(everything[role][-1], dim=1) for role in (first, second))
+            teacher = a @ b.T
+        student = prefix_cosines(everything[first][place], everything[second][place], self.settings.dims)
+        divergence = similarity_divergence(student, teacher, self.settings.temperature, self_alike=first == second)
+        weights = torch.tensor(self.settings.weights or (1.0,) * len(self.settings.dims), device=divergence.device)
+        return (weights * divergence).sum()
+
+
+def _objectives(roles: Sequence[str], settings: Settings) -> dict[str, Objective]:
+    """Choose by what the data hold: pairs, graded pairs, or texts alone (classes have heads, not an objective)."""
+    dims, temperature = settings.dims, settings.temperature
+    if "score" in roles:
+        return {"graded": Graded(dims, temperature)}
+    if "query" in roles:
+        return {"contrastive": Contrastive(dims, temperature)}
+    if "label" not in roles:
+        return {"distillation": Distillation(dims, temperature)}
+    return {}
+
+
+def _project(heads: Heads, features: Tensor, exits: Sequence[int]) -> Tensor:
+    """Return [exits, batch, full] of [all exits, batch, width]."""
+    return torch.stack([heads[exit].projection(features[exit]) for exit in exits])
+
+
+def _compared(everything: Mapping[str, Tensor]) -> tuple[str, str]:
+    """Return which texts an exit compares with which: queries with documents, or texts with each other."""
+    return ("query", "document") if "query" in everything else ("text", "text")
+
+
+def _gathered(targets: Targets) -> Targets:
+    """Return the targets of all processes' rows."""
+    return Targets(
+        {role: gather(rows) for role, rows in targets.ids.items()},
+        targets.labels,
+        None if targets.scores is None else gather(targets.scores),
+        {role: gather(rows) for role, rows in targets.teacher.items()},
+    )
