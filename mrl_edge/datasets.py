@@ -11,7 +11,7 @@ import io
 import math
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,16 +32,17 @@ class Columns:
     label: str | None = None
     query: str | None = None
     positive: str | None = None
+    score: str | None = None  # graded similarity of query and positive
+    superclass: str | None = None  # of the label
 
     def named(self) -> dict[str, str]:
         """Return the roles that have a column, as role → column."""
-        roles = {"text": self.text, "label": self.label, "query": self.query, "positive": self.positive}
-        return {role: column for role, column in roles.items() if column is not None}
+        return {role: column for role, column in asdict(self).items() if column is not None}
 
 
 @dataclass(frozen=True)
 class Table:
-    """Texts by role (`text`, `label`, `query`, `positive`), row by row, all of one length."""
+    """Texts by role (as in `Columns`), row by row, all of one length; each `score` reads as a finite number."""
 
     source: str
     roles: dict[str, list[str]]
@@ -74,7 +75,10 @@ def read_table(source: str, columns: Columns) -> Table:
     roles: dict[str, list[str]] = {role: [] for role in wanted}
     for line, row in _rows(source, sorted(set(wanted.values()))):
         for role, column in wanted.items():
-            roles[role].append(_cell(source, line, column, row.get(column)))
+            text = _cell(source, line, column, row.get(column))
+            if role == "score" and not _is_finite(text):
+                raise DataError(f"{source}, line {line}: column {column!r} is no finite number: {text!r}")
+            roles[role].append(text)
     if not next(iter(roles.values())):
         raise DataError(f"{source}: no rows")
     return Table(source, roles)
@@ -91,6 +95,13 @@ def _cell(source: str, line: int, column: str, value: Any) -> str:
     if not value.strip():
         raise DataError(f"{source}, line {line}: column {column!r} is empty")
     return value
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _rows(source: str, columns: Sequence[str]) -> Iterator[_Row]:

@@ -62,6 +62,9 @@ def exact_top_k(queries: Floats, documents: Floats, k: int, block: int = 256) ->
     found = np.empty((len(queries), k), dtype=np.int64)
     for start in range(0, len(queries), block):
         scores = queries[start : start + block] @ documents.T
+        if k == 1:  # many times faster, and argmax too takes the first of equals
+            found[start : start + block, 0] = scores.argmax(axis=1)
+            continue
         for row, line in enumerate(scores, start):
             found[row] = top_k(line, k)
     return found
@@ -141,7 +144,7 @@ def nearest_others(embeddings: Floats, k: int) -> Ids:
     found = exact_top_k(unit, unit, k + 1)
     others = found != np.arange(len(unit))[:, None]
     others[others.all(axis=1), -1] = False  # a row with many equals may not be among its own nearest
-    return found[others].reshape(len(unit), -1)
+    return np.asarray(found[others].reshape(len(unit), -1), dtype=np.int64)
 
 
 def majority(neighbours: Ids, labels: Sequence[str]) -> Labels:
