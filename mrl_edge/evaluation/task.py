@@ -107,7 +107,9 @@ def _superclasses(tables: list[Table]) -> dict[str, str]:
     """Return label → superclass; `DataError` for a label with two."""
     found: dict[str, str] = {}
     for table in tables:
-        for label, superclass in zip(table.roles["label"], table.roles.get("superclass", ()), strict=False):
+        if "superclass" not in table.roles:
+            continue
+        for label, superclass in zip(table.roles["label"], table.roles["superclass"], strict=True):
             if found.setdefault(label, superclass) != superclass:
                 both = f"{found[label]!r} and {superclass!r}"
                 raise DataError(f"{table.source}: label {label!r} has two superclasses, {both}")
