@@ -33,7 +33,8 @@ class Columns:
     query: str | None = None
     positive: str | None = None
     negative: str | None = None
-    score: str | None = None
+    score: str | None = None  # graded similarity of query and positive
+    superclass: str | None = None  # of the label
 
     def named(self) -> dict[str, str]:
         """Return the roles that have a column, as role → column."""
@@ -42,7 +43,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Table:
-    """Texts by role (`text`, `label`, `query`, …: see `Columns`), row by row, all of one length."""
+    """Texts by role (as in `Columns`), row by row, all of one length; each `score` reads as a finite number."""
 
     source: str
     roles: dict[str, list[str]]
@@ -79,13 +80,16 @@ def read_table(source: str, columns: Columns) -> Table:
     roles: dict[str, list[str]] = {role: [] for role in wanted}
     for line, row in _rows(source, sorted(set(wanted.values()))):
         for role, column in wanted.items():
-            roles[role].append(_cell(source, line, column, row.get(column), role))
+            text = _cell(source, line, column, row.get(column))
+            if role == "score" and not _is_finite(text):
+                raise DataError(f"{source}, line {line}: column {column!r} is no finite number: {text!r}")
+            roles[role].append(text)
     if not next(iter(roles.values())):
         raise DataError(f"{source}: no rows")
     return Table(source, roles)
 
 
-def _cell(source: str, line: int, column: str, value: Any, role: str) -> str:
+def _cell(source: str, line: int, column: str, value: Any) -> str:
     if isinstance(value, float) and math.isnan(value):
         value = None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -95,12 +99,10 @@ def _cell(source: str, line: int, column: str, value: Any, role: str) -> str:
         raise DataError(f"{source}, line {line}: column {column!r} is {kind}")
     if not value.strip():
         raise DataError(f"{source}, line {line}: column {column!r} is empty")
-    if role == "score" and not _is_number(value):
-        raise DataError(f"{source}, line {line}: column {column!r} is no finite number but {value!r}")
     return value
 
 
-def _is_number(text: str) -> bool:
+def _is_finite(text: str) -> bool:
     try:
         return math.isfinite(float(text))
     except ValueError:

@@ -1,11 +1,12 @@
 """Quality of embeddings on a task's own labels: retrieval, nearest neighbours, classification.
 
-Relevance is binary. MAP@10 divides by min(relevant, 10), as sentence-transformers does. Tests check every metric
-against scikit-learn or by hand.
+Relevance is binary. MAP@k divides by min(relevant, k), as sentence-transformers does. Tests check every metric
+against ir-measures, scikit-learn, scipy or by hand.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from mrl_edge.nesting import Floats, normalise
 
 Ids = NDArray[np.int64]
+Labels = NDArray[np.str_]
 
 # What tables and pages call the metrics, and the embeddings that a model is compared with.
 TITLES = {
@@ -31,6 +33,8 @@ _METHODS = {
     "mrl": "MRL (this model)",
     "ff": "trained at that dimension alone",
     "pca": "PCA",
+    "svd": "SVD",
+    "random": "random features",
     "truncation": "plain truncation",
 }
 
@@ -74,6 +78,9 @@ def exact_top_k(queries: Floats, documents: Floats, k: int, block: int = 256) ->
     found = np.empty((len(queries), k), dtype=np.int64)
     for start in range(0, len(queries), block):
         scores = queries[start : start + block] @ documents.T
+        if k == 1:  # many times faster, and argmax too takes the first of equals
+            found[start : start + block, 0] = scores.argmax(axis=1)
+            continue
         for row, line in enumerate(scores, start):
             found[row] = top_k(line, k)
     return found
@@ -89,23 +96,44 @@ def top_k(scores: Floats, k: int) -> Ids:
 
 
 def retrieval_quality(found: Sequence[Sequence[int]] | Ids, relevant: Sequence[frozenset[int]]) -> dict[str, float]:
-    """Return mean `recall_at_10`, `ndcg_at_10`, `mrr_at_10`, `map_at_10` of ranked ids (-1 is no hit)."""
-    discounts = 1.0 / np.log2(np.arange(2, 12))
-    sums = np.zeros(4)
-    for ranked, answers in zip(found, relevant, strict=True):
-        hits = np.array([int(document) in answers for document in list(ranked)[:10]], dtype=float)
-        hits = np.pad(hits, (0, 10 - len(hits)))
-        best = min(len(answers), 10)
-        precision = np.cumsum(hits) / np.arange(1, 11)
-        first = 1.0 / (np.argmax(hits) + 1) if hits.any() else 0.0
-        sums += [
-            hits.sum() / len(answers),
-            (hits * discounts).sum() / discounts[:best].sum(),
-            first,
-            (precision * hits).sum() / best,
-        ]
-    names = ("recall_at_10", "ndcg_at_10", "mrr_at_10", "map_at_10")
-    return {name: float(value) for name, value in zip(names, sums / len(relevant), strict=True)}
+    """Return what results keep of `retrieval_metrics`: mean recall, nDCG, MRR and MAP at 10."""
+    metrics = retrieval_metrics(found, relevant, (10,))
+    return {name: metrics[name] for name in ("recall_at_10", "ndcg_at_10", "mrr_at_10", "map_at_10")}
+
+
+def retrieval_metrics(
+    found: Sequence[Sequence[int]] | Ids, relevant: Sequence[frozenset[int]], ks: Sequence[int]
+) -> dict[str, float]:
+    """Return mean `recall_at_k`, `precision_at_k`, `ndcg_at_k`, `mrr_at_k`, `map_at_k` of ranked ids (-1 is no hit).
+
+    Precision divides by k, even where fewer than k documents were found.
+    """
+    hits = np.zeros((len(relevant), max(ks)))  # [queries, k]
+    for row, (ranked, answers) in enumerate(zip(found, relevant, strict=True)):
+        for place, document in enumerate(ranked[: max(ks)]):
+            hits[row, place] = int(document) in answers
+    counts = np.array([len(answers) for answers in relevant])
+    metrics = {}
+    for k in ks:
+        per_query = _ranking_metrics(hits[:, :k], counts)
+        metrics.update({f"{name}_at_{k}": float(values.mean()) for name, values in per_query.items()})
+    return metrics
+
+
+def _ranking_metrics(hits: NDArray[np.float64], counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """Score rankings [queries, k] of hits (1) and misses (0) by query; `counts` are each one's relevant documents."""
+    places = np.arange(1, hits.shape[1] + 1)
+    discounts = 1.0 / np.log2(places + 1)
+    best = np.minimum(counts, hits.shape[1])
+    precision = np.cumsum(hits, axis=1) / places
+    first = np.where(hits.any(axis=1), 1.0 / (hits.argmax(axis=1) + 1), 0.0)
+    return {
+        "recall": hits.sum(axis=1) / counts,
+        "precision": precision[:, -1],
+        "ndcg": hits @ discounts / np.cumsum(discounts)[best - 1],
+        "mrr": first,
+        "map": (precision * hits).sum(axis=1) / best,
+    }
 
 
 def overlap_at_k(found: Ids, reference: Ids) -> float:
@@ -121,12 +149,25 @@ def knn_top1(embeddings: Floats, labels: Sequence[str]) -> float:
     """
     if len(embeddings) < 2:
         return 0.0
-    unit = normalise(embeddings)
-    found = exact_top_k(unit, unit, 2)
-    rows = np.arange(len(unit))
-    nearest = np.where(found[:, 0] == rows, found[:, -1], found[:, 0])
+    nearest = nearest_others(embeddings, 1)[:, 0]
     names = np.asarray(labels)
     return float(np.mean(names[nearest] == names))
+
+
+def nearest_others(embeddings: Floats, k: int) -> Ids:
+    """Return the rows [n, min(k, n - 1)] nearest to each of [n, d] by cosine, best first, itself left out."""
+    unit = normalise(embeddings)
+    found = exact_top_k(unit, unit, k + 1)
+    others = found != np.arange(len(unit))[:, None]
+    others[others.all(axis=1), -1] = False  # a row with many equals may not be among its own nearest
+    return np.asarray(found[others].reshape(len(unit), -1), dtype=np.int64)
+
+
+def majority(neighbours: Ids, labels: Sequence[str]) -> Labels:
+    """Return the commonest label [n] of each row's neighbours [n, k], nearest first; a tie goes to the nearest."""
+    names = np.asarray(labels)
+    # Of equal counts Counter returns the one that it met first.
+    return np.array([Counter(row).most_common(1)[0][0] for row in names[neighbours].tolist()])
 
 
 def accuracy(scores: Floats, labels: Sequence[str], classes: Sequence[str]) -> float:
@@ -136,6 +177,16 @@ def accuracy(scores: Floats, labels: Sequence[str], classes: Sequence[str]) -> f
     """
     predicted = np.asarray(classes)[scores.argmax(axis=1)]
     return float(np.mean(predicted == np.asarray(labels)))
+
+
+def spearman(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
+    """Return the rank correlation of two [n] lists of scores, equal scores sharing their mean rank.
+
+    It is NaN where all scores of a list are equal: they have no order.
+    """
+    a, b = (ranks - ranks.mean() for ranks in (_mean_ranks(ours), _mean_ranks(theirs)))
+    scale = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / scale) if scale else float("nan")
 
 
 def mean_and_min_cosine(ours: Floats, reference: Floats) -> tuple[float, float]:
@@ -149,18 +200,6 @@ def paired_cosines(a: Floats, b: Floats) -> NDArray[np.float64]:
     return np.asarray(np.sum(normalise(a).astype(np.float64) * normalise(b), axis=1))
 
 
-def spearman(values: Sequence[float] | NDArray[np.float64], scores: Sequence[float]) -> float:
-    """Return the rank correlation of two lists of numbers, equal values sharing the mean of their ranks.
-
-    It is 0 where one list is constant, and says nothing.
-    """
-    a, b = (ranks - ranks.mean() for ranks in (_ranks(values), _ranks(scores)))
-    lengths = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / lengths if lengths else 0.0
-
-
-def _ranks(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the rank of each value from 1, ties sharing the mean."""
-    _, places, counts = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2)[places])
+def _mean_ranks(scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    _, groups, sizes = np.unique(scores, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(sizes) - (sizes - 1) / 2)[groups], dtype=np.float64)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+_PIECE = 1024
 
 
 class Report(Protocol):
@@ -14,3 +18,13 @@ class Report(Protocol):
 
 def silent(stage: str, done: int, total: int, now: str = "") -> None:
     """Report nothing."""
+
+
+def in_pieces(
+    function: Callable[[Sequence[str]], T], texts: Sequence[str], stage: str, report: Report, piece: int = _PIECE
+) -> Iterator[T]:
+    """Yield what `function` makes of the texts, a piece at a time, so that the bar of a long stage moves."""
+    for start in range(0, len(texts), piece):
+        report(stage, start, len(texts))
+        yield function(texts[start : start + piece])
+    report(stage, len(texts), len(texts))

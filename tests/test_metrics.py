@@ -1,18 +1,25 @@
+import ir_measures
 import numpy as np
 import pytest
+from ir_measures import AP, RR, P, R, nDCG
+from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, ndcg_score
 from sklearn.metrics.pairwise import cosine_similarity
-from sklearn.model_selection import LeaveOneOut, cross_val_score
+from sklearn.model_selection import LeaveOneOut, cross_val_predict, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from sklearn.preprocessing import normalize
 
 from mrl_edge.metrics import (
     exact_top_k,
     knn_top1,
+    majority,
     mean_and_min_cosine,
+    nearest_others,
     overlap_at_k,
+    retrieval_metrics,
     retrieval_quality,
     retrieval_task,
+    spearman,
 )
 
 LOG3, LOG4, LOG5 = np.log2([3, 4, 5])
@@ -56,6 +63,38 @@ def test_recall_and_mrr_equal_brute_force(most_relevant):
         ours = retrieval_quality([ranked], [relevant])
         assert ours["recall_at_10"] == pytest.approx(len(places) / len(relevant))
         assert ours["mrr_at_10"] == pytest.approx(1 / places[0] if places else 0)
+
+
+@pytest.mark.parametrize("k", [1, 5, 10, 100])
+@pytest.mark.parametrize("most_relevant", [1, 8, 40])
+def test_every_metric_at_every_k_equals_ir_measures(k, most_relevant):
+    rankings = list(_rankings(60, most_relevant, seed=k))
+    qrels = {str(q): {str(d): 1 for d in relevant} for q, (_, _, relevant) in enumerate(rankings)}
+    run = {
+        str(q): {str(d): float(score) for d, score in enumerate(scores)} for q, (scores, _, _) in enumerate(rankings)
+    }
+    theirs = {
+        (metric.measure.NAME, metric.query_id): metric.value
+        for metric in ir_measures.iter_calc([P @ k, R @ k, nDCG @ k, RR @ k, AP @ k], qrels, run)
+    }
+    for query, (_, ranked, relevant) in enumerate(rankings):
+        ours = retrieval_metrics([ranked], [relevant], (k,))
+        # trec_eval divides by all relevant documents, we by those that k places have room for
+        theirs["AP", str(query)] *= len(relevant) / min(len(relevant), k)
+        for name, their_name in {"precision": "P", "recall": "R", "ndcg": "nDCG", "mrr": "RR", "map": "AP"}.items():
+            assert ours[f"{name}_at_{k}"] == pytest.approx(theirs[their_name, str(query)]), name
+
+
+def test_several_ks_at_once_are_those_one_by_one():
+    rankings = list(_rankings(60, 8, seed=9))
+    found, relevant = [ranked for _, ranked, _ in rankings], [answers for _, _, answers in rankings]
+    assert retrieval_metrics(found, relevant, (1, 10)) == (
+        retrieval_metrics(found, relevant, (1,)) | retrieval_metrics(found, relevant, (10,))
+    )
+
+
+def test_precision_counts_the_places_that_were_not_filled():
+    assert retrieval_metrics([[4]], [frozenset({4})], (10,))["precision_at_10"] == pytest.approx(1 / 10)
 
 
 BY_HAND = {  # ranked, relevant, recall, ndcg, mrr, map
@@ -168,6 +207,57 @@ def test_knn_equals_scikit_learns_left_one_out(seed):
     theirs = cross_val_score(KNeighborsClassifier(1, metric="cosine"), vectors, labels, cv=LeaveOneOut()).mean()
     assert 0 < theirs < 1
     assert knn_top1(vectors, labels.tolist()) == pytest.approx(theirs)
+
+
+def _nearest_first(distances):
+    """scikit-learn's ties go to the first class by name; a little more weight to the nearer makes them ours."""
+    return np.broadcast_to(1 + 1e-6 * 0.5 ** np.arange(distances.shape[1]), distances.shape)
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 8])
+def test_votes_equal_scikit_learns_with_ties_to_the_nearest(k):
+    random = np.random.default_rng(k)
+    labels = random.choice(["a", "b", "c", "d"], 120)
+    vectors = random.normal(size=(120, 6)).astype(np.float32)
+    theirs = KNeighborsClassifier(k, metric="cosine", weights=_nearest_first)
+    left_out = cross_val_predict(theirs, vectors, labels, cv=LeaveOneOut())
+    np.testing.assert_array_equal(majority(nearest_others(vectors, k), labels), left_out)
+    known, asked = normalize(vectors[:80]), normalize(vectors[80:])
+    predicted = theirs.fit(known, labels[:80]).predict(asked)
+    np.testing.assert_array_equal(majority(exact_top_k(asked, known, k), labels[:80]), predicted)
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "label"), [("ab", "a"), ("ba", "b"), ("abb", "b"), ("cabba", "a"), ("cabbac", "c"), ("z", "z")]
+)
+def test_a_tied_vote_goes_to_the_nearest_of_the_tied(neighbours, label):
+    assert majority(np.arange(len(neighbours))[None, :], list(neighbours)).tolist() == [label]
+
+
+def test_neighbours_are_all_others_when_more_are_asked_for():
+    others = nearest_others(_floats([[1, 0], [0.9, 0.1], [0, 1]]), 50)
+    assert others.tolist() == [[1, 2], [0, 2], [1, 0]]
+
+
+def test_no_row_is_its_own_neighbour_among_many_equals():
+    others = nearest_others(_floats([[1, 0]] * 30), 3)
+    assert others.shape == (30, 3)
+    assert not (others == np.arange(30)[:, None]).any()
+
+
+@pytest.mark.parametrize("values", [2, 5, 1000])
+def test_spearman_equals_scipys_with_ties(values):
+    random = np.random.default_rng(values)
+    ours = random.integers(0, values, 200).astype(np.float32)
+    theirs = ours / values + random.normal(size=200).round(1)
+    assert spearman(ours, theirs) == pytest.approx(spearmanr(ours, theirs).statistic)
+
+
+def test_spearman_looks_at_the_order_alone():
+    scores = np.random.default_rng(0).normal(size=50)
+    assert spearman(scores, np.exp(scores)) == pytest.approx(1)
+    assert spearman(scores, -scores) == pytest.approx(-1)
+    assert np.isnan(spearman(scores, np.ones(50)))
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def bench(
     """
     from mrl_edge.bench.sweep import Grid, discard, sweep
     from mrl_edge.bundle import open_bundle
-    from mrl_edge.datasets import read_table
+    from mrl_edge.datasets import Columns, read_table
     from mrl_edge.nesting import parse_dims, select_dims
 
     opened = open_bundle(bundle)
@@ -70,14 +70,14 @@ def bench(
         opened.check_variant(opened.variant(name, None))
     if (Path(bundle) / "fp32").is_dir() and "fp32" in opened.precisions():  # the fidelity of all others is to fp32
         opened.check_variant(opened.variant("fp32", None))
-    table = read_table(data, options.columns(text, label, query, positive))
+    table = read_table(data, Columns(text=text, label=label, query=query, positive=positive))
     grid = Grid(
         precisions=precisions,
         depths=opened.manifest.depths,
         dims=chosen,
-        threads=_numbers("--threads", threads, least=1),
+        threads=options.numbers("--threads", threads, least=1),
         plans=_plans(index, rerank_dim, shortlist, opened.manifest.dims),
-        tokens=() if tokens == "0" else _numbers("--tokens", tokens, least=1),
+        tokens=() if tokens == "0" else options.numbers("--tokens", tokens, least=1),
         max_seconds=max_seconds,
         target_recall=recall,
     )
@@ -172,13 +172,3 @@ def _plans(kinds: str, rerank_dim: int | None, shortlist: int, dims: tuple[int, 
             raise UsageError(f"--rerank-dim {rerank_dim} is none of the bundle's dimensions")
         plans += [IndexPlan(name, shortlist, rerank_dim) for name in names]
     return tuple(plans)
-
-
-def _numbers(option: str, text: str, least: int) -> tuple[int, ...]:
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"{option} {text}: expected whole numbers separated by commas") from None
-    if min(numbers) < least or len(set(numbers)) < len(numbers):
-        raise UsageError(f"{option} {text}: expected different numbers of at least {least}")
-    return numbers

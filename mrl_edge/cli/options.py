@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from mrl_edge.datasets import Columns
+from mrl_edge.errors import UsageError
 
 Text = Annotated[str | None, typer.Option("--text", help="Column with the texts to embed or to classify.")]
 Label = Annotated[str | None, typer.Option("--label", help="Column with each text's class.")]
 Query = Annotated[str | None, typer.Option("--query", help="Column with the queries of a retrieval task.")]
 Positive = Annotated[str | None, typer.Option("--positive", help="Column with the document that answers each query.")]
 Negative = Annotated[str | None, typer.Option("--negative", help="Column with a document that does not answer.")]
-Score = Annotated[str | None, typer.Option("--score", help="Column with how alike query and positive are, a number.")]
+Score = Annotated[str | None, typer.Option("--score", help="Column with the graded similarity of each pair.")]
+Superclass = Annotated[str | None, typer.Option("--superclass", help="Column with the class of each label.")]
 Dims = Annotated[str | None, typer.Option("--dims", help="Nesting dimensions, ascending, as in 8,16,32.")]
 Precisions = Annotated[str | None, typer.Option("--precision", help="Precisions, as in fp32,int8.")]
 Precision = Annotated[str | None, typer.Option("--precision", help="Precision; the bundle's leanest by default.")]
@@ -25,9 +26,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 BundleFolder = Annotated[Path, typer.Argument(help="A bundle, as mrl-edge export writes it.", show_default=False)]
 
 
-def columns(text: str | None, label: str | None, query: str | None, positive: str | None) -> Columns:
-    """Put the four column options together."""
-    return Columns(text=text, label=label, query=query, positive=positive)
+def numbers(option: str, text: str, least: int = 1) -> tuple[int, ...]:
+    """Read different whole numbers of at least `least` from a comma-separated option."""
+    try:
+        values = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} {text}: expected whole numbers separated by commas") from None
+    if min(values) < least or len(set(values)) < len(values):
+        raise UsageError(f"{option} {text}: expected different numbers of at least {least}")
+    return values
 
 
 def names(option: str | None) -> tuple[str, ...] | None:

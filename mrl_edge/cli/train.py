@@ -94,7 +94,7 @@ def train(
     given = parse_dims(dims) if dims else None
     check_target(out, "mrl.json", overwrite)
     spec = read_encoder(encoder, max_tokens)
-    columns = datasets.Columns(text, label, query, positive, negative, score)
+    columns = datasets.Columns(text=text, label=label, query=query, positive=positive, negative=negative, score=score)
     table = datasets.read_table(data, columns).first(max_rows)
     dev_table = datasets.read_table(dev, columns) if dev else None
     if dev_table is None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mrl_edge.atomic import new_folder
 from mrl_edge.bundle import Bundle, IndexInfo, Manifest, SizedIndex, file_entries, write_manifest
-from mrl_edge.encoder import Encoder, load
+from mrl_edge.encoder import load
 from mrl_edge.errors import BundleError, UsageError
 from mrl_edge.index import Index
 from mrl_edge.index.adaptive import AdaptiveRetrieval
@@ -19,14 +19,13 @@ from mrl_edge.index.exact import ExactIndex, map_vectors
 from mrl_edge.index.sizing import size_annoy
 from mrl_edge.metrics import Ids, exact_top_k, overlap_at_k
 from mrl_edge.nesting import Floats, prefix, select_dims
-from mrl_edge.progress import Report
+from mrl_edge.progress import Report, in_pieces
 
 FOLDER = "index"
 _VECTORS = "index/vectors.f32"
 _DOCUMENTS = "index/documents.jsonl"
 _OFFSETS = "index/offsets.i64"
 _TUNING_QUERIES = 200
-_CHUNK = 1024
 
 
 def build_index(
@@ -49,7 +48,8 @@ def build_index(
     """
     chosen = select_dims(dims, bundle.manifest.dims, str(bundle.folder))
     encoder = load(bundle.folder, None, precision, depth, threads)
-    vectors = _embed(encoder, documents, report)
+    pieces = in_pieces(lambda texts: encoder.encode(texts, "document"), documents, "embedding the corpus", report)
+    vectors = np.concatenate(list(pieces))
     if queries:
         tuning = encoder.encode(queries[:_TUNING_QUERIES], "query")
     else:
@@ -132,15 +132,6 @@ def require_index(bundle: Bundle) -> IndexInfo:
     if bundle.manifest.index is None:
         raise BundleError(f"{bundle.folder} has no index: make one with mrl-edge index {bundle.folder} CORPUS")
     return bundle.manifest.index
-
-
-def _embed(encoder: Encoder, documents: Sequence[str], report: Report) -> Floats:
-    parts = []
-    for start in range(0, len(documents), _CHUNK):
-        report("embedding the corpus", start, len(documents))
-        parts.append(encoder.encode(documents[start : start + _CHUNK], "document"))
-    report("embedding the corpus", len(documents), len(documents))
-    return np.concatenate(parts)
 
 
 def _size(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from mrl_edge.datasets import Table
@@ -53,7 +55,7 @@ class Dev:
 
     def __init__(self, spec: EncoderSpec, table: Table) -> None:
         roles = table.roles
-        self._scores = [float(score) for score in roles["score"]] if "score" in roles else None
+        self._scores = np.array([float(score) for score in roles["score"]]) if "score" in roles else None
         self._task = None
         self._pairs: tuple[list[str], list[str]] | None = None
         if self._scores is not None:
@@ -117,10 +119,10 @@ class Dev:
         if queries is None or documents is None:
             return {dim: {} for dim in dims}
         if self._scores is not None:
-            return {
-                dim: {"spearman": spearman(paired_cosines(queries[:, :dim], documents[:, :dim]), self._scores)}
-                for dim in dims
+            found = {
+                dim: spearman(paired_cosines(queries[:, :dim], documents[:, :dim]), self._scores) for dim in dims
             }
+            return {dim: {} if math.isnan(value) else {"spearman": value} for dim, value in found.items()}
         if self._task is None:
             return {dim: {} for dim in dims}
         relevant = self._task.relevant[:limit]

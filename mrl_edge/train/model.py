@@ -16,18 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from mrl_edge.errors import ModelError, UsageError
-from mrl_edge.nesting import Floats
+from mrl_edge.errors import ModelError
+from mrl_edge.nesting import Floats, default_dims
 from mrl_edge.train.features import embed
 from mrl_edge.train.heads import Head
 from mrl_edge.train.record import Record, read_record, write_record
-from mrl_edge.train.source import Dense, Module, Normalise, Pooling, read_encoder
-from mrl_edge.train.trunk import Preprocess, Trunk, load_tokenizer, text_inputs
+from mrl_edge.train.source import Dense, EncoderSpec, Module, Normalise, Pooling, read_encoder
+from mrl_edge.train.trunk import Trunk, load_tokenizer, text_inputs
 
 HEADS = "heads.safetensors"
 EXITS = "exits.safetensors"
@@ -47,27 +48,24 @@ class Exit:
 
 
 class LoadedModel:
-    """A trained model folder in PyTorch, for evaluation and as the reference of an export."""
+    """An encoder with its exits in PyTorch, for evaluation; `spec` without the projections, which the exits hold."""
 
-    def __init__(self, folder: Path) -> None:
-        record = read_record(folder)
-        spec = read_encoder(str(folder))
-        *modules, projection = spec.modules
-        if not isinstance(projection, Dense) or projection.activation != "identity":
-            raise ModelError(f"{folder}: its last module is no projection: train it again")
-        self.dims, self.depths, self.classes = record.dims, record.depths, record.classes
-        self.spec = spec
-        # The folder's last module is the full depth's projection; the exits have projections of their own.
-        self._trunk = Trunk(spec.with_modules(tuple(modules)), self.depths)
-        self._inputs: Preprocess = text_inputs(load_tokenizer(spec), spec.max_tokens)
-        self._exits = {exit.depth: exit for exit in load_exits(folder, record)}
+    def __init__(
+        self, spec: EncoderSpec, dims: tuple[int, ...], exits: Sequence[Exit], classes: tuple[str, ...]
+    ) -> None:
+        self.dims = dims
+        self.depths = tuple(exit.depth for exit in exits)
+        self.classes = classes
+        self._spec = spec
+        self._trunk = Trunk(spec, self.depths)
+        self._inputs = text_inputs(load_tokenizer(spec), spec.max_tokens)
+        self._exits = {exit.depth: exit for exit in exits}
 
     def embed(self, texts: Sequence[str], role: str, depth: int) -> Floats:
         """Return [n, full] before normalisation; `role` is `query`, `document` or `text`."""
-        prompted = self.spec.prompted(role, list(texts))
-        features = embed(self._trunk, self._inputs, prompted, bfloat16=False)[self._place(depth)]
-        projected: Floats = features @ self._exits[depth].projection.numpy().T
-        return projected
+        prompted = self._spec.prompted(role, list(texts))
+        features = embed(self._trunk, self._inputs, prompted, bfloat16=False)[self.depths.index(depth)]
+        return np.asarray(features @ self._exits[depth].projection.numpy().T)
 
     def class_scores(self, projected: Floats, depth: int) -> dict[int, Floats]:
         """Return logits [n, classes] a dimension of `projected` [n, full] before normalisation."""
@@ -77,15 +75,20 @@ class LoadedModel:
             for dim, (weight, bias) in heads.items()
         }
 
-    def _place(self, depth: int) -> int:
-        if depth not in self.depths:
-            raise UsageError(f"the model has no exit at depth {depth}; it has {', '.join(map(str, self.depths))}")
-        return self.depths.index(depth)
-
 
 def load_model(folder: Path) -> LoadedModel:
     """Load a folder that `mrl-edge train` wrote; `ModelError` when it is none, or damaged."""
-    return LoadedModel(folder)
+    record = read_record(folder)
+    spec = read_encoder(str(folder))
+    exits = load_exits(folder, record)
+    return LoadedModel(spec.with_modules(spec.modules[:-1]), record.dims, exits, record.classes)
+
+
+def load_encoder(source: str) -> LoadedModel:
+    """Load an encoder as it is, with the paper's dimensions: 8, 16, … and its width."""
+    spec = read_encoder(source)
+    untouched = Exit(spec.layers, torch.eye(spec.width), {})
+    return LoadedModel(spec, default_dims(spec.width), [untouched], ())
 
 
 def load_exits(folder: Path, record: Record) -> list[Exit]:

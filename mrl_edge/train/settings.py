@@ -52,6 +52,8 @@ def check(spec: EncoderSpec, data: Table, dev: Table, settings: Settings) -> Non
         raise UsageError("this training needs batches of at least 2 rows: a row is compared with the others")
     if "label" in data.roles and len(Counter(data.roles["label"])) < 2:
         raise DataError(f"{data.source}: all rows have the same label; a classifier needs at least two")
+    if "score" in data.roles and len(set(map(float, data.roles["score"]))) < 2:
+        raise DataError(f"{data.source}: all pairs have the same score, so none is to be more alike than another")
     if settings.tied and "label" not in data.roles:
         raise UsageError("--tied is about class heads: give --text and --label")
     if len(dev) < 2:

@@ -110,7 +110,9 @@ def test_separate_heads_are_a_classifier_on_each_prefix():
         assert weight.shape == (3, dim)
         logits = z[:, :dim].numpy() @ weight.T + bias
         shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        assert losses[place].item() == pytest.approx(log_loss(labels, shares.astype(float) / shares.sum(axis=1, keepdims=True, dtype=float)), rel=1e-4)
+        assert losses[place].item() == pytest.approx(
+            log_loss(labels, shares.astype(float) / shares.sum(axis=1, keepdims=True, dtype=float)), rel=1e-4
+        )
 
 
 def test_a_tied_head_is_the_first_columns_of_one_weight_for_every_dimension():
