@@ -211,7 +211,7 @@ def test_knn_equals_scikit_learns_left_one_out(seed):
 
 def _nearest_first(distances):
     """scikit-learn's ties go to the first class by name; a little more weight to the nearer makes them ours."""
-    return np.broadcast_to(1 + 1e-6 * 0.5 ** np.arange(distances.shape[1]), distances.shape)
+    return np.array(np.broadcast_to(1 + 1e-6 * 0.5 ** np.arange(distances.shape[1]), distances.shape))
 
 
 @pytest.mark.parametrize("k", [1, 2, 5, 8])
