@@ -49,6 +49,7 @@ def quickstart(
             encoder=find_encoder(),
             data=f"{_DATA}/train",
             dev=f"{_DATA}/dev",
+            max_rows=20_000,
             dims=_DIMS,
             out=model,
             cache=out / "cache",

@@ -128,6 +128,8 @@ def train(
         outcome = run(
             spec, table, dev_table, settings, out, cache.expanduser(), report, _say_epoch, fixed=fixed_baselines
         )
+    if not outcome.quality:
+        return  # one of several processes; the first one speaks
     if as_json:
         console.print_json({"model": str(out), "quality": outcome.quality, "history": outcome.history})
         return

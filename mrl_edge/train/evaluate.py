@@ -119,9 +119,7 @@ class Dev:
         if queries is None or documents is None:
             return {dim: {} for dim in dims}
         if self._scores is not None:
-            found = {
-                dim: spearman(paired_cosines(queries[:, :dim], documents[:, :dim]), self._scores) for dim in dims
-            }
+            found = {dim: spearman(paired_cosines(queries[:, :dim], documents[:, :dim]), self._scores) for dim in dims}
             return {dim: {} if math.isnan(value) else {"spearman": value} for dim, value in found.items()}
         if self._task is None:
             return {dim: {} for dim in dims}

@@ -30,6 +30,7 @@ _WEIGHT_RATE = 5.0  # of learned loss weights over the projection's
 def accelerator_for(settings: Settings) -> Accelerator:
     """Return the processes, device and precision that this run was launched with."""
     return Accelerator(
+        cpu=not torch.accelerator.is_available(),  # without this, processes on CPUs would not find each other
         mixed_precision=settings.mixed_precision,
         gradient_accumulation_steps=settings.accumulate,
         # A pooler that the encoder brings along, or an exit that a step leaves out, gets no gradient.
@@ -67,7 +68,7 @@ class Loop:
         """Return the loss of the first batch, without training on it."""
         self._plain.eval()
         with torch.no_grad():
-            return self._loss(self._batches(0)[0], 0).item()
+            return self._loss(self.batches(0)[0], 0).item()
 
     def fit(
         self,
@@ -77,19 +78,21 @@ class Loop:
     ) -> list[dict[str, Any]]:
         """Train from the checkpoint's step, or the first, to the last; return the epochs' losses and quality."""
         now = checkpoint.restore(self._state, self._optimizer)
-        per_epoch = len(self._batches(0))
+        per_epoch = len(self.batches(0))
         total = self._settings.epochs * per_epoch
         saved = time.monotonic()
         while now.step < total:
             epoch = now.step // per_epoch
-            for rows in self._batches(epoch)[now.step % per_epoch :]:
+            for rows in self.batches(epoch)[now.step % per_epoch :]:
                 self._report("training", now.step, total)
-                now.losses.append(self._step(rows, now.step, total))
+                now.losses.append(self.step(rows, now.step, total))
                 now.step += 1
                 if now.step % per_epoch and self._may_save(now.step, saved):
                     self._save(checkpoint, now)
                     saved = time.monotonic()
-            loss = self._accelerator.reduce(torch.tensor(np.mean(now.losses)), "mean").item()
+            loss = self._accelerator.reduce(
+                torch.tensor(np.mean(now.losses), device=self._accelerator.device), "mean"
+            ).item()
             entry = {"epoch": epoch + 1, "loss": loss, "dev": epoch_quality()}
             now.history.append(entry)
             now.losses.clear()
@@ -100,14 +103,15 @@ class Loop:
         self._report("training", total, total)
         return now.history
 
-    def _batches(self, epoch: int) -> list[list[int]]:
+    def batches(self, epoch: int) -> list[list[int]]:
         """Return the batches of all processes together; an optimizer step takes `accumulate` of them."""
         settings = self._settings
         size = settings.batch_size * self._accelerator.num_processes
         batches = self._inputs.batches(len(self._rows), size, settings.seed + epoch)
         return batches[: len(batches) // settings.accumulate * settings.accumulate or len(batches)]
 
-    def _step(self, rows: list[int], step: int, total: int) -> float:
+    def step(self, rows: list[int], step: int, total: int) -> float:
+        """Train on a batch as the `step`-th of `total`; return its loss."""
         factor = _schedule(step, total)
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * factor

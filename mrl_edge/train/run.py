@@ -23,6 +23,7 @@ from mrl_edge.datasets import Table
 from mrl_edge.nesting import Floats
 from mrl_edge.progress import Report, silent
 from mrl_edge.train.baselines import PrincipalComponents, principal_components
+from mrl_edge.train.card import write_card
 from mrl_edge.train.checkpoint import Checkpoint
 from mrl_edge.train.evaluate import Dev, DevEmbeddings
 from mrl_edge.train.features import FeatureCache, embed, encoder_key
@@ -69,7 +70,7 @@ def train(
     the loss is no longer a number.
     """
     check(spec, data, dev, settings)
-    run = _Run(spec, data, dev, settings, cache, report)
+    run = Run(spec, data, dev, settings, cache, report)
     checkpoint = Checkpoint(out, _run_key(spec, data, dev, settings))
     history = run.fit(checkpoint, on_epoch)
     quality = run.final_quality()
@@ -77,15 +78,17 @@ def train(
         quality["ff"] = _fixed_quality(spec, data, dev, settings, out, cache, report)
     outcome = Outcome(quality, history)
     if run.accelerator.is_main_process:
+        record = _record(run, data, outcome)
         with new_folder(out) as folder:
-            save_model(folder, run.model.trunk, run.tokenizer, list(run.model.heads), _record(run, data, outcome))
+            save_model(folder, run.model.trunk, run.tokenizer, list(run.model.heads), record)
+            write_card(folder, out.name, record)
             (folder / SAMPLES).write_text(json.dumps(_samples(dev), ensure_ascii=False, indent=0), encoding="utf-8")
         checkpoint.remove()
     run.accelerator.wait_for_everyone()
     return outcome
 
 
-class _Run:
+class Run:
     """The state of one training run."""
 
     def __init__(
@@ -113,12 +116,16 @@ class _Run:
         elif not settings.train_word_embeddings:
             trunk.freeze_word_embeddings()
 
-    def fit(self, checkpoint: Checkpoint, on_epoch: OnEpoch) -> list[dict[str, Any]]:
-        """Train from the checkpoint's step, or the first, to the last; return the epochs' losses and quality."""
+    def loop(self) -> Loop:
+        """Return the training loop, its projections at the better of their two starts."""
         loop = Loop(self.accelerator, self.model, self._inputs, self.rows, self.settings, self._scale, self._report)
         starts = [[axes.axes for axes in self._axes], [np.eye(len(axes.axes), dtype=np.float32) for axes in self._axes]]
         self._start_at(min(starts, key=lambda start: self._first_loss(loop, start)))
-        return loop.fit(checkpoint, self._epoch_quality, on_epoch)
+        return loop
+
+    def fit(self, checkpoint: Checkpoint, on_epoch: OnEpoch) -> list[dict[str, Any]]:
+        """Train from the checkpoint's step, or the first, to the last; return the epochs' losses and quality."""
+        return self.loop().fit(checkpoint, self._epoch_quality, on_epoch)
 
     def final_quality(self) -> dict[str, dict[int, Quality]]:
         """Dev quality of every exit, and of both baselines on the same exit of the untouched encoder."""
@@ -193,7 +200,7 @@ def _fixed_quality(
     for number, dim in enumerate(settings.dims):
         report("training at one dimension alone", number, len(settings.dims), f"{dim}")
         alone = replace(settings, dims=(dim,), depths=settings.depths[-1:], weights=(1.0,))
-        run = _Run(spec, data, dev, alone, cache, silent)
+        run = Run(spec, data, dev, alone, cache, silent)
         run.fit(Checkpoint(out, _run_key(spec, data, dev, alone)), lambda entry: None)
         quality |= {dim: run.final_quality().get("mrl", {}).get(dim, {})}
     report("training at one dimension alone", len(settings.dims), len(settings.dims))
@@ -212,7 +219,7 @@ def _run_key(spec: EncoderSpec, data: Table, dev: Table, settings: Settings) -> 
     return {"encoder": encoder_key(spec), "data": data.roles, "dev": dev.roles, **asdict(settings)}
 
 
-def _record(run: _Run, data: Table, outcome: Outcome) -> Record:
+def _record(run: Run, data: Table, outcome: Outcome) -> Record:
     spec = run.model.trunk.spec
     objectives = (*run.model.objectives, *(["classification"] if run.rows.classes else []))
     return Record(

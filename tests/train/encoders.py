@@ -9,7 +9,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def tiny_bert(folder, hidden=32, layers=2, seed=0):
+def tiny_bert(folder, hidden=32, layers=2, seed=0, dropout=0.1):
     """Write a plain Hugging Face folder with a BERT of `layers` layers and a letter vocabulary."""
     torch.manual_seed(seed)
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
@@ -25,7 +25,8 @@ def tiny_bert(folder, hidden=32, layers=2, seed=0):
     )  # fmt: skip
     config = BertConfig(
         vocab_size=len(pieces), hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=4,
-        intermediate_size=64, max_position_embeddings=64,
+        intermediate_size=64, max_position_embeddings=64, hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
     )  # fmt: skip
     BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
