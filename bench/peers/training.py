@@ -21,7 +21,7 @@ import numpy as np
 from datasets import Dataset
 from mrl_edge.bench.timing import median_interval
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from sentence_transformers.losses import MatryoshkaLoss, MultipleNegativesRankingLoss
+from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss, MultipleNegativesRankingLoss
 from transformers import TrainerCallback
 
 from mrl_edge.cli.quickstart import find_encoder
