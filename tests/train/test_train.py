@@ -308,7 +308,7 @@ def test_graded_pairs_raise_the_rank_correlation(tmp_path):
     train_tiny(encoder, path, tmp_path / "m", *columns, "--fine-tune", "--epochs", "10", "--trunk-lr", "1e-3")
     quality = read_json(tmp_path / "m" / "mrl.json")["quality"]
     for dim in ("4", "32"):
-        assert quality["mrl"][dim]["spearman"] > quality["truncation"][dim]["spearman"] + 0.05
+        assert quality["mrl"][dim]["spearman"] > quality["truncation"][dim]["spearman"] + 0.02
 
 
 def test_models_of_one_dimension_alone_stand_beside(tmp_path, letters):
