@@ -271,6 +271,14 @@ def test_a_model_of_their_matryoshka_loss_trains_on_and_exports_and_is_not_turne
     mrl_edge("evaluate", tmp_path / "on", "--data", letters, *columns[:4])
 
 
+def test_dimensions_need_not_divide_each_other(tmp_path, letters):
+    encoder = tiny_bert(tmp_path / "bert")
+    columns = ("--query", "query", "--positive", "positive", "--text", "query", "--label", "label")
+    train_tiny(encoder, letters, tmp_path / "m", *columns, "--dims", "3,10,25")
+    mrl_edge("export", tmp_path / "m", "--out", tmp_path / "bundle", "--precision", "fp32")
+    assert runtime.load(tmp_path / "bundle", 10).encode(TEXTS).shape == (len(TEXTS), 10)
+
+
 def test_a_tied_head_trains_saves_and_exports_as_one_weight(tmp_path, letters):
     encoder = tiny_bert(tmp_path / "bert")
     columns = ("--text", "query", "--label", "label", "--dev", letters)
