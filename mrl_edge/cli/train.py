@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,7 +97,7 @@ def train(
     spec = read_encoder(encoder, max_tokens)
     columns = datasets.Columns(text=text, label=label, query=query, positive=positive, negative=negative, score=score)
     table = datasets.read_table(data, columns).first(max_rows)
-    dev_table = datasets.read_table(dev, columns) if dev else None
+    dev_table = datasets.read_table(dev, replace(columns, negative=None)) if dev else None
     if dev_table is None:
         table, dev_table = table.split(0.1, seed)
 
@@ -177,12 +178,14 @@ def _depths(text: str | None, layers: int) -> tuple[int, ...]:
 
 
 def _mixed_precision(wanted: str) -> str:
-    from mrl_edge.train.features import has_fast_bfloat16
+    from mrl_edge.train.features import has_fast_bfloat16, on_gpu
 
     if wanted == "auto":
         return "bf16" if has_fast_bfloat16() else "no"
     if wanted not in ("no", "bf16", "fp16"):
         raise UsageError(f"--mixed-precision {wanted}: expected auto, no, bf16 or fp16")
+    if wanted == "fp16" and not on_gpu():
+        raise UsageError("--mixed-precision fp16 needs a GPU: use bf16, or no")
     return wanted
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -47,6 +48,10 @@ def check(spec: EncoderSpec, data: Table, dev: Table, settings: Settings) -> Non
         raise UsageError(f"--depths: name layers from 1 to the encoder's {spec.layers}, as in 2,{spec.layers}")
     if settings.weights is not None and len(settings.weights) != len(settings.dims):
         raise UsageError(f"--weights: {len(settings.weights)} weights for {len(settings.dims)} dimensions")
+    if settings.weights is not None and not (
+        all(math.isfinite(weight) and weight >= 0 for weight in settings.weights) and any(settings.weights)
+    ):
+        raise UsageError("--weights: each is a number of at least 0, and one is more")
     _check_roles(set(data.roles))
     if "label" not in data.roles and min(len(data), settings.batch_size) < 2:
         raise UsageError("this training needs batches of at least 2 rows: a row is compared with the others")
