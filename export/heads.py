@@ -122,6 +122,8 @@ class _Builder:
         mode = self._tail.pooling
         if mode == "cls":
             return self._node("Gather", [HIDDEN, self._constant("first_token", 0)], "pooled", axis=1)
+        if mode == "pooler":  # the mean over the image, see `export.trunk`
+            return self._node("Flatten", [self._node("GlobalAveragePool", [HIDDEN], "mean")], "pooled")
         mask = self._node("Cast", ["attention_mask"], "mask", to=TensorProto.FLOAT)
         column = self._node("Unsqueeze", [mask, self._constant("last_axis", [-1])], "mask_column")
         axis = self._constant("token_axis", [1])

@@ -55,6 +55,8 @@ class Trained:
 def read_model(folder: Path) -> Trained:
     """Read a model folder; `ModelError` when `mrl-edge train` did not write it, or it is damaged."""
     record = read_record(folder)
+    if record.modality != "text":
+        raise ModelError(f"{folder} is a model of images: bundles are for texts so far")
     try:
         samples = msgspec.json.decode((folder / SAMPLES).read_bytes(), type=list[str])
     except (OSError, msgspec.DecodeError) as error:

@@ -1,4 +1,6 @@
-"""Reading the user's data: named text columns out of CSV, JSONL, Parquet or a Hugging Face `datasets` folder.
+"""Reading the user's data: named columns out of CSV, JSONL, Parquet or a Hugging Face `datasets` folder.
+
+Images are given as paths in a column, or as a folder whose subfolders are their classes.
 
 A bad row stops the reading at once, with the file, the line and the reason.
 """
@@ -21,6 +23,7 @@ from mrl_edge.errors import DataError
 
 BUILTIN = "builtin:"
 _BUILTIN_FOLDER = Path(__file__).parent / "data"
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _Row = tuple[int, dict[str, Any]]
 
 
@@ -29,6 +32,7 @@ class Columns:
     """Which columns of a table mean what; the same options name them in every command."""
 
     text: str | None = None
+    image: str | None = None  # paths, absolute or from the table's own folder
     label: str | None = None
     query: str | None = None
     positive: str | None = None
@@ -43,7 +47,10 @@ class Columns:
 
 @dataclass(frozen=True)
 class Table:
-    """Texts by role (as in `Columns`), row by row, all of one length; each `score` reads as a finite number."""
+    """Texts by role (as in `Columns`), row by row, all of one length.
+
+    Each `score` reads as a finite number, and each `image` is the path of a file that is there.
+    """
 
     source: str
     roles: dict[str, list[str]]
@@ -72,18 +79,19 @@ class Table:
 def read_table(source: str, columns: Columns) -> Table:
     """Read the columns that `columns` names from a file, a `datasets` folder or `builtin:NAME/SPLIT`.
 
+    A folder of class folders has the columns `image` and `label`, and both are read where none is named.
     Raises `DataError` for a file or column that is not there, for an empty table, and for the first bad row.
     """
-    wanted = columns.named()
+    wanted = columns.named() or _class_folder_columns(source)
     if not wanted:
-        raise DataError(f"{source}: say which columns to read, with --text, --label, --query or --positive")
+        raise DataError(f"{source}: say which columns to read, with --text, --image, --label, --query or --positive")
     roles: dict[str, list[str]] = {role: [] for role in wanted}
     for line, row in _rows(source, sorted(set(wanted.values()))):
         for role, column in wanted.items():
             text = _cell(source, line, column, row.get(column))
             if role == "score" and not _is_finite(text):
                 raise DataError(f"{source}, line {line}: column {column!r} is no finite number: {text!r}")
-            roles[role].append(text)
+            roles[role].append(_image_path(source, line, text) if role == "image" else text)
     if not next(iter(roles.values())):
         raise DataError(f"{source}: no rows")
     return Table(source, roles)
@@ -102,6 +110,15 @@ def _cell(source: str, line: int, column: str, value: Any) -> str:
     return value
 
 
+def _image_path(source: str, line: int, name: str) -> str:
+    """Return the path of an image that a table names, absolute or from the table's own folder."""
+    table = _locate(source)
+    path = (table if table.is_dir() else table.parent) / name
+    if not path.is_file():
+        raise DataError(f"{source}, line {line}: no such image: {name}")
+    return str(path)
+
+
 def _is_finite(text: str) -> bool:
     try:
         return math.isfinite(float(text))
@@ -111,6 +128,8 @@ def _is_finite(text: str) -> bool:
 
 def _rows(source: str, columns: Sequence[str]) -> Iterator[_Row]:
     path = _locate(source)
+    if _is_class_folder(path):
+        return _class_folder_rows(source, path, columns)
     if path.is_dir():
         return _dataset_rows(source, path, columns)
     name = path.name.lower().removesuffix(".gz")
@@ -232,6 +251,34 @@ def _dataset_rows(source: str, path: Path, columns: Sequence[str]) -> Iterator[_
     names: dict[str, Any] = {column: getattr(table.features[column], "names", None) for column in columns}
     for line, row in enumerate(table.select_columns(list(columns)), 1):
         yield line, {column: _class_name(names[column], value) for column, value in row.items()}
+
+
+def _is_class_folder(path: Path) -> bool:
+    """Whether a folder holds folders, and no `datasets` library wrote it."""
+    ours = not any((path / name).is_file() for name in ("state.json", "dataset_dict.json"))
+    return path.is_dir() and ours and bool(_visible_folders(path))
+
+
+def _visible_folders(path: Path) -> list[Path]:
+    return sorted(item for item in path.iterdir() if item.is_dir() and not item.name.startswith("."))
+
+
+def _class_folder_columns(source: str) -> dict[str, str]:
+    """Return the roles of a folder of class folders, which need no naming; none for any other source."""
+    return {"image": "image", "label": "label"} if _is_class_folder(_locate(source)) else {}
+
+
+def _class_folder_rows(source: str, path: Path, columns: Sequence[str]) -> Iterator[_Row]:
+    _check_columns(source, ("image", "label"), columns)
+    line = 0
+    for folder in _visible_folders(path):
+        images = [item for item in sorted(folder.rglob("*")) if item.suffix.lower() in IMAGE_SUFFIXES]
+        images = [item for item in images if item.is_file() and not item.name.startswith(".")]
+        if not images:
+            raise DataError(f"{source}: its class folder {folder.name!r} has no images ({', '.join(IMAGE_SUFFIXES)})")
+        for image in images:
+            line += 1
+            yield line, {"image": str(image.relative_to(path)), "label": folder.name}
 
 
 def _class_name(names: Sequence[str] | None, value: Any) -> Any:

@@ -11,6 +11,7 @@ from mrl_edge.errors import UsageError
 
 Text = Annotated[str | None, typer.Option("--text", help="Column with the texts to embed or to classify.")]
 Label = Annotated[str | None, typer.Option("--label", help="Column with each text's class.")]
+Image = Annotated[str | None, typer.Option("--image", help="Column with the paths of the images.")]
 Query = Annotated[str | None, typer.Option("--query", help="Column with the queries of a retrieval task.")]
 Positive = Annotated[str | None, typer.Option("--positive", help="Column with the document that answers each query.")]
 Negative = Annotated[str | None, typer.Option("--negative", help="Column with a document that does not answer.")]

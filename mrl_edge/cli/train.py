@@ -19,6 +19,8 @@ _EPILOG = """Examples:
 mrl-edge train --encoder sentence-transformers/all-MiniLM-L6-v2 --data pairs.csv --query question --positive answer --out model
 
 mrl-edge train --encoder ./my-encoder --data train.jsonl --dev dev.jsonl --text body --label topic --dims 16,64,256 --out model
+
+mrl-edge train --encoder ./my-vit --data folder-of-class-folders --fine-tune --out model
 """  # noqa: E501
 _METRICS = ("recall_at_10", "ndcg_at_10", "accuracy", "knn_top1", "spearman", "neighbours_at_10")
 
@@ -30,10 +32,16 @@ def register(app: typer.Typer) -> None:
 
 def train(
     encoder: Annotated[str, typer.Option(help="Encoder folder (Hugging Face or sentence-transformers) or hub id.")],
-    data: Annotated[str, typer.Option(help="Training table: .csv, .jsonl, .parquet (or .gz), a datasets folder.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="Training table: .csv, .jsonl, .parquet (or .gz), a datasets folder; or a folder of class folders."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
     dev: Annotated[str | None, typer.Option(help="Dev table; by default a tenth of the training rows.")] = None,
     text: options.Text = None,
+    image: options.Image = None,
     label: options.Label = None,
     query: options.Query = None,
     positive: options.Positive = None,
@@ -85,7 +93,8 @@ def train(
     """Train every prefix of an encoder's embedding to be a good embedding (MRL).
 
     The trunk stays frozen unless --fine-tune. Pairs (--query, --positive) train retrieval, classes (--text,
-    --label) train a classifier a dimension; give both for both. Interrupted, the same command continues.
+    --label) train a classifier a dimension; give both for both. An image encoder takes --image, with --label or
+    alone, or a folder whose subfolders are classes. Interrupted, the same command continues.
     """
     from mrl_edge import datasets
     from mrl_edge.atomic import check_target
@@ -95,7 +104,9 @@ def train(
     given = parse_dims(dims) if dims else None
     check_target(out, "mrl.json", overwrite)
     spec = read_encoder(encoder, max_tokens)
-    columns = datasets.Columns(text=text, label=label, query=query, positive=positive, negative=negative, score=score)
+    columns = datasets.Columns(
+        text=text, image=image, label=label, query=query, positive=positive, negative=negative, score=score
+    )
     table = datasets.read_table(data, columns).first(max_rows)
     dev_table = datasets.read_table(dev, replace(columns, negative=None)) if dev else None
     if dev_table is None:

@@ -11,12 +11,10 @@ from mrl_edge.train.record import Record
 def write_card(folder: Path, name: str, record: Record) -> None:
     """Write the card of a model called `name`; hubs read the lines between the dashes."""
     dims = ", ".join(map(str, record.dims))
-    small = record.dims[len(record.dims) // 2]
+    front, usage = _for_images(name, record) if record.modality == "image" else _for_texts(name, record)
     lines = [
         "---",
-        "library_name: sentence-transformers",
-        "pipeline_tag: sentence-similarity",
-        "tags: [sentence-transformers, matryoshka, mrl-edge]",
+        *front,
         "---",
         f"# {name}",
         f"A Matryoshka model: every prefix of {dims} dimensions of its embedding is an embedding by itself",
@@ -25,9 +23,7 @@ def write_card(folder: Path, name: str, record: Record) -> None:
         f" {record.data['rows']:,} rows of {record.data['train']}; objective: {', '.join(record.objective)}.",
         "",
         "```",
-        "from sentence_transformers import SentenceTransformer",
-        f'model = SentenceTransformer("{name}", truncate_dim={small})',
-        'vectors = model.encode(["a text"], normalize_embeddings=True)',
+        *usage,
         "```",
     ]
     if len(record.depths) > 1:
@@ -37,6 +33,38 @@ def write_card(folder: Path, name: str, record: Record) -> None:
     for metric in full:
         lines += ["", f"## {TITLES[metric]} on the dev rows, by dimension", *_table(metric, record)]
     (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _for_texts(name: str, record: Record) -> tuple[list[str], list[str]]:
+    """Return what hubs read, and how to use the model."""
+    front = [
+        "library_name: sentence-transformers",
+        "pipeline_tag: sentence-similarity",
+        "tags: [sentence-transformers, matryoshka, mrl-edge]",
+    ]
+    usage = [
+        "from sentence_transformers import SentenceTransformer",
+        f'model = SentenceTransformer("{name}", truncate_dim={_middle(record)})',
+        'vectors = model.encode(["a text"], normalize_embeddings=True)',
+    ]
+    return front, usage
+
+
+def _for_images(name: str, record: Record) -> tuple[list[str], list[str]]:
+    """Return what hubs read, and how to use the model."""
+    front = ["pipeline_tag: image-feature-extraction", "tags: [matryoshka, mrl-edge]"]
+    usage = [
+        "from pathlib import Path",
+        "from mrl_edge.nesting import prefix",
+        "from mrl_edge.train.model import load_model",
+        f'model = load_model(Path("{name}"))',
+        f'vectors = prefix(model.embed(["an-image.png"], "image", {record.depths[-1]}), {_middle(record)})',
+    ]
+    return front, usage
+
+
+def _middle(record: Record) -> int:
+    return record.dims[len(record.dims) // 2]
 
 
 def _table(metric: str, record: Record) -> list[str]:

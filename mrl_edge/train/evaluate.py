@@ -65,7 +65,7 @@ class Dev:
             self._task = retrieval_task(roles["query"], roles["positive"])
             self._pairs = self._task.queries, self._task.documents
         self.labels = roles.get("label")
-        self._texts = roles.get("text")
+        self._texts = roles.get("text", roles.get("image"))  # paths stand where texts do
         self._spec = spec
 
     def embed(self, function: Callable[[list[str]], Floats]) -> DevEmbeddings:

@@ -20,7 +20,7 @@ _BATCH = 64
 
 
 class FeatureCache:
-    """Embeds texts with a trunk; each piece of `_PIECE` texts is stored under the hash of what made it."""
+    """Embeds texts, or images by their paths, with a trunk; each piece is stored under the hash of what made it."""
 
     def __init__(self, folder: Path, trunk: Trunk, preprocess: Preprocess, bfloat16: bool) -> None:
         self._folder = folder
@@ -42,7 +42,7 @@ class FeatureCache:
         depths, width = self._trunk.depths, self._trunk.spec.width
         digest = hashlib.sha256(f"{self._key}{depths}".encode())
         for text in texts:
-            digest.update(text.encode("utf-8", "replace") + b"\0")
+            digest.update(content_key(self._trunk.spec, text).encode("utf-8", "replace") + b"\0")
         path = self._folder / f"{digest.hexdigest()}.f32"
         shape = (len(depths), len(texts), width)
         if path.is_file() and path.stat().st_size == 4 * len(depths) * len(texts) * width:
@@ -64,6 +64,11 @@ def embed(trunk: Trunk, preprocess: Preprocess, texts: Sequence[str], bfloat16: 
             inputs = {name: value.to(device) for name, value in preprocess([texts[i] for i in rows]).items()}
             features[:, rows] = trunk(inputs).float().cpu().numpy()
     return features
+
+
+def content_key(spec: EncoderSpec, text: str) -> str:
+    """Return what decides an input's embedding: a text itself, the hash of an image's bytes and not its path."""
+    return sha256(Path(text)) if spec.modality == "image" else text
 
 
 def on_gpu() -> bool:

@@ -1,9 +1,9 @@
-"""What a training step is fed with: trunk outputs computed once, or texts for the trunk to run."""
+"""What a training step is fed with: trunk outputs computed once, or texts (or images) for the trunk to run."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -42,21 +42,27 @@ class Cached:
 
 
 class Live:
-    """The texts of each batch, for a trunk that is fine-tuned."""
+    """The texts, or the images by their paths, of each batch, for a trunk that is fine-tuned.
 
-    def __init__(self, preprocess: Preprocess, texts: Mapping[str, Sequence[str]]) -> None:
+    `length` says how long a text is, so that a batch holds equal ones.
+    """
+
+    def __init__(
+        self, preprocess: Preprocess, texts: Mapping[str, Sequence[str]], length: Callable[[str], int] = len
+    ) -> None:
         self._preprocess = preprocess
         self._texts = texts
+        self._length = length
 
     def features(self, role: str, rows: Sequence[int]) -> Features:
-        """Tokenise the rows."""
+        """Tokenise the rows, or read the images."""
         texts = self._texts[role]
         return self._preprocess([texts[i] for i in rows])
 
     def batches(self, rows: int, batch_size: int, seed: int) -> list[list[int]]:
         """Return batches of similar length in random order."""
         order = _whole(_shuffled(rows, seed), batch_size)
-        lengths = [sum(len(texts[i]) for texts in self._texts.values()) for i in range(rows)]
+        lengths = [sum(self._length(texts[i]) for texts in self._texts.values()) for i in range(rows)]
         # At least four windows an epoch: batches cut from one window would be much the same in every epoch.
         window = batch_size * max(1, min(_BUCKET, len(order) // batch_size // 4))
         for start in range(0, len(order), window):

@@ -1,4 +1,4 @@
-"""A trained model folder: sentence-transformers can load it, `mrl.json` says what it is.
+"""A trained model folder: sentence-transformers can load it if it is of texts, `mrl.json` says what it is.
 
 The projection of the full depth is the folder's last Dense module. `heads.safetensors` holds the class heads
 of the full depth (`64.weight` [classes, 64], `64.bias`), `exits.safetensors` the projection and the class
@@ -20,20 +20,20 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from mrl_edge.errors import ModelError
 from mrl_edge.nesting import Floats, default_dims
 from mrl_edge.train.features import embed
 from mrl_edge.train.heads import Head
+from mrl_edge.train.preprocessing import load_preprocessing
 from mrl_edge.train.record import Record, read_record, write_record
 from mrl_edge.train.source import Dense, EncoderSpec, Module, Normalise, Pooling, read_encoder
-from mrl_edge.train.trunk import Trunk, load_tokenizer, text_inputs
+from mrl_edge.train.trunk import Trunk
 
 HEADS = "heads.safetensors"
 EXITS = "exits.safetensors"
 SAMPLES = "sample_texts.json"
-_LIBRARY = "sentence_transformers.models"
+_LIBRARIES = {"text": "sentence_transformers.models", "image": "mrl_edge"}  # whose modules a folder names
 
 Linear = tuple[Tensor, Tensor]  # weight [classes, d], bias [classes]
 
@@ -58,11 +58,14 @@ class LoadedModel:
         self.classes = classes
         self._spec = spec
         self._trunk = Trunk(spec, self.depths)
-        self._inputs = text_inputs(load_tokenizer(spec), spec.max_tokens)
+        self._inputs = load_preprocessing(spec).inputs
         self._exits = {exit.depth: exit for exit in exits}
 
     def embed(self, texts: Sequence[str], role: str, depth: int) -> Floats:
-        """Return [n, full] before normalisation; `role` is `query`, `document` or `text`."""
+        """Return [n, full] before normalisation; `role` is `query`, `document` or `text`.
+
+        An image encoder takes paths, whose role is `image`.
+        """
         prompted = self._spec.prompted(role, list(texts))
         features = embed(self._trunk, self._inputs, prompted, bfloat16=False)[self.depths.index(depth)]
         return np.asarray(features @ self._exits[depth].projection.numpy().T)
@@ -127,13 +130,16 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 def save_model(
     folder: Path,
     trunk: Trunk,
-    tokenizer: PreTrainedTokenizerBase,
+    preprocessor: Any,
     heads: Sequence[Head],
     record: Record,
 ) -> None:
-    """Write a trained model into an empty folder; `heads` are the exits', ascending. `OSError` on a full disk."""
+    """Write a trained model into an empty folder; `heads` are the exits', ascending.
+
+    `preprocessor` is the tokenizer or image processor. `OSError` on a full disk.
+    """
     try:
-        _save_files(folder, trunk, tokenizer, heads, record)
+        _save_files(folder, trunk, preprocessor, heads, record)
     except SafetensorError as error:  # it has no type of its own for a full disk
         raise OSError(errno.ENOSPC if "os error 28" in str(error) else errno.EIO, str(error), str(folder)) from None
     write_record(folder, record)
@@ -141,15 +147,16 @@ def save_model(
         path.chmod(path.stat().st_mode | 0o444)  # the library writes files that their owner alone can read
 
 
-def _save_files(
-    folder: Path, trunk: Trunk, tokenizer: PreTrainedTokenizerBase, heads: Sequence[Head], record: Record
-) -> None:
+def _save_files(folder: Path, trunk: Trunk, preprocessor: Any, heads: Sequence[Head], record: Record) -> None:
     spec = trunk.spec
     trunk.transformer.save_pretrained(folder, safe_serialization=True)
-    tokenizer.save_pretrained(folder)
-    modules = [{"idx": 0, "name": "0", "path": "", "type": f"{_LIBRARY}.Transformer"}]
-    for number, module in enumerate(spec.modules, 1):
-        modules.append(_save_module(folder, number, module, trunk.tail[number - 1], spec.hidden))
+    preprocessor.save_pretrained(folder)
+    library = _LIBRARIES[spec.modality]
+    modules = [{"idx": 0, "name": "0", "path": "", "type": f"{library}.Transformer"}]
+    for module, layer in zip(spec.modules, trunk.tail, strict=True):
+        if spec.modality == "text" or not isinstance(module, Pooling):  # an image encoder's follows from its family
+            saved = _save_module(folder, len(modules), module, layer, spec.hidden)
+            modules.append({**saved, "type": f"{library}.{saved['type']}"})
     number = len(modules)
     *shallow, full = (head.tensors(record.dims) for head in heads)
     projection = full.pop("projection")
@@ -157,8 +164,18 @@ def _save_files(
     config = {"in_features": projection.shape[1], "out_features": projection.shape[0], "bias": False}
     _write_json(folder / name / "config.json", {**config, "activation_function": "torch.nn.modules.linear.Identity"})
     save_file({"linear.weight": projection}, folder / name / "model.safetensors")
-    modules.append({"idx": number, "name": str(number), "path": name, "type": f"{_LIBRARY}.Dense"})
+    modules.append({"idx": number, "name": str(number), "path": name, "type": f"{library}.Dense"})
     _write_json(folder / "modules.json", modules)
+    if spec.modality == "text":
+        _save_text_settings(folder, spec)
+    if full:
+        save_file(full, folder / HEADS)
+    if shallow:
+        exits = zip(record.depths[:-1], shallow, strict=True)
+        save_file({f"{depth}.{key}": value for depth, own in exits for key, value in own.items()}, folder / EXITS)
+
+
+def _save_text_settings(folder: Path, spec: EncoderSpec) -> None:
     _write_json(folder / "sentence_bert_config.json", {"max_seq_length": spec.max_tokens, "do_lower_case": False})
     prompts = {
         "prompts": spec.prompts,
@@ -166,11 +183,6 @@ def _save_files(
         "similarity_fn_name": "cosine",
     }
     _write_json(folder / "config_sentence_transformers.json", prompts)
-    if full:
-        save_file(full, folder / HEADS)
-    if shallow:
-        exits = zip(record.depths[:-1], shallow, strict=True)
-        save_file({f"{depth}.{key}": value for depth, own in exits for key, value in own.items()}, folder / EXITS)
 
 
 def _save_module(folder: Path, number: int, module: Module, layer: nn.Module, hidden: int) -> dict[str, Any]:
@@ -185,7 +197,7 @@ def _save_module(folder: Path, number: int, module: Module, layer: nn.Module, hi
     elif isinstance(module, Dense):
         shutil.copyfile(module.folder / "config.json", folder / name / "config.json")
         save_file(layer.state_dict(), folder / name / "model.safetensors")
-    return {"idx": number, "name": str(number), "path": name, "type": f"{_LIBRARY}.{kind}"}
+    return {"idx": number, "name": str(number), "path": name, "type": kind}
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -29,6 +29,7 @@ class Record(msgspec.Struct, frozen=True):
     quality: dict[str, dict[int, Quality]]  # dev rows, by method (`mrl`, `truncation`, `pca`) and dimension
     history: tuple[dict[str, Any], ...]  # an entry an epoch
     versions: dict[str, str]
+    modality: str = "text"  # or `image`
 
 
 def read_record(folder: Path) -> Record:

@@ -1,4 +1,4 @@
-"""The training table as a run uses it: prompted texts by role, and what the data say of each row."""
+"""The training table as a run uses it: prompted texts (or image paths) by role, and what the data say of each row."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from mrl_edge.nesting import Floats
 from mrl_edge.train.nested import Targets
 from mrl_edge.train.source import EncoderSpec
 
-_ROLES = {"query": "query", "positive": "document", "negative": "negative", "text": "text"}
+_ROLES = {"query": "query", "positive": "document", "negative": "negative", "text": "text", "image": "text"}
 _PROMPTS = {"negative": "document"}
 
 
 class TrainingRows:
     """Texts and targets of the rows of a table.
 
-    `texts` are by role (`query`, `document`, `negative`, `text`). Equal roles, as when a gloss is both what is
-    classified and the query, run through the encoder once: `aliases` says which stands for which.
+    `texts` are by role (`query`, `document`, `negative`, `text`; images too are `text`). Equal roles, as when a
+    gloss is both what is classified and the query, run through the encoder once: `aliases` says which stands for
+    which.
     """
 
     def __init__(self, spec: EncoderSpec, data: Table) -> None:

@@ -9,7 +9,7 @@ lower because the encoder is a Matryoshka model already.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -27,16 +27,17 @@ from mrl_edge.train.baselines import PrincipalComponents, principal_components
 from mrl_edge.train.card import write_card
 from mrl_edge.train.checkpoint import Checkpoint
 from mrl_edge.train.evaluate import Dev, DevEmbeddings
-from mrl_edge.train.features import FeatureCache, embed, encoder_key
+from mrl_edge.train.features import FeatureCache, content_key, embed, encoder_key
 from mrl_edge.train.inputs import Cached, Inputs, Live
 from mrl_edge.train.loop import Loop, accelerator_for
 from mrl_edge.train.model import SAMPLES, save_model
 from mrl_edge.train.nested import NestedModel
+from mrl_edge.train.preprocessing import load_preprocessing
 from mrl_edge.train.record import SCHEMA_VERSION, Quality, Record
 from mrl_edge.train.rows import TrainingRows
 from mrl_edge.train.settings import Settings, check
 from mrl_edge.train.source import EncoderSpec
-from mrl_edge.train.trunk import Trunk, load_tokenizer, text_inputs
+from mrl_edge.train.trunk import Trunk
 
 _SAMPLE_TEXTS = 128  # real dev texts kept with the model, on which every exported graph is checked
 _AXES_ROWS = 4096  # rows embedded for the starting axes when the trunk is fine-tuned
@@ -85,9 +86,11 @@ def train(
     if run.accelerator.is_main_process:
         record = _record(run, data, outcome)
         with new_folder(out) as folder:
-            save_model(folder, run.model.trunk, run.tokenizer, list(run.model.heads), record)
+            save_model(folder, run.model.trunk, run.preprocessing.saved, list(run.model.heads), record)
             write_card(folder, out.name, record)
-            (folder / SAMPLES).write_text(json.dumps(_samples(dev), ensure_ascii=False, indent=0), encoding="utf-8")
+            if spec.modality == "text":
+                samples = json.dumps(_samples(dev), ensure_ascii=False, indent=0)
+                (folder / SAMPLES).write_text(samples, encoding="utf-8")
         checkpoint.remove()
     run.accelerator.wait_for_everyone()
     return outcome
@@ -104,8 +107,8 @@ class Run:
         self.settings = settings
         self.dev = Dev(spec, dev)
         self.rows = TrainingRows(spec, data)
-        self.tokenizer = load_tokenizer(spec)
-        self._preprocess = text_inputs(self.tokenizer, spec.max_tokens)
+        self.preprocessing = load_preprocessing(spec)
+        self._preprocess = self.preprocessing.inputs
         trunk = Trunk(spec, settings.depths).to(self.accelerator.device)
         self.model = NestedModel(trunk, len(self.rows.classes), list(data.roles), self.rows.aliases, settings)
         self.model.to(self.accelerator.device)
@@ -165,15 +168,20 @@ class Run:
         if self.settings.fine_tune and not distils:
             places = np.linspace(0, len(self.rows) - 1, min(_AXES_ROWS, len(self.rows))).astype(int)
             sample = [rows[place] for rows in texts.values() for place in places]
-            return Live(self._preprocess, texts), self._features.embed(sample, "embedding a sample", self._report)
+            return self._live(texts), self._features.embed(sample, "embedding a sample", self._report)
         features = {
             role: self._features.embed(rows, f"embedding the {role} texts", self._report)
             for role, rows in texts.items()
         }
         if distils:
             self.rows.teach({role: table[-1] for role, table in features.items()})
-        inputs = Live(self._preprocess, texts) if self.settings.fine_tune else Cached(features)
+        inputs = self._live(texts) if self.settings.fine_tune else Cached(features)
         return inputs, np.concatenate(list(features.values()), axis=1)
+
+    def _live(self, texts: Mapping[str, Sequence[str]]) -> Live:
+        if self.model.trunk.spec.modality == "text":
+            return Live(self._preprocess, texts)
+        return Live(self._preprocess, texts, length=lambda path: 1)  # sorted by path, a batch would be one class
 
     def _start_at(self, axes: list[Floats]) -> None:
         full = self.settings.dims[-1]
@@ -229,7 +237,9 @@ def _samples(dev: Table) -> list[str]:
 
 def _run_key(run: Run, data: Table, dev: Table) -> dict[str, Any]:
     """Everything that a checkpoint depends on."""
-    made_of = {"encoder": encoder_key(run.model.trunk.spec), "processes": run.accelerator.num_processes}
+    spec = run.model.trunk.spec
+    images = [content_key(spec, path) for table in (data, dev) for path in table.roles.get("image", ())]
+    made_of = {"encoder": encoder_key(spec), "processes": run.accelerator.num_processes, "images": images}
     return {**made_of, "data": data.roles, "dev": dev.roles, **asdict(run.settings)}
 
 
@@ -248,4 +258,5 @@ def _record(run: Run, data: Table, outcome: Outcome) -> Record:
         quality=outcome.quality,
         history=tuple(outcome.history),
         versions={name: version(name) for name in ("mrl-edge", "torch", "transformers", "numpy")},
+        modality=spec.modality,
     )

@@ -44,14 +44,13 @@ def check(spec: EncoderSpec, data: Table, dev: Table, settings: Settings) -> Non
     """Raise `UsageError` or `DataError` for what cannot be trained, before any work is done."""
     if settings.dims[-1] > spec.width:
         raise UsageError(f"--dims: {settings.dims[-1]} is larger than the encoder's {spec.width} dimensions")
+    if len(settings.depths) > 1 and spec.pooling == "pooler":
+        raise UsageError(f"--depths: exits are for transformer encoders with a class token, not for {spec.family}")
     if settings.depths[-1] != spec.layers or settings.depths[0] < 1:
         raise UsageError(f"--depths: name layers from 1 to the encoder's {spec.layers}, as in 2,{spec.layers}")
-    if settings.weights is not None and len(settings.weights) != len(settings.dims):
-        raise UsageError(f"--weights: {len(settings.weights)} weights for {len(settings.dims)} dimensions")
-    if settings.weights is not None and not (
-        all(math.isfinite(weight) and weight >= 0 for weight in settings.weights) and any(settings.weights)
-    ):
-        raise UsageError("--weights: each is a number of at least 0, and one is more")
+    if settings.weights is not None:
+        _check_weights(settings.weights, len(settings.dims))
+    _check_modality(spec, set(data.roles))
     _check_roles(set(data.roles))
     if "label" not in data.roles and min(len(data), settings.batch_size) < 2:
         raise UsageError("this training needs batches of at least 2 rows: a row is compared with the others")
@@ -60,18 +59,33 @@ def check(spec: EncoderSpec, data: Table, dev: Table, settings: Settings) -> Non
     if "score" in data.roles and len(set(map(float, data.roles["score"]))) < 2:
         raise DataError(f"{data.source}: all pairs have the same score, so none is to be more alike than another")
     if settings.tied and "label" not in data.roles:
-        raise UsageError("--tied is about class heads: give --text and --label")
+        raise UsageError("--tied is about class heads: give --text or --image, and --label")
     if len(dev) < 2:
         raise DataError(f"{dev.source}: {len(dev)} dev rows are too few to score: give more with --dev")
+
+
+def _check_modality(spec: EncoderSpec, roles: set[str]) -> None:
+    if spec.modality == "text" and "image" in roles:
+        raise UsageError(f"{spec.source} is a text encoder: images (--image) need an image encoder")
+    others = sorted(roles - {"image", "label"})
+    if spec.modality == "image" and others:
+        raise UsageError(f"{spec.source} is an image encoder: give --image, alone or with --label, not --{others[0]}")
+
+
+def _check_weights(weights: tuple[float, ...], dims: int) -> None:
+    if len(weights) != dims:
+        raise UsageError(f"--weights: {len(weights)} weights for {dims} dimensions")
+    if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
+        raise UsageError("--weights: each is a number of at least 0, and one is more")
 
 
 def _check_roles(roles: set[str]) -> None:
     pairs, missing = {"query", "positive"}, []
     if roles & {"query", "positive", "negative", "score"} and not pairs <= roles:
         missing.append("--query with --positive (pairs)")
-    if "label" in roles and "text" not in roles:
-        missing.append("--text with --label (classes)")
-    if not roles & {"query", "text"}:
+    if "label" in roles and not roles & {"text", "image"}:
+        missing.append("--text (or --image) with --label (classes)")
+    if not roles & {"query", "text", "image"}:
         missing.append("--query with --positive (pairs), --text with --label (classes), or --text alone (texts)")
     if missing:
         raise UsageError(f"training needs {', and '.join(dict.fromkeys(missing))}")

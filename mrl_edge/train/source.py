@@ -1,7 +1,8 @@
 """Reading an encoder folder, Hugging Face or sentence-transformers: what it is and what it does after the trunk.
 
 The order and settings of the modules after the transformer (pooling, dense layers, normalisation) come from
-the folder's `modules.json`; a plain Hugging Face folder is mean-pooled, as sentence-transformers does.
+the folder's `modules.json`; a plain Hugging Face folder is mean-pooled, as sentence-transformers does. A folder
+with an image processor and no tokenizer is an image encoder, pooled as its family is (`image_families`).
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mrl_edge.errors import ModelError
+from mrl_edge.errors import ModelError, UsageError
 from mrl_edge.prompts import prefix_for
+from mrl_edge.train.image_families import image_shape
 
 POOLINGS = ("mean", "cls", "max", "mean_sqrt_len_tokens")
 
 
 @dataclass(frozen=True)
 class Pooling:
-    """Token vectors [batch, tokens, hidden] to one vector [batch, hidden]."""
+    """Token vectors [batch, tokens, hidden] to one vector [batch, hidden]; `pooler` is an image encoder's own."""
 
     mode: str
 
@@ -56,7 +58,8 @@ class EncoderSpec:
     modules: tuple[Module, ...]
     prompts: dict[str, str]
     default_prompt: str | None
-    max_tokens: int
+    max_tokens: int  # 0 for images
+    modality: str = "text"  # or `image`: paths of images then stand where texts do
 
     @property
     def width(self) -> int:
@@ -75,6 +78,8 @@ class EncoderSpec:
 
     def prompted(self, role: str, texts: list[str]) -> list[str]:
         """Return the texts with the prefix that the encoder wants for a role (`query`, `document`, `text`)."""
+        if self.modality == "image":
+            return texts
         prefix = prefix_for(self.prompts, self.default_prompt, role)
         return [prefix + text for text in texts] if prefix else texts
 
@@ -95,6 +100,8 @@ def read_encoder(source: str, max_tokens: int | None = None) -> EncoderSpec:
         raise ModelError(f"{source} needs code from its own repository (trust_remote_code), which is never run")
     if not any(transformer.glob("*.safetensors")):
         raise ModelError(f"{source} has no .safetensors weights: convert it with save_pretrained first")
+    if _takes_images(source, transformer, config):
+        return _image_encoder(source, folder, transformer, config, modules, max_tokens)
     prompts = _read_object(folder / "config_sentence_transformers.json")
     return EncoderSpec(
         source=source,
@@ -103,11 +110,49 @@ def read_encoder(source: str, max_tokens: int | None = None) -> EncoderSpec:
         family=config["model_type"],
         layers=_size(source, config, "num_hidden_layers", "n_layers", "num_layers"),
         hidden=_size(source, config, "hidden_size", "dim", "d_model"),
-        modules=_modules(folder, modules),
+        modules=_modules(folder, modules) if modules else (Pooling("mean"),),
         prompts={k: v for k, v in (prompts.get("prompts") or {}).items() if v},
         default_prompt=prompts.get("default_prompt_name"),
         max_tokens=_max_tokens(transformer, config, max_tokens),
     )
+
+
+def _image_encoder(
+    source: str,
+    folder: Path,
+    transformer: Path,
+    config: dict[str, Any],
+    entries: list[dict[str, Any]],
+    max_tokens: int | None,
+) -> EncoderSpec:
+    if max_tokens is not None:
+        raise UsageError(f"--max-tokens is about texts, and {source} is an image encoder")
+    shape = image_shape(source, config)
+    return EncoderSpec(
+        source=source,
+        folder=folder,
+        transformer=transformer,
+        family=config["model_type"],
+        layers=shape.layers,
+        hidden=shape.hidden,
+        modules=(Pooling(shape.pooling), *(_module(folder, entry) for entry in entries[1:])),
+        prompts={},
+        default_prompt=None,
+        max_tokens=0,
+        modality="image",
+    )
+
+
+def _takes_images(source: str, transformer: Path, config: dict[str, Any]) -> bool:
+    """Whether a folder has an image processor and no tokenizer; `ModelError` for images without a processor."""
+    if any((transformer / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")):
+        return False
+    processor = _read_object(transformer / "preprocessor_config.json")
+    if "image_processor_type" in processor or "image_mean" in processor:
+        return True
+    if "num_channels" in config:
+        raise ModelError(f"{source} looks like an image encoder, but has no image processor (preprocessor_config.json)")
+    return False
 
 
 def _size(source: str, config: dict[str, Any], *names: str) -> int:
@@ -142,9 +187,7 @@ def _locate(source: str) -> Path:
 
 
 def _modules(folder: Path, entries: list[dict[str, Any]]) -> tuple[Module, ...]:
-    """Return what follows the transformer, the pooling first; without `modules.json`, mean pooling."""
-    if not entries:
-        return (Pooling("mean"),)
+    """Return what follows the transformer, the pooling first."""
     modules = tuple(_module(folder, entry) for entry in entries[1:])
     poolings = [number for number, module in enumerate(modules) if isinstance(module, Pooling)]
     if poolings != [0]:

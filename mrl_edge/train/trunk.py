@@ -1,4 +1,4 @@
-"""The encoder as a torch module: a text's tokens in, one vector out of each exit.
+"""The encoder as a torch module: a text's tokens or an image's pixels in, one vector out of each exit.
 
 An exit is the output of layer L run through the encoder's own pooling and modules; the last exit is the encoder
 itself. The others are what nested depth trains (2D Matryoshka, Li et al. 2024, arXiv 2402.14776).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ from mrl_edge.errors import ModelError
 from mrl_edge.train.source import Dense, EncoderSpec, Module, Pooling
 
 ModelInputs = dict[str, Tensor]
-Preprocess = Callable[[Sequence[str]], ModelInputs]  # texts → the model's inputs, each [batch, …]
+Preprocess = Callable[[Sequence[str]], ModelInputs]  # texts, or paths of images → the model's inputs, each [batch, …]
 
 
 class Trunk(nn.Module):
@@ -46,23 +47,35 @@ class Trunk(nn.Module):
         self.tail = nn.ModuleList(_torch_module(module) for module in spec.modules)
 
     def forward(self, inputs: ModelInputs) -> Tensor:
-        """Return [exits, batch, width] for the tokenizer's `inputs`, each [batch, tokens]."""
+        """Return [exits, batch, width] for `inputs`: each [batch, tokens] of texts, or `pixel_values`."""
         accepted = {name: rows for name, rows in inputs.items() if name in self._takes}
         nested = len(self.depths) > 1
         result = self.transformer(**accepted, **({"output_hidden_states": True} if nested else {}))
         # hidden_states[0] are the embeddings; some families normalise the last layer's output once more.
         states = [result.hidden_states[depth] for depth in self.depths[:-1]] if nested else []
-        return torch.stack([self._after(state, inputs) for state in (*states, result.last_hidden_state)])
+        last = self._pooled(result) if self.spec.pooling == "pooler" else result.last_hidden_state
+        return torch.stack([self._after(state, inputs) for state in (*states, last)])
 
     def freeze_word_embeddings(self) -> None:
-        """Keep the table of word embeddings as it is: half of a small encoder, which a short training hardly moves."""
-        self.transformer.get_input_embeddings().requires_grad_(False)
+        """Keep the table of word embeddings as it is: half of a small encoder, which a short training hardly moves.
+
+        An image encoder has none; what it calls its input embeddings are the weights that see the pixels.
+        """
+        if self.spec.modality == "text":
+            self.transformer.get_input_embeddings().requires_grad_(False)
+
+    def _pooled(self, result: Any) -> Tensor:
+        """Return the model's own pooled output [batch, hidden]."""
+        pooled: Tensor | None = getattr(result, "pooler_output", None)
+        if pooled is None or pooled.flatten(1).shape[1] != self.spec.hidden:
+            raise ModelError(f"{self.spec.source}: encoders of the family {self.spec.family!r} are not supported")
+        return pooled.flatten(1)
 
     def _after(self, state: Tensor, inputs: ModelInputs) -> Tensor:
         """Pool one layer's output [batch, tokens, hidden] and run the encoder's modules: [batch, width]."""
         vectors = state.float()
         for module in self.tail:
-            vectors = module(vectors, inputs["attention_mask"]) if isinstance(module, _Pool) else module(vectors)
+            vectors = module(vectors, inputs.get("attention_mask")) if isinstance(module, _Pool) else module(vectors)
         return vectors
 
 
@@ -102,8 +115,10 @@ class _Pool(nn.Module):
         super().__init__()
         self.mode = mode
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        if self.mode == "cls":
+    def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        if self.mode == "pooler":  # it comes pooled
+            return tokens
+        if self.mode == "cls" or mask is None:
             return tokens[:, 0]
         weights = mask.unsqueeze(-1).to(tokens.dtype)  # [batch, tokens, 1]
         if self.mode == "max":
