@@ -76,7 +76,7 @@ def _check_roles(roles: set[str]) -> None:
     if roles & {"query", "positive", "negative", "score"} and not pairs <= roles:
         missing.append("--query with --positive (pairs)")
     if "label" in roles and not roles & {"text", "image"}:
-        missing.append("--text (or --image) with --label (classes)")
+        missing.append("--text with --label, or --image with --label (classes)")
     if not roles & {"query", "text", "image"}:
         missing.append("--query with --positive (pairs), --text with --label (classes), or --text alone (texts)")
     if missing:

@@ -245,7 +245,7 @@ def test_encoders_and_columns_of_different_kinds_are_refused(tmp_path, digits):
     [
         ("is an image encoder: give --image", {"columns": Columns(text="label", label="label")}),
         ("no column 'path'; it has image, label", {"columns": Columns(image="path")}),
-        ("training needs --text .or --image. with --label", {"columns": Columns(label="label")}),
+        ("training needs --text with --label, or --image", {"columns": Columns(label="label")}),
         ("--depths: exits are for transformer encoders", {"depths": (2, 4)}),
     ],
 )
