@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,12 +60,12 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Default: 8 with a frozen trunk, 1 fine-tuned.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Default: 512 frozen, 64 fine-tuned.")] = None,
     lr: Annotated[float, typer.Option(min=0, max=1e30, help="Peak learning rate of the projection.")] = 2e-3,
-    trunk_lr: Annotated[float, typer.Option(min=0, max=1e30, help="Peak learning rate of a fine-tuned trunk.")] = 5e-5,
+    trunk_lr: Annotated[float, typer.Option(min=0, max=1e30, help="Peak learning rate of a fine-tuned trunk.")] = 1e-4,
     temperature: Annotated[float, typer.Option(min=1e-3, help="Temperature of the contrastive loss.")] = 0.05,
     label_weight: Annotated[float, typer.Option(min=0, help="Weight of the class loss beside the pairs'.")] = 1.0,
     exit_weight: Annotated[
         float, typer.Option(min=0, help="Weight of an exit's losses beside the full depth's.")
-    ] = 1.0,
+    ] = 0.3,
     exit_distillation: Annotated[
         float, typer.Option(min=0, help="Weight of an exit's learning from the full depth's similarities.")
     ] = 1.0,
@@ -107,7 +108,7 @@ def train(
         text=text, image=image, label=label, query=query, positive=positive, negative=negative, score=score
     )
     table = datasets.read_table(data, columns).first(max_rows)
-    dev_table = datasets.read_table(dev, columns) if dev else None
+    dev_table = datasets.read_table(dev, replace(columns, negative=None)) if dev else None
     if dev_table is None:
         table, dev_table = table.split(0.1, seed)
 
@@ -188,12 +189,14 @@ def _depths(text: str | None, layers: int) -> tuple[int, ...]:
 
 
 def _mixed_precision(wanted: str) -> str:
-    from mrl_edge.train.features import has_fast_bfloat16
+    from mrl_edge.train.features import has_fast_bfloat16, on_gpu
 
     if wanted == "auto":
         return "bf16" if has_fast_bfloat16() else "no"
     if wanted not in ("no", "bf16", "fp16"):
         raise UsageError(f"--mixed-precision {wanted}: expected auto, no, bf16 or fp16")
+    if wanted == "fp16" and not on_gpu():
+        raise UsageError("--mixed-precision fp16 needs a GPU: use bf16, or no")
     return wanted
 
 

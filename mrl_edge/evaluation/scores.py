@@ -10,7 +10,7 @@ import numpy as np
 from mrl_edge.evaluation.embeddings import Embeddings
 from mrl_edge.evaluation.slices import by_frequency, few_shot, halves, superclass_accuracy
 from mrl_edge.evaluation.task import Labelled, Task
-from mrl_edge.metrics import Labels, exact_top_k, majority, nearest_others, retrieval_metrics, spearman
+from mrl_edge.metrics import Labels, exact_top_k, majority, nearest_others, paired_cosines, retrieval_metrics, spearman
 from mrl_edge.nesting import Floats, prefix
 
 Metrics = dict[str, float]
@@ -38,7 +38,7 @@ def embedding_scores(task: Task, embeddings: Embeddings, dim: int, settings: Set
         found = exact_top_k(small["queries"], small["documents"], max(settings.ks))
         families[RETRIEVAL] = retrieval_metrics(found, task.retrieval.relevant, settings.ks)
     if task.graded:
-        cosines = np.sum(small["graded queries"] * small["graded positives"], axis=1)
+        cosines = paired_cosines(small["graded queries"], small["graded positives"])
         families[GRADED] = {"spearman": spearman(cosines, task.graded.scores)}
     if task.labelled:
         neighbours = _neighbour_labels(small, task.labelled, task.reference, settings.knn)

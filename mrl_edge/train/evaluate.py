@@ -14,6 +14,7 @@ from mrl_edge.metrics import (
     accuracy,
     exact_top_k,
     knn_top1,
+    nearest_others,
     overlap_at_k,
     paired_cosines,
     retrieval_quality,
@@ -110,7 +111,7 @@ class Dev:
         if not classes or embeddings.texts is None or self.labels is None:
             return
         with torch.no_grad():
-            logits = head.logits(torch.from_numpy(embeddings.texts))
+            logits = head.logits(torch.from_numpy(embeddings.texts).to(head.projection.weight.device)).cpu()
         for dim, rows in zip(dims, logits, strict=True):
             quality[dim]["accuracy"] = accuracy(rows.numpy(), self.labels, classes)
 
@@ -132,5 +133,4 @@ class Dev:
 
 def _neighbours_kept(ours: Floats, theirs: Floats) -> float:
     """Return the share of each row's 10 nearest others by `theirs` that are among its 10 nearest by `ours`."""
-    found, wanted = (exact_top_k(vectors, vectors, _NEIGHBOURS + 1) for vectors in (ours, theirs))
-    return overlap_at_k(found[:, 1:], wanted[:, 1:])
+    return overlap_at_k(nearest_others(ours, _NEIGHBOURS), nearest_others(theirs, _NEIGHBOURS))

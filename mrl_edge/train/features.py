@@ -71,12 +71,17 @@ def content_key(spec: EncoderSpec, text: str) -> str:
     return sha256(Path(text)) if spec.modality == "image" else text
 
 
+def on_gpu() -> bool:
+    """Whether torch finds a CUDA device."""
+    return torch.cuda.is_available()
+
+
 def has_fast_bfloat16() -> bool:
     """Whether this machine multiplies bfloat16 in hardware: a GPU that says so, AVX512-BF16 or AMX."""
-    if torch.cuda.is_available():
+    if on_gpu():
         return bool(torch.cuda.is_bf16_supported())
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not say
-    return bool(capabilities.get("avx512_bf16", False))
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def encoder_key(spec: EncoderSpec) -> str:

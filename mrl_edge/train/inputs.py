@@ -38,7 +38,7 @@ class Cached:
 
     def batches(self, rows: int, batch_size: int, seed: int) -> list[list[int]]:
         """Return batches in random order."""
-        return _cut(_shuffled(rows, seed), batch_size)
+        return _cut(_whole(_shuffled(rows, seed), batch_size), batch_size)
 
 
 class Live:
@@ -61,10 +61,11 @@ class Live:
 
     def batches(self, rows: int, batch_size: int, seed: int) -> list[list[int]]:
         """Return batches of similar length in random order."""
-        order = _shuffled(rows, seed)
+        order = _whole(_shuffled(rows, seed), batch_size)
         lengths = [sum(self._length(texts[i]) for texts in self._texts.values()) for i in range(rows)]
-        window = batch_size * _BUCKET
-        for start in range(0, rows, window):
+        # At least four windows an epoch: batches cut from one window would be much the same in every epoch.
+        window = batch_size * max(1, min(_BUCKET, len(order) // batch_size // 4))
+        for start in range(0, len(order), window):
             order[start : start + window] = sorted(order[start : start + window], key=lengths.__getitem__)
         batches = _cut(order, batch_size)
         random.Random(seed + 1).shuffle(batches)  # noqa: S311 (training order, not a secret)
@@ -77,6 +78,10 @@ def _shuffled(rows: int, seed: int) -> list[int]:
     return order
 
 
+def _whole(order: list[int], batch_size: int) -> list[int]:
+    """Drop what makes no whole batch, before anything is sorted: else the same rows would be dropped every time."""
+    return order[: len(order) // batch_size * batch_size or len(order)]
+
+
 def _cut(order: list[int], batch_size: int) -> list[list[int]]:
-    whole = len(order) // batch_size * batch_size or len(order)
-    return [order[start : start + batch_size] for start in range(0, whole, batch_size)]
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]

@@ -6,14 +6,15 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import Tensor
 
-from mrl_edge.errors import MrlEdgeError
+from mrl_edge.errors import MrlEdgeError, UsageError
 from mrl_edge.progress import Report
 from mrl_edge.train.checkpoint import Checkpoint, Progress
 from mrl_edge.train.inputs import Inputs
@@ -23,6 +24,7 @@ from mrl_edge.train.rows import TrainingRows
 from mrl_edge.train.settings import Settings
 
 _CHECKPOINT_SECONDS = 30.0
+_PATIENCE = timedelta(hours=12)
 _HEAD_RATE = 50.0  # learning rate of the class heads over the projection's, for vectors of length 1
 _WEIGHT_RATE = 5.0  # of learned loss weights over the projection's
 
@@ -34,7 +36,10 @@ def accelerator_for(settings: Settings) -> Accelerator:
         mixed_precision=settings.mixed_precision,
         gradient_accumulation_steps=settings.accumulate,
         # A pooler that the encoder brings along, or an exit that a step leaves out, gets no gradient.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=True),
+            InitProcessGroupKwargs(timeout=_PATIENCE),  # the others wait while the first embeds or evaluates
+        ],
     )
 
 
@@ -58,17 +63,15 @@ class Loop:
         self._settings = settings
         self._report = report
         self._model, self._optimizer = accelerator.prepare(model, _optimizer(model, settings, scale))
-        self._state = {
-            name: value
-            for name, value in model.state_dict().items()
-            if settings.fine_tune or not name.startswith("trunk.")
-        }
+        self._state = {name: value.data for name, value in model.named_parameters() if value.requires_grad}
+        if settings.fine_tune:
+            self._state |= dict(model.named_buffers())  # running means of batch normalisation
 
     def first_loss(self) -> float:
-        """Return the loss of the first batch, without training on it."""
+        """Return the loss of the first batch over all processes, without training on it."""
         self._plain.eval()
         with torch.no_grad():
-            return self._loss(self.batches(0)[0], 0).item()
+            return float(self._accelerator.reduce(self._loss(self.batches(0)[0], 0), "mean").item())
 
     def fit(
         self,
@@ -91,7 +94,7 @@ class Loop:
                     self._save(checkpoint, now)
                     saved = time.monotonic()
             loss = self._accelerator.reduce(
-                torch.tensor(np.mean(now.losses), device=self._accelerator.device), "mean"
+                torch.tensor(np.mean(now.losses), dtype=torch.float32, device=self._accelerator.device), "mean"
             ).item()
             entry = {"epoch": epoch + 1, "loss": loss, "dev": epoch_quality()}
             now.history.append(entry)
@@ -104,11 +107,22 @@ class Loop:
         return now.history
 
     def batches(self, epoch: int) -> list[list[int]]:
-        """Return the batches of all processes together; an optimizer step takes `accumulate` of them."""
-        settings = self._settings
-        size = settings.batch_size * self._accelerator.num_processes
-        batches = self._inputs.batches(len(self._rows), size, settings.seed + epoch)
-        return batches[: len(batches) // settings.accumulate * settings.accumulate or len(batches)]
+        """Return the batches of all processes together; an optimizer step takes `accumulate` of them.
+
+        Raises `UsageError` when an epoch has too few rows for every process or for one optimizer step.
+        """
+        settings, count = self._settings, self._accelerator.num_processes
+        batches = self._inputs.batches(len(self._rows), settings.batch_size * count, settings.seed + epoch)
+        if len(batches[0]) % count:  # the one short batch: every process takes as many rows
+            batches = [rows[: len(rows) // count * count] for rows in batches]
+        least = 2 if self._plain.objectives else 1  # embeddings are compared with others of the batch
+        if len(batches[0]) < least * count:
+            raise UsageError(f"{len(self._rows)} rows are too few for batches on {count} processes")
+        if len(batches) < settings.accumulate:
+            raise UsageError(
+                f"--accumulate {settings.accumulate}: an epoch has {len(batches)} batch{'es' * (len(batches) > 1)}"
+            )
+        return batches[: len(batches) // settings.accumulate * settings.accumulate]
 
     def step(self, rows: list[int], step: int, total: int) -> float:
         """Train on a batch as the `step`-th of `total`; return its loss."""

@@ -68,7 +68,7 @@ class NestedModel(nn.Module):
         for place, exit in enumerate(exits):
             weight = 1.0 if exit == exits[-1] else self.settings.exit_weight
             vectors = {role: rows[place] for role, rows in everything.items()}
-            batch = Batch(vectors, own.ids, own.labels, own.scores, own.teacher)
+            batch = Batch(vectors, own.ids, own.scores, own.teacher)
             for name, objective in self.objectives.items():
                 total = total + weight * self.weightings[name](objective(batch))
             if self._classifies and targets.labels is not None:
@@ -117,7 +117,7 @@ def _compared(everything: Mapping[str, Tensor]) -> tuple[str, str]:
 
 
 def _gathered(targets: Targets) -> Targets:
-    """Return the targets of all processes' rows."""
+    """Return the targets of all processes' rows; labels stay each process' own, as class heads take its own rows."""
     return Targets(
         {role: gather(rows) for role, rows in targets.ids.items()},
         targets.labels,

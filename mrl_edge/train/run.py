@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import broadcast
 
 from mrl_edge.atomic import new_folder
 from mrl_edge.datasets import Table
@@ -46,7 +47,10 @@ OnEpoch = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gave: dev quality by method (`mrl`, `mrl-L3`, `pca`, …) and dimension, and the epochs."""
+    """What a run gave: dev quality by method (`mrl`, `mrl-L3`, `pca`, …) and dimension, and the epochs.
+
+    On processes beside the first, `quality` is empty.
+    """
 
     quality: dict[str, dict[int, Quality]]
     history: list[dict[str, Any]]
@@ -72,11 +76,12 @@ def train(
     """
     check(spec, data, dev, settings)
     run = Run(spec, data, dev, settings, cache, report)
-    checkpoint = Checkpoint(out, _run_key(spec, data, dev, settings))
+    checkpoint = Checkpoint(out, _run_key(run, data, dev))
     history = run.fit(checkpoint, on_epoch)
     quality = run.final_quality()
     if fixed:
-        quality["ff"] = _fixed_quality(spec, data, dev, settings, out, cache, report)
+        alone = _fixed_quality(spec, data, dev, settings, out, cache, report)
+        quality |= {"ff": alone} if run.accelerator.is_main_process else {}
     outcome = Outcome(quality, history)
     if run.accelerator.is_main_process:
         record = _record(run, data, outcome)
@@ -122,8 +127,13 @@ class Run:
     def loop(self) -> Loop:
         """Return the training loop, its projections at the better of their two starts."""
         loop = Loop(self.accelerator, self.model, self._inputs, self.rows, self.settings, self._scale, self._report)
-        starts = [[axes.axes for axes in self._axes], [np.eye(len(axes.axes), dtype=np.float32) for axes in self._axes]]
+        principal = [axes.axes for axes in self._axes]
+        own = [np.eye(len(axes.axes), dtype=np.float32) for axes in self._axes]
+        # Class heads know nothing yet: only a loss on the embeddings themselves can tell the starts apart.
+        starts = [principal, own] if self.model.objectives else [principal]
         self._start_at(min(starts, key=lambda start: self._first_loss(loop, start)))
+        for head in self.model.heads:
+            broadcast(head.projection.weight.data)
         return loop
 
     def fit(self, checkpoint: Checkpoint, on_epoch: OnEpoch) -> list[dict[str, Any]]:
@@ -156,7 +166,8 @@ class Run:
         texts = self.rows.texts
         distils = "distillation" in self.model.objectives
         if self.settings.fine_tune and not distils:
-            sample = [text for rows in texts.values() for text in rows[:_AXES_ROWS]]
+            places = np.linspace(0, len(self.rows) - 1, min(_AXES_ROWS, len(self.rows))).astype(int)
+            sample = [rows[place] for rows in texts.values() for place in places]
             return self._live(texts), self._features.embed(sample, "embedding a sample", self._report)
         features = {
             role: self._features.embed(rows, f"embedding the {role} texts", self._report)
@@ -209,7 +220,9 @@ def _fixed_quality(
         report("training at one dimension alone", number, len(settings.dims), f"{dim}")
         alone = replace(settings, dims=(dim,), depths=settings.depths[-1:], weights=(1.0,))
         run = Run(spec, data, dev, alone, cache, silent)
-        run.fit(Checkpoint(out, _run_key(spec, data, dev, alone)), lambda entry: None)
+        if not run.accelerator.is_main_process:
+            report = silent
+        run.fit(Checkpoint(out, _run_key(run, data, dev)), lambda entry: None)
         quality |= {dim: run.final_quality().get("mrl", {}).get(dim, {})}
     report("training at one dimension alone", len(settings.dims), len(settings.dims))
     return quality
@@ -222,11 +235,12 @@ def _samples(dev: Table) -> list[str]:
     return [texts[i] for i in places]
 
 
-def _run_key(spec: EncoderSpec, data: Table, dev: Table, settings: Settings) -> dict[str, Any]:
+def _run_key(run: Run, data: Table, dev: Table) -> dict[str, Any]:
     """Everything that a checkpoint depends on."""
+    spec = run.model.trunk.spec
     images = [content_key(spec, path) for table in (data, dev) for path in table.roles.get("image", ())]
-    rows = {"data": data.roles, "dev": dev.roles, **({"images": images} if images else {})}
-    return {"encoder": encoder_key(spec), **rows, **asdict(settings)}
+    made_of = {"encoder": encoder_key(spec), "processes": run.accelerator.num_processes, "images": images}
+    return {**made_of, "data": data.roles, "dev": dev.roles, **asdict(run.settings)}
 
 
 def _record(run: Run, data: Table, outcome: Outcome) -> Record:
@@ -240,7 +254,7 @@ def _record(run: Run, data: Table, outcome: Outcome) -> Record:
         classes=tuple(run.rows.classes),
         objective=objectives,
         settings=asdict(run.settings),
-        data={"train": Path(data.source).name, "rows": len(data)},
+        data={"train": Path(data.source).name, "rows": len(data), "processes": run.accelerator.num_processes},
         quality=outcome.quality,
         history=tuple(outcome.history),
         versions={name: version(name) for name in ("mrl-edge", "torch", "transformers", "numpy")},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -43,12 +44,13 @@ def check(spec: EncoderSpec, data: Table, dev: Table, settings: Settings) -> Non
     """Raise `UsageError` or `DataError` for what cannot be trained, before any work is done."""
     if settings.dims[-1] > spec.width:
         raise UsageError(f"--dims: {settings.dims[-1]} is larger than the encoder's {spec.width} dimensions")
-    if len(settings.depths) > 1 and spec.pooling == "pooler":
-        raise UsageError(f"--depths: exits are for transformer encoders with a class token, not for {spec.family}")
-    if settings.depths[-1] != spec.layers or settings.depths[0] < 1:
-        raise UsageError(f"--depths: name layers from 1 to the encoder's {spec.layers}, as in 2,{spec.layers}")
+    _check_depths(spec, settings.depths)
     if settings.weights is not None and len(settings.weights) != len(settings.dims):
         raise UsageError(f"--weights: {len(settings.weights)} weights for {len(settings.dims)} dimensions")
+    if settings.weights is not None and not (
+        all(math.isfinite(weight) and weight >= 0 for weight in settings.weights) and any(settings.weights)
+    ):
+        raise UsageError("--weights: each is a number of at least 0, and one is more")
     _check_modality(spec, set(data.roles))
     _check_roles(set(data.roles))
     if "label" not in data.roles and min(len(data), settings.batch_size) < 2:
@@ -61,6 +63,13 @@ def check(spec: EncoderSpec, data: Table, dev: Table, settings: Settings) -> Non
         raise UsageError("--tied is about class heads: give --text or --image, and --label")
     if len(dev) < 2:
         raise DataError(f"{dev.source}: {len(dev)} dev rows are too few to score: give more with --dev")
+
+
+def _check_depths(spec: EncoderSpec, depths: tuple[int, ...]) -> None:
+    if len(depths) > 1 and spec.pooling == "pooler":
+        raise UsageError(f"--depths: exits are for transformer encoders with a class token, not for {spec.family}")
+    if depths[-1] != spec.layers or depths[0] < 1:
+        raise UsageError(f"--depths: name layers from 1 to the encoder's {spec.layers}, as in 2,{spec.layers}")
 
 
 def _check_modality(spec: EncoderSpec, roles: set[str]) -> None:

@@ -22,10 +22,10 @@ def vectors(*roles, rows=5, seed=0):
     return {role: torch.tensor(random.normal(size=(rows, 6)), dtype=torch.float32) for role in roles}
 
 
-def batch(parts, ids=None, labels=None, scores=None, teacher=None):
+def batch(parts, ids=None, scores=None, teacher=None):
     rows = len(next(iter(parts.values())))
     distinct = {role: torch.arange(rows) + (100 if role == "negative" else 0) for role in parts}
-    return Batch(parts, distinct | (ids or {}), labels, scores, teacher or {})
+    return Batch(parts, distinct | (ids or {}), scores, teacher or {})
 
 
 def cosine(a, b, dim):

@@ -39,8 +39,14 @@ def words(tmp_path):
         ("--query", "q", "--positive", "p", "--negative", "n", "--fine-tune", "--depths", "1,2"),
         ("--query", "q", "--positive", "p", "--text", "q", "--label", "c", "--weights", "learned"),
         ("--text", "q", "--epochs", "2"),
+        ("--text", "q", "--label", "c", "--fixed-baselines"),
     ],
-    ids=["contrastive, fine-tuned, nested depth", "pairs and classes, frozen, learned weights", "distillation"],
+    ids=[
+        "contrastive, fine-tuned, nested depth",
+        "pairs and classes, frozen, learned weights",
+        "distillation",
+        "classes, FF",
+    ],
 )
 def test_two_processes_train_what_one_trains_with_the_doubled_batch(tmp_path, words, options):
     encoder = tiny_bert(tmp_path / "bert", dropout=0.0)

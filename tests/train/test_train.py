@@ -8,14 +8,20 @@ import numpy as np
 import pytest
 import torch
 from conftest import DIMS, leftovers, mrl_edge
+from datasets import Dataset
 from safetensors.torch import load_file
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss, MultipleNegativesRankingLoss
 from sklearn.decomposition import PCA
 from train.encoders import read_json, sentence_transformer, tiny_bert
+from transformers import AutoModel, AutoTokenizer
 
 import mrl_edge as runtime
+from mrl_edge.cli import run
+from mrl_edge.train import loop
 from mrl_edge.train.baselines import principal_components
 from mrl_edge.train.features import embed
+from mrl_edge.train.model import load_model
 from mrl_edge.train.source import read_encoder
 from mrl_edge.train.trunk import Trunk, load_tokenizer, text_inputs
 
@@ -173,6 +179,155 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path, letters, option
         for name, value in whole.items():
             torch.testing.assert_close(resumed[name], value, atol=1e-6, rtol=0)
     assert len(read_json(tmp_path / "resumed" / "mrl.json")["history"]) == 60
+
+
+def test_a_training_killed_within_an_epoch_resumes_to_the_same_weights(tmp_path, letters, monkeypatch):
+    """In this process, so that a checkpoint can be made to fall due at every step."""
+    encoder = tiny_bert(tmp_path / "bert")
+    monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
+    arguments = ("--query", "query", "--positive", "positive", "--epochs", "2", "--batch-size", "10", "--fine-tune",
+                 "--depths", "1,2", "--sample-exits", "--weights", "learned")  # fmt: skip
+    done = 0
+
+    def dies_at_the_thirteenth(self, *given, step=loop.Loop.step):
+        nonlocal done
+        done += 1
+        if done == 14:
+            raise KeyboardInterrupt
+        return step(self, *given)
+
+    monkeypatch.setattr(loop.Loop, "step", dies_at_the_thirteenth)
+    command = tiny_command(encoder, letters, tmp_path / "resumed", *arguments)[3:]
+    with pytest.raises(KeyboardInterrupt):
+        run(command)
+    steps = done
+    assert run(command) == 0
+    assert done - steps == 20 - 13  # 107 training rows: 10 batches an epoch, and the thirteenth was saved
+    monkeypatch.undo()
+    train_tiny(encoder, letters, tmp_path / "whole", *arguments)
+    for file in ("2_Dense/model.safetensors", "model.safetensors", "exits.safetensors"):
+        resumed, whole = load_file(tmp_path / "resumed" / file), load_file(tmp_path / "whole" / file)
+        for name, value in whole.items():
+            torch.testing.assert_close(resumed[name], value, atol=1e-6, rtol=0)
+    histories = [read_json(tmp_path / name / "mrl.json")["history"] for name in ("resumed", "whole")]
+    assert [e["loss"] for e in histories[0]] == pytest.approx([e["loss"] for e in histories[1]], abs=1e-5)
+
+
+def test_an_exit_is_the_layer_it_says_with_the_projection_that_was_trained_on_it(tmp_path, letters):
+    encoder = tiny_bert(tmp_path / "bert", layers=3)
+    train_tiny(
+        encoder, letters, tmp_path / "m", "--query", "query", "--positive", "positive", "--text", "query",
+        "--label", "label", "--fine-tune", "--depths", "1,2", "--dev", letters,
+    )  # fmt: skip
+    record = read_json(tmp_path / "m" / "mrl.json")
+    assert record["depths"] == [1, 2, 3]
+    assert set(record["quality"]) == {
+        f"{method}{layer}" for method in ("mrl", "pca", "truncation") for layer in ("", "-L1", "-L2")
+    }
+    loaded = load_model(tmp_path / "m")
+    stored = load_file(tmp_path / "m" / "exits.safetensors")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "m")
+    texts = ["abcdef", "xyz"]
+    for depth in (1, 2):
+        model = AutoModel.from_pretrained(tmp_path / "m", num_hidden_layers=depth).eval()  # the rest is left out
+        batch = tokenizer(texts, padding=True, return_tensors="pt")
+        with torch.no_grad():
+            hidden, mask = model(**batch).last_hidden_state, batch["attention_mask"][:, :, None]
+        pooled = (hidden * mask).sum(1) / mask.sum(1)
+        wanted = pooled @ stored[f"{depth}.projection"].T
+        ours = loaded.embed(texts, "text", depth)
+        np.testing.assert_allclose(ours, wanted, atol=1e-5)
+        logits = wanted[:, :4] @ stored[f"{depth}.4.weight"].T + stored[f"{depth}.4.bias"]
+        np.testing.assert_allclose(loaded.class_scores(ours, depth)[4], logits, atol=1e-5)
+    full = SentenceTransformer(str(tmp_path / "m"), device="cpu").encode(texts)
+    np.testing.assert_allclose(loaded.embed(texts, "text", 3), full, atol=1e-5)
+
+
+def test_a_model_of_their_matryoshka_loss_trains_on_and_exports_and_is_not_turned_away_from_its_dimensions(
+    tmp_path, letters
+):
+    encoder = sentence_transformer(tmp_path / "st", tiny_bert(tmp_path / "bert", dropout=0.0), pooling="mean")
+    theirs = SentenceTransformer(str(encoder), device="cpu")
+    rows = list(csv.DictReader(letters.open()))
+    pairs = Dataset.from_dict({"anchor": [r["query"] for r in rows], "positive": [r["positive"] for r in rows]})
+    loss = MatryoshkaLoss(theirs, MultipleNegativesRankingLoss(theirs), matryoshka_dims=[32, 4])
+    options = SentenceTransformerTrainingArguments(
+        output_dir=str(tmp_path / "work"), num_train_epochs=15, per_device_train_batch_size=20, learning_rate=1e-3,
+        save_strategy="no", report_to="none", disable_tqdm=True, use_cpu=True,
+    )  # fmt: skip
+    SentenceTransformerTrainer(theirs, options, pairs, loss=loss).train()
+    theirs.save(str(tmp_path / "nested"))
+    columns = ("--query", "query", "--positive", "positive", "--dev", letters)
+    train_tiny(tmp_path / "nested", letters, tmp_path / "m", *columns, "--lr", "0", "--epochs", "1")
+    quality = read_json(tmp_path / "m" / "mrl.json")["quality"]
+    # With a learning rate of 0 the model is its start: the better of PCA and of the dimensions as they were.
+    assert quality["mrl"]["4"] == pytest.approx(quality["truncation"]["4"])
+    assert quality["truncation"]["4"]["recall_at_10"] > quality["pca"]["4"]["recall_at_10"]
+    train_tiny(tmp_path / "nested", letters, tmp_path / "on", *columns, "--epochs", "3")
+    mrl_edge("export", tmp_path / "on", "--out", tmp_path / "bundle", "--precision", "fp32")
+    ours = runtime.load(tmp_path / "bundle", 4).encode(TEXTS)
+    wanted = SentenceTransformer(str(tmp_path / "on"), truncate_dim=4, device="cpu")
+    np.testing.assert_allclose(ours, wanted.encode(TEXTS, normalize_embeddings=True), atol=1e-5)
+    mrl_edge("evaluate", tmp_path / "on", "--data", letters, *columns[:4])
+
+
+def test_dimensions_need_not_divide_each_other(tmp_path, letters):
+    encoder = tiny_bert(tmp_path / "bert")
+    columns = ("--query", "query", "--positive", "positive", "--text", "query", "--label", "label")
+    train_tiny(encoder, letters, tmp_path / "m", *columns, "--dims", "3,10,25")
+    mrl_edge("export", tmp_path / "m", "--out", tmp_path / "bundle", "--precision", "fp32")
+    assert runtime.load(tmp_path / "bundle", 10).encode(TEXTS).shape == (len(TEXTS), 10)
+
+
+def test_a_tied_head_trains_saves_and_exports_as_one_weight(tmp_path, letters):
+    encoder = tiny_bert(tmp_path / "bert")
+    columns = ("--text", "query", "--label", "label", "--dev", letters)
+    train_tiny(encoder, letters, tmp_path / "m", *columns, "--tied", "--epochs", "20")
+    heads = load_file(tmp_path / "m" / "heads.safetensors")
+    torch.testing.assert_close(heads["4.weight"], heads["32.weight"][:, :4])
+    mrl_edge("export", tmp_path / "m", "--out", tmp_path / "bundle", "--precision", "fp32")
+    assert runtime.load(tmp_path / "bundle", 4).classify(["abc"]).shape == (1, 2)
+
+
+def test_texts_alone_make_an_encoder_nest(minilm, pairs, cache, tmp_path):
+    """Distillation keeps more of each text's neighbours in the small prefixes than truncation does, and than PCA."""
+    out = tmp_path / "m"
+    mrl_edge("train", "--encoder", minilm, "--data", pairs, "--text", "gloss", "--out", out, "--cache", cache)
+    quality = read_json(out / "mrl.json")["quality"]
+    for dim in ("16", "32", "64"):
+        kept = {method: by_dim[dim]["neighbours_at_10"] for method, by_dim in quality.items()}
+        assert kept["mrl"] > kept["truncation"] + 0.1, dim
+    assert quality["truncation"]["384"]["neighbours_at_10"] == 1
+
+
+def test_graded_pairs_raise_the_rank_correlation(tmp_path):
+    """Pairs are as alike as the letters that they share in place."""
+    random = np.random.default_rng(5)
+    path = tmp_path / "graded.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["a", "b", "s"])
+        for _ in range(400):
+            a = random.choice(list("abcdef"), 6)
+            b = np.where(random.random(6) < random.random(), a, random.choice(list("abcdef"), 6))
+            writer.writerow([" ".join(a), " ".join(b), (a == b).mean()])
+    encoder = tiny_bert(tmp_path / "bert")
+    columns = ("--query", "a", "--positive", "b", "--score", "s", "--dev", path)
+    train_tiny(encoder, path, tmp_path / "m", *columns, "--fine-tune", "--epochs", "10", "--trunk-lr", "1e-3")
+    quality = read_json(tmp_path / "m" / "mrl.json")["quality"]
+    for dim in ("4", "32"):
+        assert quality["mrl"][dim]["spearman"] > quality["truncation"][dim]["spearman"] + 0.02
+
+
+def test_models_of_one_dimension_alone_stand_beside(tmp_path, letters):
+    encoder = tiny_bert(tmp_path / "bert")
+    columns = ("--query", "query", "--positive", "positive", "--epochs", "3", "--fixed-baselines")
+    train_tiny(encoder, letters, tmp_path / "m", *columns)
+    fixed = read_json(tmp_path / "m" / "mrl.json")["quality"]["ff"]
+    train_tiny(encoder, letters, tmp_path / "alone", *columns[:-1], "--dims", "4")
+    assert fixed["4"] == read_json(tmp_path / "alone" / "mrl.json")["quality"]["mrl"]["4"]
+    assert "trained at that dimension alone" in (tmp_path / "m" / "README.md").read_text()
+    assert leftovers(tmp_path) == []
 
 
 def test_frozen_embeddings_are_computed_once(tmp_path, letters):

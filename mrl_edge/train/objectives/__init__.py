@@ -23,7 +23,6 @@ class Batch:
 
     vectors: Mapping[str, Tensor]
     ids: Mapping[str, Tensor]
-    labels: Tensor | None  # [batch] int64
     scores: Tensor | None  # [batch] float32, graded similarity of query and document
     teacher: Mapping[str, Tensor]
 
