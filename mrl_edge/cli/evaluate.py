@@ -35,6 +35,7 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="Model folder, bundle, or encoder (folder or hub id).")],
     data: Annotated[str, typer.Option(help="Table to score on: .csv, .jsonl, .parquet (or .gz), datasets folder.")],
     text: options.Text = None,
+    image: options.Image = None,
     label: options.Label = None,
     query: options.Query = None,
     positive: options.Positive = None,
@@ -59,7 +60,7 @@ def evaluate(
     """Score every dimension and depth on a task's own labels, beside PCA, SVD and random features.
 
     Pairs (--query, --positive) are scored as retrieval, or with --score by rank correlation; classes (--text,
-    --label) by class heads, neighbours, few examples and class frequency. Cascades over dimensions, adaptive and
+    --label; --image of an image model) by class heads, neighbours, few examples and class frequency. Cascades over dimensions, adaptive and
     funnel retrieval come with their cost.
     """
     from mrl_edge.datasets import Columns, read_table
@@ -71,11 +72,15 @@ def evaluate(
 
     settings = Settings(ks=options.numbers("--k", k), knn=options.numbers("--knn", knn), shortlist=shortlist, seed=seed)
     wanted = parse_dims(dims) if dims else None
-    columns = Columns(text=text, label=label, query=query, positive=positive, score=score, superclass=superclass)
+    columns = Columns(
+        text=text, image=image, label=label, query=query, positive=positive, score=score, superclass=superclass
+    )
     table = read_table(data, columns)
-    labelled = Columns(text=text, label=label, superclass=superclass)
+    labelled = Columns(text=text, image=image, label=label, superclass=superclass)
     task = make_task(table, read_table(reference, labelled) if reference else None, max_queries)
     source = open_source(model, precision, wanted, threads)
+    if source.modality != task.modality:
+        raise UsageError(f"{model} embeds {source.modality}s, and these columns hold {task.modality}s")
     if depth is not None and depth not in source.depths:
         there = ", ".join(map(str, source.depths))
         raise UsageError(f"--depth {depth}: {model} has no such depth; it has {there}")

@@ -21,6 +21,7 @@ class Source(Protocol):
     name: str  # as the user gave it
     precision: str | None  # of a bundle
     method: str  # where its prefixes come from: `mrl`, or `truncation` of an encoder that was not trained for it
+    modality: str  # what it embeds: `text`, or `image` by its path
     dims: tuple[int, ...]
     depths: tuple[int, ...]
     classes: tuple[str, ...]  # empty when it does not classify
@@ -66,6 +67,7 @@ class BundleSource:
         self.name = str(folder)
         self.precision: str | None = precision or bundle.leanest(None).precision
         self.method = "mrl" if manifest.matryoshka else "truncation"
+        self.modality = "text"
         self.dims = select_dims(dims, manifest.dims, str(folder))
         bundle.variant(str(self.precision), None)  # says what there is when this is not
         self.depths = tuple(sorted(v.depth for v in manifest.variants if v.precision == self.precision))

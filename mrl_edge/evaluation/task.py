@@ -24,7 +24,7 @@ class GradedPairs:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Texts and the class of each."""
+    """Texts, or paths of images, and the class of each."""
 
     texts: list[str]
     labels: list[str]
@@ -39,6 +39,7 @@ class Task:
     labelled: Labelled | None
     reference: Labelled | None  # neighbours and few-shot examples come from these rows, not from `labelled`
     superclasses: Mapping[str, str]  # by label; empty without a hierarchy
+    modality: str = "text"  # `image`: paths stand where texts do
 
     def texts(self) -> dict[str, tuple[str, list[str]]]:
         """Return what must be embedded: part → (role, texts)."""
@@ -74,11 +75,16 @@ def make_task(table: Table, reference: Table | None = None, max_queries: int | N
     if "label" in roles:
         labelled = _labelled(table)
     tables = [table] if reference is None else [table, reference]
-    return Task(retrieval, graded, labelled, _labelled(reference) if reference else None, _superclasses(tables))
+    modality = "image" if "image" in roles else "text"
+    return Task(
+        retrieval, graded, labelled, _labelled(reference) if reference else None, _superclasses(tables), modality
+    )
 
 
 def _check_roles(roles: set[str], reference: bool) -> None:
-    pair, labelled = {"query", "positive"}, {"text", "label"}
+    pair, labelled = {"query", "positive"}, {"image" if "image" in roles else "text", "label"}
+    if {"text", "image"} <= roles or ("image" in roles and roles & {"query", "positive", "score"}):
+        raise UsageError("--image goes with --label alone: an image model is scored on the classes of images")
     if not (pair <= roles or labelled <= roles) or len(roles & pair) == 1 or len(roles & labelled) == 1:
         raise UsageError("evaluation needs --query with --positive (pairs), or --text with --label (classes), or both")
     if "score" in roles and not pair <= roles:
@@ -100,7 +106,7 @@ def _graded(table: Table) -> GradedPairs:
 def _labelled(table: Table) -> Labelled:
     if len(set(table.roles["label"])) < 2:
         raise DataError(f"{table.source}: all rows have the same label: there is nothing to tell apart")
-    return Labelled(table.roles["text"], table.roles["label"])
+    return Labelled(table.roles.get("text") or table.roles["image"], table.roles["label"])
 
 
 def _superclasses(tables: list[Table]) -> dict[str, str]:

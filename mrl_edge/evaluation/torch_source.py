@@ -20,6 +20,7 @@ class TorchSource:
         self.name = name
         self.precision: str | None = None
         self.method = method
+        self.modality = model.modality
         self.dims = dims
         self.depths: tuple[int, ...] = model.depths
         self.classes = model.classes

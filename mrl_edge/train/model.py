@@ -56,6 +56,7 @@ class LoadedModel:
         self.dims = dims
         self.depths = tuple(exit.depth for exit in exits)
         self.classes = classes
+        self.modality = spec.modality
         self._spec = spec
         self._trunk = Trunk(spec, self.depths)
         self._inputs = load_preprocessing(spec).inputs

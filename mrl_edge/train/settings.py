@@ -44,10 +44,7 @@ def check(spec: EncoderSpec, data: Table, dev: Table, settings: Settings) -> Non
     """Raise `UsageError` or `DataError` for what cannot be trained, before any work is done."""
     if settings.dims[-1] > spec.width:
         raise UsageError(f"--dims: {settings.dims[-1]} is larger than the encoder's {spec.width} dimensions")
-    if len(settings.depths) > 1 and spec.pooling == "pooler":
-        raise UsageError(f"--depths: exits are for transformer encoders with a class token, not for {spec.family}")
-    if settings.depths[-1] != spec.layers or settings.depths[0] < 1:
-        raise UsageError(f"--depths: name layers from 1 to the encoder's {spec.layers}, as in 2,{spec.layers}")
+    _check_depths(spec, settings.depths)
     if settings.weights is not None:
         _check_weights(settings.weights, len(settings.dims))
     _check_modality(spec, set(data.roles))
@@ -62,6 +59,13 @@ def check(spec: EncoderSpec, data: Table, dev: Table, settings: Settings) -> Non
         raise UsageError("--tied is about class heads: give --text or --image, and --label")
     if len(dev) < 2:
         raise DataError(f"{dev.source}: {len(dev)} dev rows are too few to score: give more with --dev")
+
+
+def _check_depths(spec: EncoderSpec, depths: tuple[int, ...]) -> None:
+    if len(depths) > 1 and spec.pooling == "pooler":
+        raise UsageError(f"--depths: exits are for transformer encoders with a class token, not for {spec.family}")
+    if depths[-1] != spec.layers or depths[0] < 1:
+        raise UsageError(f"--depths: name layers from 1 to the encoder's {spec.layers}, as in 2,{spec.layers}")
 
 
 def _check_modality(spec: EncoderSpec, roles: set[str]) -> None:
@@ -84,7 +88,7 @@ def _check_roles(roles: set[str]) -> None:
     if roles & {"query", "positive", "negative", "score"} and not pairs <= roles:
         missing.append("--query with --positive (pairs)")
     if "label" in roles and not roles & {"text", "image"}:
-        missing.append("--text (or --image) with --label (classes)")
+        missing.append("--text with --label, or --image with --label (classes)")
     if not roles & {"query", "text", "image"}:
         missing.append("--query with --positive (pairs), --text with --label (classes), or --text alone (texts)")
     if missing:

@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 from train.encoders import read_json, tiny_bert
 from train.image_encoders import tiny_mobilenet, tiny_resnet, tiny_vit
-from transformers import AutoModel, MobileNetV1Config, MobileNetV1Model
+from transformers import AutoModel, MobileNetV1Config, MobileNetV1Model, MobileNetV2Config, MobileNetV2Model
 
 from mrl_edge.datasets import Columns, read_table
+from mrl_edge.errors import DataError, ModelError, MrlEdgeError, UsageError
 from mrl_edge.train.image_families import image_shape
 from mrl_edge.train.images import image_inputs, load_image_processor
 from mrl_edge.train.inputs import Live
@@ -34,10 +35,10 @@ IMAGES = 300
 
 def test_a_fine_tuned_vit_reads_digits_at_every_dimension_and_its_heads_nest(tmp_path, digits):
     out = tmp_path / "model"
-    run(tiny_vit(tmp_path / "vit"), digits, out, fine_tune=True, epochs=20, batch_size=30, trunk_learning_rate=3e-3)
+    run(tiny_vit(tmp_path / "vit"), digits, out, fine_tune=True, epochs=40, batch_size=15)
     record = read_json(out / "mrl.json")
     accuracy = [record["quality"]["mrl"][str(dim)]["accuracy"] for dim in DIMS]
-    assert min(accuracy) > 0.4, accuracy  # chance is 0.1
+    assert min(accuracy) > 0.5, accuracy  # chance is 0.1
     assert record["modality"] == "image"
     assert not (out / "sample_texts.json").exists()
     heads = load_file(out / "heads.safetensors")
@@ -79,7 +80,10 @@ def test_a_trained_model_is_an_encoder_to_train_on(tmp_path, digits):
 @pytest.mark.parametrize("fine_tune", [False, True])
 def test_images_without_classes_learn_to_keep_their_neighbours(tmp_path, digits, fine_tune):
     out = tmp_path / "model"
-    run(tiny_vit(tmp_path / "vit"), digits, out, columns=Columns(image="image"), fine_tune=fine_tune, epochs=3)
+    run(
+        tiny_vit(tmp_path / "vit"), digits, out, columns=Columns(image="image"), fine_tune=fine_tune, epochs=10,
+        trunk_learning_rate=1e-4,
+    )  # fmt: skip
     record = read_json(out / "mrl.json")
     assert record["objective"] == ["distillation"]
     quality = record["quality"]
@@ -134,8 +138,6 @@ def test_batches_of_images_are_not_sorted_by_their_paths(digits):
 @pytest.mark.parametrize("fine", [True, False])
 def test_the_width_of_a_mobilenet_is_the_width_that_transformers_builds(tmp_path, multiplier, fine):
     folder = tiny_mobilenet(tmp_path / "v2", finegrained_output=fine) if multiplier == 0.35 else None
-    from transformers import MobileNetV2Config, MobileNetV2Model
-
     configs = {
         MobileNetV2Model: MobileNetV2Config(depth_multiplier=multiplier, finegrained_output=fine),
         MobileNetV1Model: MobileNetV1Config(depth_multiplier=multiplier),
@@ -153,7 +155,7 @@ def test_the_width_of_a_mobilenet_is_the_width_that_transformers_builds(tmp_path
 def test_exported_graphs_of_images_equal_pytorch_at_every_dimension(tmp_path, encoder):
     trunk = Trunk(read_encoder(str(encoder(tmp_path / "encoder"))))
     torch.manual_seed(1)
-    projection = torch.randn(32, trunk.spec.width) / 6
+    projection = torch.randn(32, trunk.spec.width) / trunk.spec.width**0.5
     heads = {dim: (torch.randn(10, dim), torch.randn(10)) for dim in DIMS}
     model = onnx.load(export_trunk(trunk, tmp_path / "work"))
     with (tmp_path / FILE).open("wb") as file:
@@ -173,7 +175,8 @@ def test_exported_graphs_of_images_equal_pytorch_at_every_dimension(tmp_path, en
                 wanted = F.normalize(projected[:, :each], dim=-1)
                 logits = F.linear(projected[:, :each], *heads[each])
                 np.testing.assert_allclose(ours[f"embedding{suffix}"], wanted.numpy(), atol=1e-4)
-                np.testing.assert_allclose(ours[f"logits{suffix}"], logits.numpy(), atol=1e-4, rtol=1e-4)
+                error = np.abs(ours[f"logits{suffix}"] - logits.numpy()).max()
+                assert error <= 1e-4 * max(1.0, float(logits.abs().max()))
 
 
 def test_the_command_trains_on_class_folders_and_says_that_bundles_are_for_texts(tmp_path, digits):
@@ -182,6 +185,8 @@ def test_the_command_trains_on_class_folders_and_says_that_bundles_are_for_texts
     printed = mrl_edge(*command(resnet, digits, out, "--epochs", "2"))
     assert f"model: {out}" in printed
     assert load_model(out).classes == tuple(map(str, range(10)))
+    scored = json.loads(mrl_edge("evaluate", out, "--data", digits, "--image", "image", "--label", "label", "--json"))
+    assert scored["rows"] == {"texts": IMAGES}
     refused = run_mrl_edge("export", out, "--out", tmp_path / "bundle")
     assert "bundles are for texts so far" in the_one_error_line(refused)
 
@@ -193,14 +198,28 @@ def test_an_image_that_is_missing_is_named_with_its_line(tmp_path, digits):
     assert "line 3: no such image: gone.png" in error
 
 
-@pytest.mark.parametrize("fine_tune", [(), ("--fine-tune",)])
-def test_a_text_called_png_is_named(tmp_path, digits, fine_tune):
+def test_a_text_called_png_is_named(tmp_path, digits):
     copy = shutil.copytree(digits, tmp_path / "copy")
     for number in range(12):
         (copy / "4" / f"text-{number}.png").write_text("no pixels here")
-    error = refusal(tiny_resnet(tmp_path / "resnet"), copy, *fine_tune)
+    error = refusal(tiny_resnet(tmp_path / "resnet"), copy)
     assert f"{copy / '4' / 'text-'}" in error
     assert "cannot be read as an image" in error
+
+
+@pytest.mark.parametrize("keep", [0, 8, 60])
+def test_a_damaged_image_is_named(tmp_path, digits, keep):
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(next((digits / "0").iterdir()).read_bytes()[:keep])
+    with pytest.raises(DataError, match=r"damaged\.png: cannot be read as an image"):
+        pixels(tiny_resnet(tmp_path / "resnet"), [str(damaged)])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "I;16", "CMYK"])
+def test_every_kind_of_pixels_becomes_three_colours(tmp_path, mode):
+    path = tmp_path / "image.tif"
+    Image.new(mode, (20, 30)).save(path)
+    assert pixels(tiny_resnet(tmp_path / "resnet"), [str(path)] * 2).shape == (2, 3, 32, 32)
 
 
 def test_an_empty_class_folder_and_a_single_class_are_named(tmp_path, digits):
@@ -220,18 +239,33 @@ def test_encoders_and_columns_of_different_kinds_are_refused(tmp_path, digits):
     resnet, bert = tiny_resnet(tmp_path / "resnet"), tiny_bert(tmp_path / "bert")
     error = refusal(resnet, table, "--query", "path", "--positive", "class")
     assert "is an image encoder: give --image" in error
-    assert "is an image encoder: give --image" in refusal(resnet, table, "--text", "path", "--label", "class")
     assert "is a text encoder: images (--image)" in refusal(bert, table, "--image", "path", "--label", "class")
-    assert "is a text encoder: images (--image)" in refusal(bert, digits)
-    assert "--depths: exits are for transformer" in refusal(resnet, digits, "--depths", "2")
-    assert "--max-tokens is about texts" in refusal(resnet, digits, "--max-tokens", "8")
-    assert "no column 'path'; it has image, label" in refusal(resnet, digits, "--image", "path")
 
 
-def test_an_image_encoder_without_its_processor_is_named(tmp_path, digits):
+@pytest.mark.parametrize(
+    ("message", "changes"),
+    [
+        ("is an image encoder: give --image", {"columns": Columns(text="label", label="label")}),
+        ("no column 'path'; it has image, label", {"columns": Columns(image="path")}),
+        ("training needs --text with --label, or --image", {"columns": Columns(label="label")}),
+        ("--depths: exits are for transformer encoders", {"depths": (2, 4)}),
+    ],
+)
+def test_what_an_image_encoder_cannot_be_trained_on_is_refused(tmp_path, digits, message, changes):
+    with pytest.raises(MrlEdgeError, match=message):
+        run(tiny_resnet(tmp_path / "resnet"), digits, tmp_path / "model", **changes)
+
+
+def test_tokens_of_an_image_encoder_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="--max-tokens is about texts"):
+        read_encoder(str(tiny_resnet(tmp_path / "resnet")), max_tokens=8)
+
+
+def test_an_image_encoder_without_its_processor_is_named(tmp_path):
     resnet = tiny_resnet(tmp_path / "resnet")
     (resnet / "preprocessor_config.json").unlink()
-    assert "has no image processor (preprocessor_config.json)" in refusal(resnet, digits)
+    with pytest.raises(ModelError, match="has no image processor"):
+        read_encoder(str(resnet))
 
 
 @pytest.fixture(scope="module")
@@ -282,7 +316,7 @@ def write_table(path, rows):
 
 
 def pixels(folder, paths):
-    """The images as the folder's own numbers say, by numpy: digits are 32 × 32 already, which crops leave alone."""
+    """The images as the encoder's own processor makes them."""
     return image_inputs(load_image_processor(read_encoder(str(folder))))(paths)["pixel_values"]
 
 
