@@ -60,8 +60,8 @@ def evaluate(
     """Score every dimension and depth on a task's own labels, beside PCA, SVD and random features.
 
     Pairs (--query, --positive) are scored as retrieval, or with --score by rank correlation; classes (--text,
-    --label; --image of an image model) by class heads, neighbours, few examples and class frequency. Cascades over dimensions, adaptive and
-    funnel retrieval come with their cost.
+    --label; --image of an image model) by class heads, neighbours, few examples and class frequency. Cascades over
+    dimensions, adaptive and funnel retrieval come with their cost.
     """
     from mrl_edge.datasets import Columns, read_table
     from mrl_edge.evaluation.run import evaluate as run

@@ -146,7 +146,10 @@ def train(
         console.print_json({"model": str(out), "quality": outcome.quality, "history": outcome.history})
         return
     print_summary(outcome)
-    console.say(f"\nmodel: {out}\nnext:  mrl-edge export {out} --out bundle --precision fp32,int8")
+    following = f"mrl-edge export {out} --out bundle --precision fp32,int8"
+    if spec.modality == "image":  # bundles are for texts so far
+        following = f"mrl-edge evaluate {out} --data …"
+    console.say(f"\nmodel: {out}\nnext:  {following}")
 
 
 def print_summary(outcome: Outcome) -> None:

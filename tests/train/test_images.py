@@ -1,4 +1,5 @@
 import csv
+import json
 import shutil
 
 import numpy as np
@@ -185,7 +186,7 @@ def test_the_command_trains_on_class_folders_and_says_that_bundles_are_for_texts
     printed = mrl_edge(*command(resnet, digits, out, "--epochs", "2"))
     assert f"model: {out}" in printed
     assert load_model(out).classes == tuple(map(str, range(10)))
-    scored = json.loads(mrl_edge("evaluate", out, "--data", digits, "--image", "image", "--label", "label", "--json"))
+    scored = json.loads(mrl_edge("evaluate", out, "--data", digits, "--json"))
     assert scored["rows"] == {"texts": IMAGES}
     refused = run_mrl_edge("export", out, "--out", tmp_path / "bundle")
     assert "bundles are for texts so far" in the_one_error_line(refused)
