@@ -36,6 +36,10 @@ def export(
     from mrl_edge.export.run import export_bundle, read_model
 
     trained = read_model(model)
+    if shallow := trained.record.depths[:-1]:
+        console.note(
+            f"  the exits after layer {', '.join(map(str, shallow))} are not exported so far, the full depth is"
+        )
     with console.progress_bar() as report:
         manifest = export_bundle(trained, out, options.names(precision) or (), report)
     if as_json:
