@@ -56,7 +56,7 @@ def train(here, *options, encoder="bert", data="data.csv"):
         (("--negative", "p", "--text", "q", "--label", "l"), "--query with --positive (pairs)"),
         ((*PAIRS, "--dims", "8,32", "--weights", "nan,1"), "a number of at least 0"),
         ((*PAIRS, "--dims", "8,32", "--weights", "0,0"), "a number of at least 0"),
-        ((*PAIRS, "--accumulate", "99"), "--accumulate 99: more than the batches of an epoch (1)"),
+        ((*PAIRS, "--accumulate", "99"), "--accumulate 99: an epoch has 1 batch"),
         ((*PAIRS, "--mixed-precision", "fp16"), "needs a GPU"),
         ((*PAIRS, "--mixed-precision", "int8"), "expected auto, no, bf16 or fp16"),
         (("--text", "q", "--batch-size", "1"), "batches of at least 2 rows"),
