@@ -186,7 +186,7 @@ def test_a_training_killed_within_an_epoch_resumes_to_the_same_weights(tmp_path,
     encoder = tiny_bert(tmp_path / "bert")
     monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
     arguments = ("--query", "query", "--positive", "positive", "--epochs", "2", "--batch-size", "10", "--fine-tune",
-                 "--depths", "1,2", "--sample-exits", "--weights", "learned")  # fmt: skip
+                 "--depths", "1,2", "--sample-exits", "--weights", "learned", "--mixed-precision", "no")  # fmt: skip
     done = 0
 
     def dies_at_the_thirteenth(self, *given, step=loop.Loop.step):
