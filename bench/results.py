@@ -27,19 +27,6 @@ class IndexPlan(msgspec.Struct, frozen=True):
         return self.rerank_dim is None or self.rerank_dim > dim
 
 
-class Encode(msgspec.Struct, frozen=True):
-    """Latency of text → vector, tokenisation included and also apart."""
-
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    mean_ms: float
-    ci95_ms: tuple[float, float]  # of the median
-    samples: int
-    stable: bool
-    tokenise_p50_ms: float
-
-
 class Query(msgspec.Struct, frozen=True):
     """Latency of text → hits, each query timed as a whole."""
 
@@ -50,6 +37,12 @@ class Query(msgspec.Struct, frozen=True):
     ci95_ms: tuple[float, float]  # of the median
     samples: int
     stable: bool
+
+
+class Encode(Query, frozen=True):
+    """The same of text → vector, tokenisation included and also apart."""
+
+    tokenise_p50_ms: float
 
 
 class Memory(msgspec.Struct, frozen=True):
