@@ -184,8 +184,18 @@ def test_gradients_are_those_of_finite_differences(objective):
     scores, teacher = torch.tensor([5.0, 1.0, 3.0, 2.0, 0.0]), {"query": torch.randn(5, 6, dtype=torch.float64)}
     roles = ("query",) if objective is Distillation else ("query", "document")
 
-    def total(*rows):
+    def losses(*rows):
         given = batch(dict(zip(roles, rows, strict=True)), scores=scores, teacher=teacher)
-        return objective(DIMS, TEMPERATURE)(given).sum()
+        return objective(DIMS, TEMPERATURE)(given)
 
-    assert torch.autograd.gradcheck(total, tuple(parts[role] for role in roles))
+    assert torch.autograd.gradcheck(losses, tuple(parts[role] for role in roles))
+
+
+def test_gradients_with_hard_negatives_and_equal_texts_are_those_of_finite_differences():
+    parts = {r: rows.double().requires_grad_() for r, rows in vectors("query", "document", "negative").items()}
+    ids = {"query": torch.tensor([0, 1, 0, 2, 3]), "negative": torch.tensor([1, 7, 8, 3, 9])}
+
+    def losses(*rows):
+        return Contrastive(DIMS, TEMPERATURE)(batch(dict(zip(parts, rows, strict=True)), ids=ids))
+
+    assert torch.autograd.gradcheck(losses, tuple(parts.values()))
