@@ -37,6 +37,7 @@ from mrl_edge.train.record import SCHEMA_VERSION, Quality, Record
 from mrl_edge.train.rows import TrainingRows
 from mrl_edge.train.settings import Settings, check
 from mrl_edge.train.source import EncoderSpec
+from mrl_edge.train.starts import exit_starts
 from mrl_edge.train.trunk import Trunk
 
 _SAMPLE_TEXTS = 128  # real dev texts kept with the model, on which every exported graph is checked
@@ -118,6 +119,8 @@ class Run:
             self._dev_features = self.dev.embed(lambda t: self._features.embed(t, "embedding dev texts", self._report))
             self._inputs, sample = self._prepare_inputs()
         self._axes = [principal_components(features) for features in sample]  # an exit each
+        last = self._axes[-1].axes
+        self._starts = [exit_starts(sample, start) for start in (last, np.eye(len(last), dtype=np.float32))]
         self._scale = float(np.linalg.norm(sample[-1], axis=1).mean())
         if not settings.fine_tune:
             trunk.requires_grad_(False)
@@ -127,8 +130,7 @@ class Run:
     def loop(self) -> Loop:
         """Return the training loop, its projections at the better of their two starts."""
         loop = Loop(self.accelerator, self.model, self._inputs, self.rows, self.settings, self._scale, self._report)
-        principal = [axes.axes for axes in self._axes]
-        own = [np.eye(len(axes.axes), dtype=np.float32) for axes in self._axes]
+        principal, own = self._starts
         # Class heads know nothing yet: only a loss on the embeddings themselves can tell the starts apart.
         starts = [principal, own] if self.model.objectives else [principal]
         self._start_at(min(starts, key=lambda start: self._first_loss(loop, start)))
