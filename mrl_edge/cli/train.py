@@ -65,10 +65,10 @@ def train(
     label_weight: Annotated[float, typer.Option(min=0, help="Weight of the class loss beside the pairs'.")] = 1.0,
     exit_weight: Annotated[
         float, typer.Option(min=0, help="Weight of an exit's losses beside the full depth's.")
-    ] = 0.3,
+    ] = 0.15,
     exit_distillation: Annotated[
         float, typer.Option(min=0, help="Weight of an exit's learning from the full depth's similarities.")
-    ] = 1.0,
+    ] = 0.5,
     sample_exits: Annotated[
         bool, typer.Option("--sample-exits", help="Train one random exit a step, not all.")
     ] = False,

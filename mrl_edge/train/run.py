@@ -132,7 +132,7 @@ class Run:
         loop = Loop(self.accelerator, self.model, self._inputs, self.rows, self.settings, self._scale, self._report)
         principal, own = self._starts
         # Class heads know nothing yet: only a loss on the embeddings themselves can tell the starts apart.
-        starts = [principal, own] if self.model.objectives else [principal]
+        starts = [principal, own] if self.model.compares() else [principal]
         self._start_at(min(starts, key=lambda start: self._first_loss(loop, start)))
         for head in self.model.heads:
             broadcast(head.projection.weight.data)
@@ -247,14 +247,13 @@ def _run_key(run: Run, data: Table, dev: Table) -> dict[str, Any]:
 
 def _record(run: Run, data: Table, outcome: Outcome) -> Record:
     spec = run.model.trunk.spec
-    objectives = (*run.model.objectives, *(["classification"] if run.rows.classes else []))
     return Record(
         schema_version=SCHEMA_VERSION,
         source=spec.source if not Path(spec.source).is_absolute() else Path(spec.source).name,
         dims=run.settings.dims,
         depths=run.settings.depths,
         classes=tuple(run.rows.classes),
-        objective=objectives,
+        objective=tuple(run.model.objectives),
         settings=asdict(run.settings),
         data={"train": Path(data.source).name, "rows": len(data), "processes": run.accelerator.num_processes},
         quality=outcome.quality,

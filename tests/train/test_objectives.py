@@ -7,7 +7,7 @@ from scipy.stats import entropy
 from sklearn.metrics import log_loss
 
 from mrl_edge.train.objectives import Batch
-from mrl_edge.train.objectives.classification import SeparateHeads, TiedHead, classification_losses
+from mrl_edge.train.objectives.classification import Classification, SeparateHeads, TiedHead
 from mrl_edge.train.objectives.contrastive import Contrastive, Distillation, similarity_divergence
 from mrl_edge.train.objectives.graded import Graded
 from mrl_edge.train.objectives.prefixes import paired_prefix_cosines, prefix_cosines
@@ -104,7 +104,7 @@ def test_separate_heads_are_a_classifier_on_each_prefix():
     torch.manual_seed(0)
     heads, z = SeparateHeads(DIMS, 3), torch.randn(5, 6)
     labels = torch.tensor([0, 1, 2, 1, 0])
-    losses = classification_losses(heads(z), labels)
+    losses = Classification()(Batch({}, {}, None, {}, heads(z), labels))
     for place, dim in enumerate(DIMS):
         weight, bias = (part.numpy() for part in heads.linear(dim))
         assert weight.shape == (3, dim)
