@@ -29,9 +29,10 @@ def linear_probe(known: Floats, known_labels: Sequence[str], embeddings: Floats)
 def fit(rows: Floats, truth: Ids, classes: int) -> Floats:
     """Return the weights [d + 1, classes], the bias last, of the classes `truth` [m] of `rows` [m, d].
 
-    They minimise Σ cross-entropy + ‖weights without bias‖² / 2C, as scikit-learn's do. The Hessian of the mean
-    cross-entropy is nowhere above half the rows' second moments (Böhning 1992), so that a step through the inverse
-    of that bound needs no line search; Nesterov's momentum, restarted where it points uphill, does the rest.
+    They minimise Σ cross-entropy + ‖weights without bias‖² / 2C, as scikit-learn's do (of two classes it has one
+    column of weights, and so twice the penalty). The Hessian of the mean cross-entropy is nowhere above half the
+    rows' second moments (Böhning 1992), so that a step through the inverse of that bound needs no line search;
+    Nesterov's momentum, restarted where it points uphill, does the rest.
     """
     rows = _with_ones(rows)
     targets = np.eye(classes, dtype=np.float32)[truth]  # [m, classes]
