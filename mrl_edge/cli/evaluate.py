@@ -125,8 +125,10 @@ def print_evaluation(found: Evaluation) -> None:
     counts = ", ".join(f"{count:,} {part}" for part, count in found.rows.items())
     precision = f" in {found.precision}" if found.precision else ""
     console.say(f"{found.model}{precision}: {counts}")
+    alone = {scores.beside for scores in found.scores if scores.method == "ff"}
     for name, folder in found.beside.items():
-        console.say(f"Beside it, at full depth: {name} ({folder})")
+        each = ", a model trained at each dimension alone" if name in alone else ""
+        console.say(f"Beside it, at full depth: {name} ({folder}{each})")
     console.say(f"Baselines of a full embedding: PCA and SVD fitted on {found.baselines_fitted_on};")
     console.say(f"random features, the mean of {DRAWS} draws")
     for family in dict.fromkeys(scores.family for scores in found.scores):
@@ -153,12 +155,12 @@ def _print_family(family: str, methods: list[MethodScores], found: Evaluation) -
 
 
 def _method(scores: MethodScores) -> str:
-    """Name a row; of a model beside the evaluated one by its name, and by what was made of it if it does not nest."""
+    """Name a row; a model beside the evaluated one is called by its name, and what was made of it by both."""
     from mrl_edge.metrics import method_title
 
     if scores.beside is None:
         return method_title(scores.method)
-    return scores.beside if scores.method == "mrl" else f"{scores.beside}: {method_title(scores.method)}"
+    return scores.beside if scores.method in ("mrl", "ff") else f"{scores.beside}: {method_title(scores.method)}"
 
 
 def _print_cascades(curve: AdaptiveClassification, where: str) -> None:

@@ -99,9 +99,9 @@ def test_the_tables_name_the_models(here):
         "evaluate", here / "model", "--data", here / "dev.csv", *CLASSES, "--beside", here / "bert",
         "--beside", f"FF={here / 'alone'}", "--beside", f"again={here / 'model'}",
     )  # fmt: skip
-    for words in ("bert: plain truncation", "bert: PCA", "FF: trained at that dimension alone", "linear probe"):
+    for words in ("bert: plain truncation", "bert: PCA", "trained at each dimension alone", "linear probe"):
         assert words in text
-    assert any(line.split()[0] == "again" for line in text.splitlines() if line.strip())
+    assert {"again", "FF"} <= {line.split()[0] for line in text.splitlines() if line.strip()}
 
 
 def test_a_bundle_stands_beside_its_model_and_scores_alike(here):
