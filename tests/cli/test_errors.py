@@ -117,6 +117,22 @@ def test_what_is_already_there_is_kept(here):
     assert (here / "model" / "mine").read_text() == "precious"
 
 
+def test_a_place_for_the_models_of_one_dimension_that_would_cost_what_is_there(here):
+    (here / "mine").mkdir()
+    (here / "mine" / "file").write_text("precious")
+    for place, said in (
+        ("mine", "choose another --fixed-out, or replace it"),
+        ("model", "neither is nor holds --out"),
+        ("model/ff", "nor lies in it"),
+        (".", "neither is nor holds --out"),
+    ):
+        assert said in the_one_error_line(train(here, *PAIRS, "--fixed-out", here / place))
+    line = the_one_error_line(train(here, *PAIRS, "--fixed-out", here / "mine", "--overwrite"))
+    assert "not ours to overwrite: choose another --fixed-out" in line
+    assert (here / "mine" / "file").read_text() == "precious"
+    assert not (here / "model").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "said"), [(("--precision", "int3"), "unknown; there is"), (("--precision", "int8,int8"), "once")]
 )
