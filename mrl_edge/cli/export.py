@@ -36,10 +36,6 @@ def export(
     from mrl_edge.export.run import export_bundle, read_model
 
     trained = read_model(model)
-    if shallow := trained.record.depths[:-1]:
-        console.note(
-            f"  the exits after layer {', '.join(map(str, shallow))} are not exported so far, the full depth is"
-        )
     with console.progress_bar() as report:
         manifest = export_bundle(trained, out, options.names(precision) or (), report)
     if as_json:
@@ -54,6 +50,7 @@ def print_manifest(manifest: Manifest) -> None:
     rows = [
         [
             variant.precision,
+            variant.depth,
             graph.dim or "all",
             manifest.files[graph.file].bytes / 1e6,
             manifest.files[variant.weights].bytes / 1e6,
@@ -64,5 +61,5 @@ def print_manifest(manifest: Manifest) -> None:
         for variant in manifest.variants
         for graph in variant.graphs
     ]
-    heads = ["precision", "dim", "graph MB", "shared MB", "max error", "cosine mean", "min"]
+    heads = ["precision", "depth", "dim", "graph MB", "shared MB", "max error", "cosine mean", "min"]
     console.print_table("\nEach graph against PyTorch on real texts", heads, rows)
