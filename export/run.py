@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -14,8 +13,10 @@ from mrl_edge.export.fidelity import Reference, check_graph, references
 from mrl_edge.export.graphs import Written, opset_of, write_graphs
 from mrl_edge.export.model import Model, read_model
 from mrl_edge.export.precision import PRECISIONS, check_precisions
+from mrl_edge.export.samples import write_samples
 from mrl_edge.export.trunk import IR_VERSION, check_family, export_trunk, inputs_of
 from mrl_edge.export.weights import FILE
+from numpy.typing import NDArray
 
 from mrl_edge.atomic import new_folder
 from mrl_edge.bundle import (
@@ -24,12 +25,14 @@ from mrl_edge.bundle import (
     EncoderInfo,
     Graph,
     Manifest,
+    Samples,
     Variant,
     file_entries,
     write_manifest,
 )
 from mrl_edge.progress import Report, silent
-from mrl_edge.tokens import batches, load_tokenizer, pad
+from mrl_edge.prompts import prefix_for
+from mrl_edge.tokens import Batch, batches, load_tokenizer, pad
 from mrl_edge.train.trunk import Trunk
 from mrl_edge.train.trunk import load_tokenizer as load_training_tokenizer
 
@@ -53,7 +56,9 @@ def export_bundle(model: Model, out: Path, precisions: Sequence[str], report: Re
         work = folder / "work"
         onnx_trunk = export_trunk(trunk, work)
         inputs = inputs_of(onnx.load(onnx_trunk, load_external_data=False), model.spec.family)
-        wanted = references(trunk, _tokenised(folder, encoder, inputs, model.samples), model.exits, model.dims)
+        order, tokenised = _tokenised(folder, encoder, inputs, model.samples)
+        wanted = references(trunk, tokenised, model.exits, model.dims)
+        samples = write_samples(folder, model.samples, order, wanted)
         done = 1
         variants = []
         for name in precisions:
@@ -69,7 +74,7 @@ def export_bundle(model: Model, out: Path, precisions: Sequence[str], report: Re
                 Variant(name, target, depth, f"{name}/{FILE}", tuple(files)) for depth, files in graphs.items()
             ]
         shutil.rmtree(work)
-        manifest = _manifest(model, out.name, encoder, variants, folder)
+        manifest = _manifest(model, out.name, encoder, variants, samples, folder)
         write_manifest(folder, manifest)
         report("exporting", total, total)
     return manifest
@@ -103,15 +108,23 @@ def _write_tokenizer(model: Model, folder: Path) -> EncoderInfo:
 
 def _tokenised(
     folder: Path, encoder: EncoderInfo, inputs: tuple[str, ...], texts: Sequence[str]
-) -> list[dict[str, np.ndarray[Any, Any]]]:
-    """Tokenise as the runtime will: batches of similar length, and the shortest and longest text alone."""
+) -> tuple[NDArray[np.int64], list[Batch]]:
+    """Tokenise as the runtime's `encode` will: batches of similar length, and the shortest and longest text alone.
+
+    Also returns which text each row of the batches is of.
+    """
     tokenizer = load_tokenizer(folder / TOKENIZER, encoder.max_tokens)
-    whole = [ids for _, ids in batches(tokenizer, texts, encoder.pad_id, _CHECK_BATCH)]
+    prefix = prefix_for(encoder.prompts, encoder.default_prompt, None)
+    prompted = [prefix + text for text in texts]
+    rows, whole = zip(*batches(tokenizer, prompted, encoder.pad_id, _CHECK_BATCH), strict=True)
     alone = [whole[0][:1], whole[-1][-1:]]
-    return [pad(ids, encoder.pad_id, inputs) for ids in [*whole, *alone]]
+    order = np.concatenate([*rows, rows[0][:1], rows[-1][-1:]])
+    return order, [pad(ids, encoder.pad_id, inputs) for ids in [*whole, *alone]]
 
 
-def _manifest(model: Model, name: str, encoder: EncoderInfo, variants: list[Variant], folder: Path) -> Manifest:
+def _manifest(
+    model: Model, name: str, encoder: EncoderInfo, variants: list[Variant], samples: Samples, folder: Path
+) -> Manifest:
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     packages = ("mrl-edge", "torch", "transformers", "optimum", "onnx", "onnxruntime", "tokenizers")
     opset = max(
@@ -128,6 +141,7 @@ def _manifest(model: Model, name: str, encoder: EncoderInfo, variants: list[Vari
         variants=tuple(variants),
         files=file_entries(folder, names),
         training=model.training,
+        samples=samples,
         versions={
             **{package: version(package) for package in packages},
             "onnx opset": str(opset),

@@ -70,6 +70,14 @@ class EncoderInfo(msgspec.Struct, frozen=True):
     pad_id: int
 
 
+class Samples(msgspec.Struct, frozen=True):
+    """Texts that the bundle can be verified with, and what PyTorch made of them."""
+
+    texts: str  # JSON, a list of `count` texts
+    embeddings: str  # float32 [depths, count, full], little-endian, rows L2-normalised
+    count: int
+
+
 class SizedIndex(msgspec.Struct, frozen=True):
     """The Annoy index of one dimension, with the parameters that its sizing chose and what they gave."""
 
@@ -110,6 +118,7 @@ class Manifest(msgspec.Struct, frozen=True):
     training: dict[str, Any]
     versions: dict[str, str]
     index: IndexInfo | None = None
+    samples: Samples | None = None  # none in bundles of earlier versions
 
 
 @dataclass(frozen=True)
