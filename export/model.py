@@ -42,6 +42,7 @@ class Model:
     samples: list[str]  # real texts that every graph is checked on
     matryoshka: bool
     training: dict[str, Any]
+    texts: tuple[str, ...] = ()  # on which the slices of an encoder never trained here are measured
 
     @property
     def depths(self) -> tuple[int, ...]:

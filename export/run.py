@@ -15,6 +15,7 @@ from mrl_edge.export.model import Model, read_model
 from mrl_edge.export.precision import PRECISIONS, check_precisions
 from mrl_edge.export.samples import write_samples
 from mrl_edge.export.trunk import IR_VERSION, check_family, export_trunk, inputs_of
+from mrl_edge.export.untrained import measure_slices, read_untrained
 from mrl_edge.export.weights import FILE
 from numpy.typing import NDArray
 
@@ -26,6 +27,7 @@ from mrl_edge.bundle import (
     Graph,
     Manifest,
     Samples,
+    Slice,
     Variant,
     file_entries,
     write_manifest,
@@ -36,7 +38,7 @@ from mrl_edge.tokens import Batch, batches, load_tokenizer, pad
 from mrl_edge.train.trunk import Trunk
 from mrl_edge.train.trunk import load_tokenizer as load_training_tokenizer
 
-__all__ = ("export_bundle", "read_model")
+__all__ = ("export_bundle", "read_model", "read_untrained")
 _CHECK_BATCH = 16
 
 
@@ -59,6 +61,7 @@ def export_bundle(model: Model, out: Path, precisions: Sequence[str], report: Re
         order, tokenised = _tokenised(folder, encoder, inputs, model.samples)
         wanted = references(trunk, tokenised, model.exits, model.dims)
         samples = write_samples(folder, model.samples, order, wanted)
+        slices = measure_slices(model, trunk, report)
         done = 1
         variants = []
         for name in precisions:
@@ -74,7 +77,7 @@ def export_bundle(model: Model, out: Path, precisions: Sequence[str], report: Re
                 Variant(name, target, depth, f"{name}/{FILE}", tuple(files)) for depth, files in graphs.items()
             ]
         shutil.rmtree(work)
-        manifest = _manifest(model, out.name, encoder, variants, samples, folder)
+        manifest = _manifest(model, out.name, encoder, variants, samples, slices, folder)
         write_manifest(folder, manifest)
         report("exporting", total, total)
     return manifest
@@ -123,7 +126,13 @@ def _tokenised(
 
 
 def _manifest(
-    model: Model, name: str, encoder: EncoderInfo, variants: list[Variant], samples: Samples, folder: Path
+    model: Model,
+    name: str,
+    encoder: EncoderInfo,
+    variants: list[Variant],
+    samples: Samples,
+    slices: tuple[Slice, ...],
+    folder: Path,
 ) -> Manifest:
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     packages = ("mrl-edge", "torch", "transformers", "optimum", "onnx", "onnxruntime", "tokenizers")
@@ -141,6 +150,7 @@ def _manifest(
         variants=tuple(variants),
         files=file_entries(folder, names),
         training=model.training,
+        slices=slices,
         samples=samples,
         versions={
             **{package: version(package) for package in packages},

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from transformers import AutoConfig
 
 from mrl_edge.errors import ModelError
 from mrl_edge.tokens import MODEL_INPUTS
@@ -31,11 +32,28 @@ def check_family(spec: EncoderSpec) -> None:
     import optimum.exporters.onnx.model_configs  # noqa: F401 (which registers the families)
     from optimum.exporters.tasks import TasksManager
 
+    if spec.modality == "text":
+        _check_text_family(spec)
     known = TasksManager.get_supported_model_type_for_task("feature-extraction", exporter="onnx")
     if spec.family not in known:
         raise ModelError(f"{spec.source}: encoders of the family {spec.family!r} cannot be exported to ONNX")
     if spec.pooling == "pooler" and spec.family not in _MEAN_POOLED:
         raise ModelError(f"{spec.source}: image encoders of the family {spec.family!r} cannot be exported so far")
+
+
+def _check_text_family(spec: EncoderSpec) -> None:
+    from optimum.exporters.tasks import TasksManager
+
+    config = AutoConfig.from_pretrained(spec.transformer, trust_remote_code=False)
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(f"{spec.source} is an encoder with a decoder ({spec.family}), which is not supported")
+    try:
+        described = TasksManager.get_exporter_config_constructor(
+            "onnx", model_type=spec.family, task="feature-extraction", library_name="transformers"
+        )(config)
+    except (KeyError, ValueError):
+        raise ModelError(f"{spec.source}: encoders of the family {spec.family!r} cannot be exported to ONNX") from None
+    check_inputs(tuple(described.inputs), spec.family)
 
 
 def exit_output(depth: int, layers: int) -> str:
@@ -105,8 +123,13 @@ def _keep_outputs(path: Path, names: Sequence[str]) -> None:
 def inputs_of(model: onnx.ModelProto, family: str) -> tuple[str, ...]:
     """Return the names of a trunk's inputs; `ModelError` when they are not a text's tokens or an image's pixels."""
     names = tuple(value.name for value in model.graph.input)
+    check_inputs(names, family)
+    return names
+
+
+def check_inputs(names: tuple[str, ...], family: str) -> None:
+    """Raise `ModelError` when inputs are not a text's tokens or an image's pixels."""
     if names == (PIXELS,):
-        return names
+        return
     if not {"input_ids", "attention_mask"} <= set(names) <= set(MODEL_INPUTS):
         raise ModelError(f"encoders of the family {family!r} take {', '.join(names)}, not the tokens of a text alone")
-    return names

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from mrl_edge.bundle import Bundle, Manifest, Variant
-from mrl_edge.cli import console, options
+from mrl_edge.cli import console, export, options
 
 _EPILOG = "Example: mrl-edge show bundle"
 
@@ -34,6 +34,7 @@ def print_bundle(bundle: Bundle) -> None:
     rows = [_row(manifest, variant) for variant in manifest.variants]
     heads = ["precision", "depth", "target", "dims", "weights MB", "graphs MB", "cosine mean", "min"]
     console.print_table("\nVariants: the worst graph of each against PyTorch at its depth", heads, rows)
+    export.print_slices(manifest)
 
 
 def _row(manifest: Manifest, variant: Variant) -> list[object]:
@@ -61,7 +62,7 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
         ("bundle", f"{manifest.name}, {sum(entry.bytes for entry in manifest.files.values()) / 1e6:.1f} MB in all"),
         ("encoder", f"{encoder.source}, {encoder.family}, {encoder.pooling} pooling, {encoder.max_tokens} tokens"),
         ("prompts", prompts),
-        ("matryoshka", "yes" if manifest.matryoshka else "no: its smaller dimensions are cuts that nothing trained"),
+        ("matryoshka", "yes" if manifest.matryoshka else "no, as far as its config says"),
         ("dimensions", ", ".join(map(str, manifest.dims))),
         ("depths", ", ".join(map(str, manifest.depths))),
         ("classes", str(len(manifest.classes) or "none")),
