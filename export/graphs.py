@@ -40,7 +40,6 @@ def write_graphs(model: Model, trunk: Trunk, converted: onnx.ModelProto, folder:
         weights.move(converted)
         modules = tuple(_store(weights, layer, spec) for layer, spec in _tail(model, trunk))
         tails = {exit.depth: _exit_tail(model, modules, exit, weights) for exit in reversed(model.exits)}
-    del converted.graph.value_info[:]  # the runtime infers shapes itself
     converted.producer_name = "mrl-edge"
     converted.ir_version = IR_VERSION
     for depth, tail in tails.items():
@@ -86,7 +85,8 @@ def _exit_tail(model: Model, modules: tuple[Module, ...], exit: Exit, weights: W
 def _save(graph: onnx.ModelProto, path: Path, depth: int, dim: int | None) -> Written:
     if opset_of(graph) > NEWEST_OPSET:
         raise ModelError(f"{path.name} is of opset {opset_of(graph)}, newer than the oldest onnxruntime reads")
-    shape_inference.infer_shapes(graph, check_type=True, strict_mode=True)
+    shape_inference.infer_shapes(graph, check_type=True, strict_mode=True)  # DeBERTa's needs the value_info
+    del graph.graph.value_info[:]  # and the runtime infers shapes itself
     path.write_bytes(graph.SerializeToString(deterministic=True))
     onnx.checker.check_model(path)
     return Written(path, depth, dim)
