@@ -32,7 +32,7 @@ def print_bundle(bundle: Bundle) -> None:
     for name, value in _facts(manifest):
         console.say(f"{name:<14}{value}")
     rows = [_row(manifest, variant) for variant in manifest.variants]
-    heads = ["precision", "depth", "target", "dims", "weights MB", "graphs MB", "cosine mean", "min"]
+    heads = ["precision", "depth", "target", "dims", "weights MB", "graphs MB", "cosine", "min"]
     console.print_table("\nVariants: the worst graph of each against PyTorch at its depth", heads, rows)
     export.print_slices(manifest)
 

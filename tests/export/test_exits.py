@@ -75,8 +75,7 @@ def test_a_shallow_graph_holds_nothing_of_the_layers_that_it_skips(nested_bundle
     for depth in DEPTHS:
         for graph in graphs(nested_bundle, precision, depth).values():
             text = "\n".join(
-                [node.name for node in graph.graph.node]
-                + [name for node in graph.graph.node for name in (*node.input, *node.output)]
+                [name for node in graph.graph.node for name in (*node.input, *node.output)]
                 + [tensor.name for tensor in graph.graph.initializer]
             )
             for layer in range(4):
