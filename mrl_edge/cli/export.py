@@ -94,7 +94,8 @@ def print_slices(manifest: Manifest) -> None:
     if manifest.slices:
         rows = [[cut.dim, f"{cut.neighbours_at_10:.3f}"] for cut in manifest.slices]
         title = f"\nSlices: 10 nearest neighbours kept of the whole vector's, on {manifest.slices[0].texts:,} texts"
-        console.print_table(title, ["dim", "kept"], rows)
+        console.say(title)  # wider than its table
+        console.print_table("", ["dim", "kept"], rows)
 
 
 def _texts(source: str | None, column: str | None) -> list[str]:
