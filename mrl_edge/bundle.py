@@ -70,6 +70,22 @@ class EncoderInfo(msgspec.Struct, frozen=True):
     pad_id: int
 
 
+class Slice(msgspec.Struct, frozen=True):
+    """What a dimension keeps of an encoder that was never trained here, measured on `texts` texts."""
+
+    dim: int
+    neighbours_at_10: float  # share of each text's 10 nearest others, by the whole vector, that stay its nearest
+    texts: int
+
+
+class Samples(msgspec.Struct, frozen=True):
+    """Texts that the bundle can be verified with, and what PyTorch made of them."""
+
+    texts: str  # JSON, a list of `count` texts
+    embeddings: str  # float32 [depths, count, full], little-endian, rows L2-normalised
+    count: int
+
+
 class SizedIndex(msgspec.Struct, frozen=True):
     """The Annoy index of one dimension, with the parameters that its sizing chose and what they gave."""
 
@@ -110,6 +126,8 @@ class Manifest(msgspec.Struct, frozen=True):
     training: dict[str, Any]
     versions: dict[str, str]
     index: IndexInfo | None = None
+    slices: tuple[Slice, ...] = ()  # empty when the model was trained here: `training` then says its quality
+    samples: Samples | None = None  # none in bundles of earlier versions
 
 
 @dataclass(frozen=True)

@@ -67,10 +67,10 @@ def train(
     label_weight: Annotated[float, typer.Option(min=0, help="Weight of the class loss beside the pairs'.")] = 1.0,
     exit_weight: Annotated[
         float, typer.Option(min=0, help="Weight of an exit's losses beside the full depth's.")
-    ] = 0.15,
+    ] = 0.3,
     exit_distillation: Annotated[
         float, typer.Option(min=0, help="Weight of an exit's learning from the full depth's similarities.")
-    ] = 0.5,
+    ] = 1.0,
     sample_exits: Annotated[
         bool, typer.Option("--sample-exits", help="Train one random exit a step, not all.")
     ] = False,

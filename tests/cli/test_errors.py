@@ -143,7 +143,7 @@ def test_export_of_a_precision_that_makes_no_sense(model, tmp_path, options, sai
 
 def test_export_of_what_is_no_model(tmp_path, model):
     line = the_one_error_line(run_mrl_edge("export", tmp_path, "--out", tmp_path / "bundle"))
-    assert "is no trained model" in line
+    assert "is no encoder" in line
     (tmp_path / "mrl.json").write_text("{")
     assert "is damaged" in the_one_error_line(run_mrl_edge("export", tmp_path, "--out", tmp_path / "bundle"))
     (tmp_path / "mrl.json").write_text("[]")
