@@ -79,7 +79,7 @@ class _SymmetricInfoNCE(torch.autograd.Function):
         return losses
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, weights: Tensor) -> tuple[Tensor | None, ...]:
         queries, documents, slopes, along_queries, along_documents = ctx.saved_tensors
         by_query, by_document = torch.empty_like(queries), torch.empty_like(documents)
