@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import mrl_edge, run_mrl_edge
+from conftest import mrl_edge_here, run_here
 from test_bundle import edit_manifest, flip_a_byte
 from train.encoders import sentence_transformer, tiny_bert
 from train.untrained import DIMS, TEXTS, untrained_model
@@ -35,7 +35,7 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(model, tmp_path_factory):
     out = tmp_path_factory.mktemp("verify") / "bundle"
-    mrl_edge("export", model, "--out", out, "--precision", "fp32,int8")
+    mrl_edge_here("export", model, "--out", out, "--precision", "fp32,int8")
     return out
 
 
@@ -46,7 +46,7 @@ def own(exported, tmp_path):
 
 def verified(bundle):
     """Run the command and return its exit code and the lines on standard output."""
-    done = run_mrl_edge("verify", bundle)
+    done = run_here("verify", bundle)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout.splitlines()
 
@@ -56,7 +56,7 @@ def test_an_untouched_bundle_is_verified(exported):
     assert code == 0
     files, graphs = len(open_bundle(exported).manifest.files), 2 * len(DEPTHS) * (len(DIMS) + 1)
     assert lines == [f"{exported}: {files} files and {graphs} graphs are as they were exported"]
-    found = json.loads(mrl_edge("verify", exported, "--json"))
+    found = json.loads(mrl_edge_here("verify", exported, "--json"))
     assert found["problems"] == []
     assert len(found["graphs"]) == graphs
     for check in found["graphs"]:
@@ -89,7 +89,7 @@ def test_each_changed_file_is_one_line(own, file):
 def test_several_broken_files_are_all_named_and_the_other_graphs_still_run(own):
     (own / "int8" / "weights.bin").unlink()
     flip_a_byte(own / "fp32" / "d4.onnx")
-    done = run_mrl_edge("verify", own)
+    done = run_here("verify", own)
     assert done.returncode == 1
     assert [line.split(":")[0].split(" is ")[0] for line in done.stdout.splitlines()] == [
         str(own / "fp32" / "d4.onnx"),
@@ -121,7 +121,7 @@ def test_a_bundle_of_an_earlier_version_says_that_it_has_no_texts(own):
 
 def test_what_is_no_bundle_is_the_users_error(tmp_path):
     for command in ("verify", "show"):
-        done = run_mrl_edge(command, tmp_path)
+        done = run_here(command, tmp_path)
         assert done.returncode == 2
         assert "is no bundle" in done.stderr
 
@@ -137,7 +137,7 @@ def test_verifying_and_showing_load_no_torch(exported):
 
 def test_show_prints_every_variant_and_the_encoder(exported):
     manifest = open_bundle(exported).manifest
-    text = mrl_edge("show", exported)
+    text = mrl_edge_here("show", exported)
     table = [line.split() for line in text.splitlines() if line.startswith(("fp32", "int8"))]
     assert [(row[0], int(row[1])) for row in table] == [(v.precision, v.depth) for v in manifest.variants]
     assert {row[3] for row in table} == {"4–24"}
@@ -145,5 +145,5 @@ def test_show_prints_every_variant_and_the_encoder(exported):
         assert float(row[-1]) <= float(row[-2]) <= 1.00001
     for said in ("tiny, bert, mean pooling", "plain 'p '", "dimensions    4, 10, 24", "onnx opset 18", "onnxruntime"):
         assert said in text
-    shown = json.loads(mrl_edge("show", exported, "--json"))
+    shown = json.loads(mrl_edge_here("show", exported, "--json"))
     assert shown == json.loads((exported / "bundle.json").read_text())

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import mrl_edge, run_mrl_edge, the_one_error_line
+from conftest import mrl_edge, mrl_edge_here, run_here, the_one_error_line
 from sentence_transformers import SentenceTransformer
 from sklearn.linear_model import LogisticRegression
 from train.encoders import tiny_bert
@@ -41,7 +41,7 @@ def train(here, out, *options, columns=(*PAIRS, *CLASSES), data="train.csv"):
 
 
 def evaluate(here, model, *options, columns=(*PAIRS, *CLASSES)):
-    return json.loads(mrl_edge("evaluate", here / model, "--data", here / "dev.csv", *columns, *options, "--json"))
+    return json.loads(mrl_edge_here("evaluate", here / model, "--data", here / "dev.csv", *columns, *options, "--json"))
 
 
 def rows(found, beside=None):
@@ -95,7 +95,7 @@ def test_the_linear_probe_is_scikit_learns_on_the_normalised_prefix(here):
 
 
 def test_the_tables_name_the_models(here):
-    text = mrl_edge(
+    text = mrl_edge_here(
         "evaluate", here / "model", "--data", here / "dev.csv", *CLASSES, "--beside", here / "bert",
         "--beside", f"FF={here / 'alone'}", "--beside", f"again={here / 'model'}",
     )  # fmt: skip
@@ -105,7 +105,7 @@ def test_the_tables_name_the_models(here):
 
 
 def test_a_bundle_stands_beside_its_model_and_scores_alike(here):
-    mrl_edge("export", here / "model", "--out", here / "bundle", "--precision", "fp32")
+    mrl_edge_here("export", here / "model", "--out", here / "bundle", "--precision", "fp32")
     found = evaluate(here, "model", "--beside", f"exported={here / 'bundle'}")
     for key, by_dim in rows(found, "exported").items():
         for dim, metrics in by_dim.items():
@@ -141,6 +141,6 @@ def test_what_cannot_stand_beside_is_refused_before_anything_is_embedded(here, t
         ((tmp_path / "other",), "tell different classes apart: 'one' is of one only"),
     ):
         options = [option for text in beside for option in ("--beside", text)]
-        done = run_mrl_edge("evaluate", here / "model", "--data", here / "dev.csv", *CLASSES, *options)
+        done = run_here("evaluate", here / "model", "--data", here / "dev.csv", *CLASSES, *options)
         assert said in the_one_error_line(done)
         assert "embedding" not in done.stderr

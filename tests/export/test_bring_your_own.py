@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import mrl_edge, run_mrl_edge, the_one_error_line
+from conftest import mrl_edge_here, run_here, the_one_error_line
 from sentence_transformers import SentenceTransformer, models
 from sklearn.neighbors import NearestNeighbors
 from train.encoders import read_json, sentence_transformer, tiny_bert
@@ -35,7 +35,7 @@ def lines(tmp_path_factory):
 
 def export(source, out, lines, *options):
     """Export in fp32 and return the warnings on stderr."""
-    done = run_mrl_edge("export", source, "--out", out, "--precision", "fp32", "--texts", lines, *options)
+    done = run_here("export", source, "--out", out, "--precision", "fp32", "--texts", lines, *options)
     assert done.returncode == 0, done.stderr
     return [line for line in done.stderr.splitlines() if line.startswith("warning")]
 
@@ -74,12 +74,12 @@ def test_a_cut_encoder_is_exported_with_one_warning_and_what_each_cut_keeps(bert
         assert cut.neighbours_at_10 == pytest.approx(np.mean(kept), abs=0.03)  # near ties, since the weights are random
     assert manifest.slices[-1].neighbours_at_10 == 1
     assert f"dimension 4 keeps {manifest.slices[0].neighbours_at_10:.0%}" in warning
-    assert f"{manifest.slices[0].neighbours_at_10:.3f}" in mrl_edge("show", tmp_path / "bundle")
+    assert f"{manifest.slices[0].neighbours_at_10:.3f}" in mrl_edge_here("show", tmp_path / "bundle")
     for dim in (4, 12, 24):
         wanted = F.normalize(torch.from_numpy(theirs[:, :dim]), dim=-1).numpy()
         np.testing.assert_allclose(runtime.load(tmp_path / "bundle", dim).encode(TEXTS), wanted, atol=1e-5)
         np.testing.assert_allclose(load_nested(tmp_path / "bundle").encode(TEXTS)[dim], wanted, atol=1e-5)
-    assert run_mrl_edge("verify", tmp_path / "bundle").returncode == 0
+    assert run_here("verify", tmp_path / "bundle").returncode == 0
 
 
 def _neighbours(vectors):
@@ -154,14 +154,12 @@ def test_prompts_of_the_config_are_put_before_texts(bert, lines, tmp_path):
     ],
 )
 def test_what_makes_no_sense_is_said_before_any_work(bert, tmp_path, options, said):
-    line = the_one_error_line(run_mrl_edge("export", bert, "--out", tmp_path / "bundle", *options))
+    line = the_one_error_line(run_here("export", bert, "--out", tmp_path / "bundle", *options))
     assert said in line
     assert list(tmp_path.iterdir()) == []
 
 
 def test_too_few_texts_are_refused(bert, tmp_path):
     (tmp_path / "few.txt").write_text("one\ntwo\n" * 50)
-    line = the_one_error_line(
-        run_mrl_edge("export", bert, "--out", tmp_path / "bundle", "--texts", tmp_path / "few.txt")
-    )
+    line = the_one_error_line(run_here("export", bert, "--out", tmp_path / "bundle", "--texts", tmp_path / "few.txt"))
     assert "2 different texts" in line

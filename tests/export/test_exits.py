@@ -8,7 +8,7 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import mrl_edge, run_mrl_edge, the_one_error_line
+from conftest import mrl_edge, mrl_edge_here, run_here, the_one_error_line
 from safetensors.torch import load_file
 from train.encoders import sentence_transformer, tiny_bert
 from train.untrained import CLASSES, DIMS, TEXTS, untrained_model
@@ -32,7 +32,7 @@ def nested_model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def nested_bundle(nested_model, tmp_path_factory):
     out = tmp_path_factory.mktemp("bundle") / "bundle"
-    mrl_edge("export", nested_model, "--out", out, "--precision", ",".join(PRECISIONS))
+    mrl_edge_here("export", nested_model, "--out", out, "--precision", ",".join(PRECISIONS))
     return out
 
 
@@ -155,7 +155,7 @@ def test_graphs_are_of_an_opset_and_ir_that_the_oldest_onnxruntime_reads(nested_
 
 
 def test_a_model_with_exits_is_exported_to_the_same_bytes_again(nested_model, nested_bundle, tmp_path):
-    mrl_edge("export", nested_model, "--out", tmp_path / "bundle", "--precision", ",".join(PRECISIONS))
+    mrl_edge_here("export", nested_model, "--out", tmp_path / "bundle", "--precision", ",".join(PRECISIONS))
     assert open_bundle(tmp_path / "bundle").manifest.files == open_bundle(nested_bundle).manifest.files
 
 
@@ -167,22 +167,20 @@ def test_every_later_command_takes_a_depth(nested_bundle, tmp_path):
     table.write_text("\n".join(["query,positive,label", *rows]))
     pairs = ("--query", "query", "--positive", "positive")
     by_depth = {
-        depth: mrl_edge("classify", bundle, "a text", "--precision", "fp32", "--depth", depth, "--json")
+        depth: mrl_edge_here("classify", bundle, "a text", "--precision", "fp32", "--depth", depth, "--json")
         for depth in DEPTHS
     }
     assert len(set(by_depth.values())) == len(DEPTHS)
-    assert "no such depth" in the_one_error_line(
-        run_mrl_edge("evaluate", bundle, "--data", table, *pairs, "--depth", 3)
-    )
-    scored = json.loads(mrl_edge("evaluate", bundle, "--data", table, *pairs, "--precision", "fp32", "--json"))
+    assert "no such depth" in the_one_error_line(run_here("evaluate", bundle, "--data", table, *pairs, "--depth", 3))
+    scored = json.loads(mrl_edge_here("evaluate", bundle, "--data", table, *pairs, "--precision", "fp32", "--json"))
     assert scored["depths"] == list(DEPTHS)
-    info = json.loads(mrl_edge("index", bundle, table, "--positive", "positive", "--depth", 1, "--json"))
+    info = json.loads(mrl_edge_here("index", bundle, table, "--positive", "positive", "--depth", 1, "--json"))
     assert info["depth"] == 1
-    assert len(json.loads(mrl_edge("search", bundle, TEXTS[5], "--dim", 4, "-k", 2, "--json"))) == 2
+    assert len(json.loads(mrl_edge_here("search", bundle, TEXTS[5], "--dim", 4, "-k", 2, "--json"))) == 2
     results = tmp_path / "results.json"
     options = (*pairs, "--dims", "24", "--tokens", "0", "--max-seconds", "0.1", "--index", "exact", "--out", results)
     assert "has depth 1, 2, 4" in the_one_error_line(
-        run_mrl_edge("bench", bundle, "--data", table, *options, "--depths", "3")
+        run_here("bench", bundle, "--data", table, *options, "--depths", "3")
     )
     measured = json.loads(
         mrl_edge("bench", bundle, "--data", table, *options, "--depths", "1,4", "--precision", "fp32", "--json")
@@ -191,6 +189,6 @@ def test_every_later_command_takes_a_depth(nested_bundle, tmp_path):
     assert [(row["depth"], row["status"]) for row in rows] == [(4, "ok"), (1, "ok")]
     assert rows[0]["fidelity"] is None  # it is what the others are compared with
     assert rows[1]["fidelity"]["cosine_min"] < 0.99
-    picked = json.loads(mrl_edge("pick", results, "--max-disk-mb", 100, "--json"))
+    picked = json.loads(mrl_edge_here("pick", results, "--max-disk-mb", 100, "--json"))
     assert picked["depth"] in (1, 4)
     assert picked["shallow"] == (picked["depth"] == 1)

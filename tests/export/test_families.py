@@ -6,7 +6,7 @@ import onnxruntime as ort
 import pytest
 import torch
 import transformers
-from conftest import run_mrl_edge, the_one_error_line
+from conftest import run_here, the_one_error_line
 from mrl_edge.export.run import export_bundle, read_model
 from train.encoders import tiny_bert
 from train.families import FAMILIES, tiny_encoder
@@ -100,6 +100,6 @@ def test_a_family_that_cannot_be_exported_says_so_before_its_weights_are_read(tm
     encoder = tiny_bert(tmp_path / "encoder")
     config.save_pretrained(encoder)
     (encoder / "model.safetensors").write_bytes(b"not read")
-    line = the_one_error_line(run_mrl_edge("export", encoder, "--out", tmp_path / "bundle"))
+    line = the_one_error_line(run_here("export", encoder, "--out", tmp_path / "bundle"))
     assert said in line
     assert not (tmp_path / "bundle").exists()
