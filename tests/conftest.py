@@ -108,7 +108,7 @@ def mrl_edge(*arguments, **options) -> str:
 def run_here(*arguments) -> subprocess.CompletedProcess:
     """Run the command line in this process, which has torch loaded: seconds less than `run_mrl_edge`.
 
-    Not for `train`, whose precision holds for a process, nor for signals and memory.
+    Not for signals and memory; `train` only with `--mixed-precision no`, as a process trains in one precision.
     """
     from mrl_edge.cli import run
 
