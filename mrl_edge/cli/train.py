@@ -124,6 +124,7 @@ def train(
     if dev_table is None:
         table, dev_table = table.split(0.1, seed)
 
+    from mrl_edge.train.processes import joined
     from mrl_edge.train.run import train as run
     from mrl_edge.train.settings import Settings
 
@@ -147,7 +148,7 @@ def train(
         seed=seed,
         mixed_precision=_mixed_precision(mixed_precision),
     )
-    with console.progress_bar() as report:
+    with console.progress_bar() as report, joined():
         outcome = run(
             spec, table, dev_table, settings, out, cache.expanduser(), report, _say_epoch, fixed_baselines, fixed_out
         )

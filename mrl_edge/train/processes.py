@@ -1,6 +1,9 @@
-"""One loss over the rows of all processes: what is gathered, and with which gradient."""
+"""One loss over the rows of all processes: what is gathered, with which gradient, and how a process leaves."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -27,6 +30,16 @@ def gather_vectors(rows: Tensor) -> Tensor:
         return rows
     parts = differentiable.all_gather(rows.contiguous())  # type: ignore[no-untyped-call]
     return torch.cat(parts, dim=1)
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Leave the group of processes at the end: gloo's threads may abort an interpreter that shuts down in it."""
+    try:
+        yield
+    finally:
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def _several() -> bool:
