@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 from mrl_edge.export.fidelity import Reference, check_graph, reference
 from mrl_edge.export.heads import Linear, Tail, Unit, graph_for, graph_for_all, store_linear
-from mrl_edge.export.precision import PRECISIONS, check_precisions
+from mrl_edge.export.precisions.judge import Judge
+from mrl_edge.export.precisions.ladder import Choices, check_choices, make
 from mrl_edge.export.trunk import export_trunk, inputs_of
 from mrl_edge.export.weights import FILE, WeightFile
 from torch import nn
@@ -64,14 +65,17 @@ def read_model(folder: Path) -> Trained:
     return Trained(folder, read_encoder(str(folder)), record, samples)
 
 
-def export_bundle(model: Trained, out: Path, precisions: Sequence[str], report: Report = silent) -> Manifest:
+def export_bundle(
+    model: Trained, out: Path, precisions: Sequence[str], report: Report = silent, choices: Choices | None = None
+) -> Manifest:
     """Write the bundle `out` and return its manifest.
 
     Every graph is run against PyTorch on the model's sample texts. Raises `FidelityError`, and writes nothing,
-    when an fp32 graph differs by more than 1e-4.
+    when an fp32 graph differs by more than 1e-4 or a precision cannot keep its floor.
     """
-    check_precisions(precisions)
-    total = len(precisions) * (len(model.record.dims) + 1) + 1
+    choices = choices or Choices()
+    made = check_choices(precisions, choices)
+    total = len(made) * (len(model.record.dims) + 1) + 1
     with new_folder(out) as folder:
         report("exporting", 0, total)
         trunk = Trunk(model.spec)
@@ -84,8 +88,12 @@ def export_bundle(model: Trained, out: Path, precisions: Sequence[str], report: 
         )
         done = 1
         variants = []
-        for name in precisions:
-            converted = onnx.load(PRECISIONS[name].convert(onnx_trunk, work))
+        judge = Judge(onnx_trunk, wanted.batches, trunk.after)
+        calibration = _tokenised(folder, encoder, inputs, choices.calibration or model.samples)
+        for plan in made:
+            ladder = make(plan, onnx_trunk, work, judge, calibration, choices.floor, report)
+            name = plan.folder
+            converted = onnx.load(ladder.path)
             (folder / name).mkdir()
             files = _write_graphs(model, trunk, converted, folder / name)
             graphs = []
@@ -93,8 +101,17 @@ def export_bundle(model: Trained, out: Path, precisions: Sequence[str], report: 
                 report("exporting", done, total)
                 done += 1
                 graphs.append(_checked(folder, name, dim, file, inputs, wanted))
-            target = PRECISIONS[name].target
-            variants.append(Variant(name, target, model.spec.layers, f"{name}/{FILE}", tuple(graphs)))
+            variants.append(
+                Variant(
+                    plan.precision,
+                    plan.target,
+                    model.spec.layers,
+                    f"{name}/{FILE}",
+                    tuple(graphs),
+                    ladder.settings,
+                    ladder.fell_back,
+                )
+            )
         shutil.rmtree(work)
         manifest = _manifest(model, out.name, encoder, variants, folder)
         write_manifest(folder, manifest)

@@ -70,7 +70,7 @@ class BundleSource:
         self.modality = "text"
         self.dims = select_dims(dims, manifest.dims, str(folder))
         bundle.variant(str(self.precision), None)  # says what there is when this is not
-        self.depths = tuple(sorted(v.depth for v in manifest.variants if v.precision == self.precision))
+        self.depths = tuple(sorted({v.depth for v in manifest.variants if v.precision == self.precision}))
         self.classes = manifest.classes
         self._full = manifest.dims[-1]
         self._threads = threads
