@@ -31,7 +31,24 @@ def quantise_tables(trunk: Path, folder: Path, tables: Sequence[str]) -> Path:
     converted = folder / "tables.onnx"
     with quiet():
         quantize_dynamic(trunk, converted, ["Gather"], nodes_to_quantize=list(tables), weight_type=QuantType.QInt8)
+    model = onnx.load(converted)
+    _rename_rows(model)
+    onnx.save(model, converted)
     return converted
+
+
+def _rename_rows(model: onnx.ModelProto) -> None:
+    """Rename what look-ups output: quantising a product of the same rows would give its input the same name."""
+    names = {
+        output: f"{output}_rows"
+        for node in model.graph.node
+        if node.op_type == "Gather"
+        for output in node.output
+        if output.endswith("_quantized")
+    }
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
 
 
 def quantise_products(trunk: Path, folder: Path, matrices: Sequence[str], flags: Flags) -> Path:
@@ -50,7 +67,8 @@ def quantise_products(trunk: Path, folder: Path, matrices: Sequence[str], flags:
             per_channel=flags.per_channel,
             reduce_range=flags.reduce_range,
             weight_type=QuantType[flags.weights],
-            extra_options={"WeightSymmetric": flags.weights_symmetric},
+            # The type of what it cannot infer: shape inference knows no 4-bit products (see `int4`).
+            extra_options={"WeightSymmetric": flags.weights_symmetric, "DefaultTensorType": onnx.TensorProto.FLOAT},
         )
     return converted
 

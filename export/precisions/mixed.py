@@ -99,7 +99,7 @@ def _fall_back(
         reached = best if steps else before
         raise FidelityError(
             f"{name} cannot keep mean and least cosine {floor.mean:g} and {floor.least:g} to fp32: with all but one "
-            f"group of nodes fallen back they are {reached.mean:.4f} and {reached.least:.4f}; lower --floor"
+            f"group of nodes fallen back they are {reached.mean:.6g} and {reached.least:.6g}; lower --floor"
         )
     count = _fewest(len(steps), lambda n: holds(measured(n), floor))
     path = candidate.convert(job, levels(count))
