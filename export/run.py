@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from mrl_edge.export.fidelity import Reference, check_graph, reference
 from mrl_edge.export.heads import Linear, Tail, Unit, graph_for, graph_for_all, store_linear
+from mrl_edge.export.precisions.fusion import shape_of
 from mrl_edge.export.precisions.judge import Judge
 from mrl_edge.export.precisions.ladder import Choices, check_choices, make
 from mrl_edge.export.trunk import export_trunk, inputs_of
@@ -90,8 +91,9 @@ def export_bundle(
         variants = []
         judge = Judge(onnx_trunk, wanted.batches, trunk.after)
         calibration = _tokenised(folder, encoder, inputs, choices.calibration or model.samples)
+        fusable = shape_of(trunk.transformer.config) if choices.optimise else None
         for plan in made:
-            ladder = make(plan, onnx_trunk, work, judge, calibration, choices.floor, report)
+            ladder = make(plan, onnx_trunk, work, judge, calibration, choices.floor, fusable, report)
             name = plan.folder
             converted = onnx.load(ladder.path)
             (folder / name).mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     from mrl_edge.export.precisions.judge import Agreement
 
 _EPILOG = "Example: mrl-edge export model --out bundle --precision fp32,int8"
+
+
+class Optimise(str, Enum):
+    """Whether to try onnxruntime's transformer fusions."""
+
+    auto = "auto"
+    never = "never"
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +44,10 @@ def export(
     calibration: Annotated[
         Path | None, typer.Option(help="Texts for int8-static, a line each; the model's sample texts by default.")
     ] = None,
+    optimise: Annotated[
+        Optimise,
+        typer.Option(help="auto tries onnxruntime's fused nodes and keeps them where they measure faster here."),
+    ] = Optimise.never,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -56,7 +68,7 @@ def export(
         console.note(
             f"  the exits after layer {', '.join(map(str, shallow))} are not exported so far, the full depth is"
         )
-    choices = Choices(options.names(target) or (), _floor(floor), _calibration(calibration))
+    choices = Choices(options.names(target) or (), _floor(floor), optimise is Optimise.auto, _calibration(calibration))
     with console.progress_bar() as report:
         manifest = export_bundle(trained, out, options.names(precision) or (), report, choices)
     if as_json:
