@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mrl_edge.bench.results import Measurement, Quality, Results
 
@@ -32,11 +32,14 @@ class Candidate:
     disk_mb: float
     stable: bool
     quality: dict[str, float]
+    shallow: bool = False  # another row runs more layers
 
     @property
     def name(self) -> str:
         """Say the configuration in words."""
         parts = [f"{self.precision} at dimension {self.dim}"]
+        if self.shallow:
+            parts.append(f"stopped after layer {self.depth}")
         if self.index:
             parts.append(f"{self.index} search")
         if self.rerank_dim:
@@ -52,7 +55,8 @@ def candidates(results: Results) -> list[Candidate]:
     found = [row for row in rows if row is not None]
     if not found:
         raise ResultsError("the results hold no successful measurement: run mrl-edge bench again")
-    return found
+    deepest = max(row.depth for row in found)
+    return [replace(row, shallow=row.depth < deepest) for row in found]
 
 
 def choose_objective(rows: Sequence[Candidate], wanted: str | None) -> str:

@@ -101,15 +101,16 @@ def _front(rows: Sequence[Candidate], axis: Axis, metric: str) -> list[Candidate
 
 def _curves(rows: Sequence[Candidate], metric: str) -> go.Figure:
     figure = go.Figure()
-    for precision, index in dict.fromkeys((row.precision, row.index) for row in rows):
+    for precision, depth, index in dict.fromkeys((row.precision, row.depth, row.index) for row in rows):
         points = sorted(
-            (r for r in rows if (r.precision, r.index) == (precision, index) and r.rerank_dim is None),
+            (r for r in rows if (r.precision, r.depth, r.index) == (precision, depth, index) and r.rerank_dim is None),
             key=lambda row: row.dim,
         )
+        where = f", layer {depth}" if any(row.shallow for row in points) else ""
         figure.add_scatter(
             x=[str(row.dim) for row in points],
             y=[row.quality[metric] for row in points],
-            name=f"{precision}, {index}" if index else precision,
+            name=f"{precision}{where}, {index}" if index else f"{precision}{where}",
             mode="lines+markers",
         )
     return _styled(figure, "dimension", TITLES[metric])

@@ -101,7 +101,7 @@ class Configuration:
     def __str__(self) -> str:
         """Name the configuration for the progress display."""
         index = f" {self.plan.kind}" if self.plan else ""
-        return f"{self.precision} d{self.dim}{index}" + (f" {self.tokens} tokens" if self.tokens else "")
+        return f"{self.precision} d{self.dim}-L{self.depth}{index}" + (f" {self.tokens} tokens" if self.tokens else "")
 
 
 class _Sweep:

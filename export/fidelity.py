@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mrl_edge.export.model import Exit
 from torch import Tensor
 
 from mrl_edge.bundle import Fidelity
@@ -25,25 +26,28 @@ _LOGITS_TOLERANCE = 1e-3  # logits are not of length 1: relative to the largest
 
 @dataclass(frozen=True)
 class Reference:
-    """What PyTorch computes for the sample texts: embeddings and logits a dimension."""
+    """What PyTorch computes for the sample texts at one depth: embeddings and logits a dimension."""
 
     batches: list[Batch]  # the tokenised texts, as the runtime pads them
     embeddings: dict[int, Floats]
     logits: dict[int, Floats]
 
 
-def reference(
-    trunk: Trunk, batches: list[Batch], dims: Sequence[int], classifiers: dict[int, tuple[Tensor, Tensor]]
-) -> Reference:
-    """Run PyTorch in fp32 on the tokenised texts; the trunk's last module is the projection."""
+def references(trunk: Trunk, batches: list[Batch], exits: Sequence[Exit], dims: Sequence[int]) -> dict[int, Reference]:
+    """Run PyTorch in fp32 on the tokenised texts, once for all depths; `exits` are those of the trunk."""
     trunk.eval()
     with torch.inference_mode():
         parts = [trunk({name: torch.from_numpy(rows) for name, rows in batch.items()}) for batch in batches]
-        projected = torch.cat([part[-1] for part in parts])  # [texts, full], before normalisation
-        embeddings = {dim: F.normalize(projected[:, :dim], dim=-1).numpy() for dim in dims}
-        logits = {
-            dim: F.linear(projected[:, :dim], weight, bias).numpy() for dim, (weight, bias) in classifiers.items()
-        }
+        vectors = torch.cat(parts, dim=1)  # [exits, texts, width]
+        return {exit.depth: _reference(own, batches, exit, dims) for exit, own in zip(exits, vectors, strict=True)}
+
+
+def _reference(vectors: Tensor, batches: list[Batch], exit: Exit, dims: Sequence[int]) -> Reference:
+    projected = exit.projected(vectors, dims[-1])  # [texts, full]
+    embeddings = {dim: F.normalize(projected[:, :dim], dim=-1).numpy() for dim in dims}
+    logits = {
+        dim: F.linear(projected[:, :dim], weight, bias).numpy() for dim, (weight, bias) in exit.classifiers.items()
+    }
     return Reference(batches, embeddings, logits)
 
 

@@ -1,7 +1,7 @@
 """What follows the trunk in each graph: pooling, the encoder's own modules, the slice, normalisation, logits.
 
 The projection is stored `[full, width]` row-major, so the head of dimension d is its first d rows: the same
-bytes in `weights.bin`.
+bytes in `weights.bin`. An encoder that was never trained here has none: its embedding is sliced.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from mrl_edge.export.trunk import HIDDEN
 from mrl_edge.export.weights import Stored, WeightFile
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -36,12 +35,25 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Norm:
+    """A stored layer normalisation: scale [width] and bias [width]."""
+
+    scale: Stored
+    bias: Stored
+    width: int
+    epsilon: float
+
+
+Module = Linear | Unit | Norm
+
+
+@dataclass(frozen=True)
 class Tail:
     """Everything after the trunk, with its weights already in the weight file."""
 
     pooling: str
-    modules: tuple[Linear | Unit, ...]
-    projection: Linear
+    modules: tuple[Module, ...]
+    projection: Linear | None  # none: the first columns are the head
     classifiers: Mapping[int, Linear]
 
 
@@ -59,7 +71,7 @@ def store_linear(weights: WeightFile, weight: Array, bias: Array | None, tanh: b
 def graph_for(trunk: onnx.ModelProto, tail: Tail, dim: int) -> onnx.ModelProto:
     """Return the graph of one dimension: `embedding` [batch, dim], and `logits` [batch, classes] if it classifies."""
     builder = _Builder(trunk, tail)
-    projected = builder.linear(builder.encoded(), tail.projection, "projection", rows=dim)
+    projected = builder.projected(dim)
     builder.outputs(projected, dim, suffix="")
     return builder.model
 
@@ -67,7 +79,7 @@ def graph_for(trunk: onnx.ModelProto, tail: Tail, dim: int) -> onnx.ModelProto:
 def graph_for_all(trunk: onnx.ModelProto, tail: Tail, dims: Sequence[int]) -> onnx.ModelProto:
     """Return the graph of every dimension in one pass: `embedding_8` [batch, 8], `logits_8` and so on."""
     builder = _Builder(trunk, tail)
-    projected = builder.linear(builder.encoded(), tail.projection, "projection", rows=dims[-1])
+    projected = builder.projected(dims[-1])
     for dim in dims:
         part = projected if dim == dims[-1] else builder.first_columns(projected, dim)
         builder.outputs(part, dim, suffix=f"_{dim}")
@@ -75,11 +87,15 @@ def graph_for_all(trunk: onnx.ModelProto, tail: Tail, dims: Sequence[int]) -> on
 
 
 class _Builder:
-    """Appends nodes to a copy of the trunk, whose weights are references and so cost nothing to copy."""
+    """Appends nodes to a copy of the trunk, whose weights are references and so cost nothing to copy.
+
+    The trunk's first output is what is pooled.
+    """
 
     def __init__(self, trunk: onnx.ModelProto, tail: Tail) -> None:
         self.model = onnx.ModelProto()
         self.model.CopyFrom(trunk)
+        self._hidden = trunk.graph.output[0].name
         del self.model.graph.output[:]
         self._tail = tail
 
@@ -89,9 +105,17 @@ class _Builder:
         for number, module in enumerate(self._tail.modules):
             if isinstance(module, Unit):
                 current = self._unit(current, f"module{number}")
+            elif isinstance(module, Norm):
+                current = self._norm(current, module, f"module{number}")
             else:
                 current = self.linear(current, module, f"module{number}", rows=module.outputs)
         return current
+
+    def projected(self, rows: int) -> str:
+        """Append everything up to the first `rows` columns of the embedding, before normalisation."""
+        if self._tail.projection is None:
+            return self.first_columns(self.encoded(), rows)
+        return self.linear(self.encoded(), self._tail.projection, "projection", rows=rows)
 
     def linear(self, source: str, layer: Linear, name: str, rows: int) -> str:
         """Append the first `rows` outputs of a linear layer."""
@@ -121,18 +145,18 @@ class _Builder:
     def _pooled(self) -> str:
         mode = self._tail.pooling
         if mode == "cls":
-            return self._node("Gather", [HIDDEN, self._constant("first_token", 0)], "pooled", axis=1)
+            return self._node("Gather", [self._hidden, self._constant("first_token", 0)], "pooled", axis=1)
         if mode == "pooler":  # the mean over the image, see `export.trunk`
-            return self._node("Flatten", [self._node("GlobalAveragePool", [HIDDEN], "mean")], "pooled")
+            return self._node("Flatten", [self._node("GlobalAveragePool", [self._hidden], "mean")], "pooled")
         mask = self._node("Cast", ["attention_mask"], "mask", to=TensorProto.FLOAT)
         column = self._node("Unsqueeze", [mask, self._constant("last_axis", [-1])], "mask_column")
         axis = self._constant("token_axis", [1])
         if mode == "max":
             present = self._node("Cast", [column], "present", to=TensorProto.BOOL)
             least = self._constant("least", -1e9, np.float32)
-            kept = self._node("Where", [present, HIDDEN, least], "kept")
+            kept = self._node("Where", [present, self._hidden, least], "kept")
             return self._node("ReduceMax", [kept, axis], "pooled", keepdims=0)
-        masked = self._node("Mul", [HIDDEN, column], "masked")
+        masked = self._node("Mul", [self._hidden, column], "masked")
         total = self._node("ReduceSum", [masked, axis], "total", keepdims=0)
         count = self._node("ReduceSum", [column, axis], "count", keepdims=0)
         count = self._node("Max", [count, self._constant("one_token", 1e-9, np.float32)], "safe_count")
@@ -143,7 +167,12 @@ class _Builder:
     def _unit(self, source: str, name: str) -> str:
         return self._node("LpNormalization", [source], name, axis=-1, p=2)
 
-    def _node(self, kind: str, inputs: Sequence[str], name: str, **attributes: int) -> str:
+    def _norm(self, source: str, layer: Norm, name: str) -> str:
+        scale = self._add(layer.scale.tensor(f"{name}.scale", (layer.width,), 4))
+        bias = self._add(layer.bias.tensor(f"{name}.bias", (layer.width,), 4))
+        return self._node("LayerNormalization", [source, scale, bias], name, axis=-1, epsilon=layer.epsilon)
+
+    def _node(self, kind: str, inputs: Sequence[str], name: str, **attributes: float) -> str:
         output = f"mrl.{name}"
         node = helper.make_node(kind, list(inputs), [output], name=output)
         node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())

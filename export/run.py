@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 import onnx
-from mrl_edge.export.fidelity import Reference, check_graph, reference
-from mrl_edge.export.heads import Linear, Tail, Unit, graph_for, graph_for_all, store_linear
+from mrl_edge.export.fidelity import Reference, check_graph, references
+from mrl_edge.export.graphs import Written, opset_of, write_graphs
+from mrl_edge.export.model import Model, read_model
 from mrl_edge.export.precisions.fusion import shape_of
 from mrl_edge.export.precisions.judge import Judge
-from mrl_edge.export.precisions.ladder import Choices, check_choices, make
-from mrl_edge.export.trunk import export_trunk, inputs_of
-from mrl_edge.export.weights import FILE, WeightFile
-from torch import nn
+from mrl_edge.export.precisions.ladder import Choices, Plan, make, plans_for
+from mrl_edge.export.samples import write_samples
+from mrl_edge.export.trunk import IR_VERSION, check_family, export_trunk, inputs_of
+from mrl_edge.export.untrained import measure_slices, read_untrained
+from mrl_edge.export.weights import FILE
+from numpy.typing import NDArray
 
 from mrl_edge.atomic import new_folder
 from mrl_edge.bundle import (
@@ -28,46 +28,24 @@ from mrl_edge.bundle import (
     EncoderInfo,
     Graph,
     Manifest,
+    Samples,
+    Slice,
     Variant,
     file_entries,
     write_manifest,
 )
-from mrl_edge.errors import ModelError
 from mrl_edge.progress import Report, silent
-from mrl_edge.tokens import batches, load_tokenizer, pad
-from mrl_edge.train.model import SAMPLES, load_exits
-from mrl_edge.train.record import Record, read_record
-from mrl_edge.train.source import Dense, EncoderSpec, read_encoder
+from mrl_edge.prompts import prefix_for
+from mrl_edge.tokens import Batch, batches, load_tokenizer, pad
 from mrl_edge.train.trunk import Trunk
 from mrl_edge.train.trunk import load_tokenizer as load_training_tokenizer
 
+__all__ = ("export_bundle", "read_model", "read_untrained")
 _CHECK_BATCH = 16
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A trained model folder, read."""
-
-    folder: Path
-    spec: EncoderSpec
-    record: Record
-    samples: list[str]
-
-
-def read_model(folder: Path) -> Trained:
-    """Read a model folder; `ModelError` when `mrl-edge train` did not write it, or it is damaged."""
-    record = read_record(folder)
-    if record.modality != "text":
-        raise ModelError(f"{folder} is a model of images: bundles are for texts so far")
-    try:
-        samples = msgspec.json.decode((folder / SAMPLES).read_bytes(), type=list[str])
-    except (OSError, msgspec.DecodeError) as error:
-        raise ModelError(f"{folder} is damaged ({error}): train it again") from None
-    return Trained(folder, read_encoder(str(folder)), record, samples)
-
-
 def export_bundle(
-    model: Trained, out: Path, precisions: Sequence[str], report: Report = silent, choices: Choices | None = None
+    model: Model, out: Path, precisions: Sequence[str], report: Report = silent, choices: Choices | None = None
 ) -> Manifest:
     """Write the bundle `out` and return its manifest.
 
@@ -75,106 +53,57 @@ def export_bundle(
     when an fp32 graph differs by more than 1e-4 or a precision cannot keep its floor.
     """
     choices = choices or Choices()
-    made = check_choices(precisions, choices)
-    total = len(made) * (len(model.record.dims) + 1) + 1
+    plans = plans_for(precisions, choices)
+    check_family(model.spec)
+    total = len(plans) * len(model.exits) * (len(model.dims) + 1) + 1
     with new_folder(out) as folder:
         report("exporting", 0, total)
-        trunk = Trunk(model.spec)
-        encoder = _write_tokenizer(model, trunk, folder)
+        trunk = Trunk(model.spec, model.depths)
+        encoder = _write_tokenizer(model, folder)
         work = folder / "work"
         onnx_trunk = export_trunk(trunk, work)
         inputs = inputs_of(onnx.load(onnx_trunk, load_external_data=False), model.spec.family)
-        wanted = reference(
-            trunk, _tokenised(folder, encoder, inputs, model.samples), model.record.dims, _classifiers(model)
-        )
+        order, tokenised = _tokenised(folder, encoder, inputs, model.samples)
+        wanted = references(trunk, tokenised, model.exits, model.dims)
+        samples = write_samples(folder, model.samples, order, wanted)
+        slices = measure_slices(model, trunk, report)
         done = 1
         variants = []
-        judge = Judge(onnx_trunk, wanted.batches, trunk.after)
-        calibration = _tokenised(folder, encoder, inputs, choices.calibration or model.samples)
+        judge = Judge(onnx_trunk, tokenised, trunk.after)
+        calibration = tokenised
+        if choices.calibration:
+            _, calibration = _tokenised(folder, encoder, inputs, choices.calibration)
         fusable = shape_of(trunk.transformer.config) if choices.optimise else None
-        for plan in made:
-            ladder = make(plan, onnx_trunk, work, judge, calibration, choices.floor, fusable, report)
+        for plan in plans:
+            made = make(plan, onnx_trunk, work, judge, calibration, choices.floor, fusable, report)
             name = plan.folder
-            converted = onnx.load(ladder.path)
+            converted = onnx.load(made.path)
             (folder / name).mkdir()
-            files = _write_graphs(model, trunk, converted, folder / name)
-            graphs = []
-            for dim, file in files:
+            graphs: dict[int, list[Graph]] = {}
+            for written in write_graphs(model, trunk, converted, folder / name):
                 report("exporting", done, total)
                 done += 1
-                graphs.append(_checked(folder, name, dim, file, inputs, wanted))
-            variants.append(
+                graphs.setdefault(written.depth, []).append(_checked(plan, written, inputs, wanted[written.depth]))
+            variants += [
                 Variant(
-                    plan.precision,
-                    plan.target,
-                    model.spec.layers,
-                    f"{name}/{FILE}",
-                    tuple(graphs),
-                    ladder.settings,
-                    ladder.fell_back,
+                    plan.precision, plan.target, depth, f"{name}/{FILE}", tuple(files), made.settings, made.fell_back
                 )
-            )
+                for depth, files in graphs.items()
+            ]
         shutil.rmtree(work)
-        manifest = _manifest(model, out.name, encoder, variants, folder)
+        manifest = _manifest(model, out.name, encoder, variants, samples, slices, folder)
         write_manifest(folder, manifest)
         report("exporting", total, total)
     return manifest
 
 
-def _write_graphs(
-    model: Trained, trunk: Trunk, converted: onnx.ModelProto, folder: Path
-) -> list[tuple[int | None, str]]:
-    """Write `weights.bin` and every graph of one precision; return (dimension, file name) pairs."""
-    with (folder / FILE).open("wb") as file:
-        weights = WeightFile(file)
-        weights.move(converted)
-        tail = _store_tail(model, trunk, weights)
-    del converted.graph.value_info[:]  # the runtime infers shapes itself
-    converted.producer_name = "mrl-edge"
-    files: list[tuple[int | None, str]] = []
-    for dim in model.record.dims:
-        _save(graph_for(converted, tail, dim), folder / f"d{dim}.onnx")
-        files.append((dim, f"d{dim}.onnx"))
-    _save(graph_for_all(converted, tail, model.record.dims), folder / "all.onnx")
-    return [*files, (None, "all.onnx")]
+def _checked(plan: Plan, written: Written, inputs: tuple[str, ...], wanted: Reference) -> Graph:
+    fidelity = check_graph(written.path, written.dim, wanted, exact=plan.precision == "fp32")
+    outputs = tuple(value.name for value in onnx.load(written.path, load_external_data=False).graph.output)
+    return Graph(f"{plan.folder}/{written.path.name}", written.dim, inputs, outputs, fidelity)
 
 
-def _store_tail(model: Trained, trunk: Trunk, weights: WeightFile) -> Tail:
-    stored: list[Linear | Unit] = []
-    for spec, layer in zip(model.spec.modules[1:], list(trunk.tail)[1:], strict=True):
-        if isinstance(spec, Dense):
-            stored.append(_store_dense(weights, layer, spec.activation == "tanh"))
-        else:
-            stored.append(Unit())
-    *modules, projection = stored
-    if not isinstance(projection, Linear):
-        raise ModelError(f"{model.folder}: its last module is no projection: train it again")
-    classifiers = {
-        dim: store_linear(weights, weight.numpy(), bias.numpy()) for dim, (weight, bias) in _classifiers(model).items()
-    }
-    return Tail(model.spec.pooling, tuple(modules), projection, classifiers)
-
-
-def _store_dense(weights: WeightFile, layer: nn.Module, tanh: bool) -> Linear:
-    tensors = {name: value.detach().numpy() for name, value in layer.state_dict().items()}
-    return store_linear(weights, tensors["linear.weight"], tensors.get("linear.bias"), tanh)
-
-
-def _classifiers(model: Trained) -> dict[int, Any]:
-    return load_exits(model.folder, model.record)[-1].classifiers
-
-
-def _checked(
-    folder: Path, precision: str, dim: int | None, file: str, inputs: tuple[str, ...], wanted: Reference
-) -> Graph:
-    path = folder / precision / file
-    onnx.checker.check_model(path)
-    fidelity = check_graph(path, dim, wanted, exact=precision == "fp32")
-    outputs = tuple(value.name for value in onnx.load(path, load_external_data=False).graph.output)
-    return Graph(f"{precision}/{file}", dim, inputs, outputs, fidelity)
-
-
-def _write_tokenizer(model: Trained, trunk: Trunk, folder: Path) -> EncoderInfo:
+def _write_tokenizer(model: Model, folder: Path) -> EncoderInfo:
     """Write `tokenizer.json` with the encoder's truncation, and return how texts must be given to it."""
     spec = model.spec
     tokenizer = load_training_tokenizer(spec)
@@ -183,7 +112,7 @@ def _write_tokenizer(model: Trained, trunk: Trunk, folder: Path) -> EncoderInfo:
     backend.enable_truncation(spec.max_tokens)
     (folder / TOKENIZER).write_text(backend.to_str(pretty=False), encoding="utf-8")
     return EncoderInfo(
-        source=model.record.source,
+        source=model.source,
         family=spec.family,
         pooling=spec.pooling,
         normalise=True,
@@ -196,37 +125,50 @@ def _write_tokenizer(model: Trained, trunk: Trunk, folder: Path) -> EncoderInfo:
 
 def _tokenised(
     folder: Path, encoder: EncoderInfo, inputs: tuple[str, ...], texts: Sequence[str]
-) -> list[dict[str, np.ndarray[Any, Any]]]:
-    """Tokenise as the runtime will: batches of similar length, and the shortest and longest text alone."""
+) -> tuple[NDArray[np.int64], list[Batch]]:
+    """Tokenise as the runtime's `encode` will: batches of similar length, and the shortest and longest text alone.
+
+    Also returns which text each row of the batches is of.
+    """
     tokenizer = load_tokenizer(folder / TOKENIZER, encoder.max_tokens)
-    whole = [ids for _, ids in batches(tokenizer, texts, encoder.pad_id, _CHECK_BATCH)]
+    prefix = prefix_for(encoder.prompts, encoder.default_prompt, None)
+    prompted = [prefix + text for text in texts]
+    rows, whole = zip(*batches(tokenizer, prompted, encoder.pad_id, _CHECK_BATCH), strict=True)
     alone = [whole[0][:1], whole[-1][-1:]]
-    return [pad(ids, encoder.pad_id, inputs) for ids in [*whole, *alone]]
+    order = np.concatenate([*rows, rows[0][:1], rows[-1][-1:]])
+    return order, [pad(ids, encoder.pad_id, inputs) for ids in [*whole, *alone]]
 
 
-def _manifest(model: Trained, name: str, encoder: EncoderInfo, variants: list[Variant], folder: Path) -> Manifest:
+def _manifest(
+    model: Model,
+    name: str,
+    encoder: EncoderInfo,
+    variants: list[Variant],
+    samples: Samples,
+    slices: tuple[Slice, ...],
+    folder: Path,
+) -> Manifest:
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     packages = ("mrl-edge", "torch", "transformers", "optimum", "onnx", "onnxruntime", "tokenizers")
-    record = model.record
+    opset = max(
+        opset_of(onnx.load(folder / graph.file, load_external_data=False)) for v in variants for graph in v.graphs
+    )
     return Manifest(
         schema_version=SCHEMA_VERSION,
         name=name,
         encoder=encoder,
-        matryoshka=True,
-        dims=model.record.dims,
-        depths=(model.spec.layers,),
-        classes=model.record.classes,
+        matryoshka=model.matryoshka,
+        dims=model.dims,
+        depths=model.depths,
+        classes=model.classes,
         variants=tuple(variants),
         files=file_entries(folder, names),
-        training={
-            "objective": record.objective,
-            "settings": record.settings,
-            "data": record.data,
-            "quality": msgspec.to_builtins(record.quality, str_keys=True),
+        training=model.training,
+        slices=slices,
+        samples=samples,
+        versions={
+            **{package: version(package) for package in packages},
+            "onnx opset": str(opset),
+            "onnx IR": str(IR_VERSION),
         },
-        versions={package: version(package) for package in packages},
     )
-
-
-def _save(model: onnx.ModelProto, path: Path) -> None:
-    path.write_bytes(model.SerializeToString(deterministic=True))

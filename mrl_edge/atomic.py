@@ -29,17 +29,18 @@ def write_file(path: Path, content: bytes) -> None:
         raise
 
 
-def check_target(path: Path, marker: str, overwrite: bool) -> None:
+def check_target(path: Path, marker: str, overwrite: bool, option: str = "--out") -> None:
     """Refuse a target folder that holds something we must not replace; call it before any work is done.
 
-    Raises `UsageError` when `path` is not empty, unless `overwrite` and `path` holds our own `marker` file.
+    Raises `UsageError` when `path`, which `option` gave, is not empty, unless `overwrite` and `path` holds our own
+    `marker` file.
     """
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not overwrite:
-        raise UsageError(f"{path} already exists: choose another --out, or replace it with --overwrite")
+        raise UsageError(f"{path} already exists: choose another {option}, or replace it with --overwrite")
     if not (path / marker).is_file():
-        raise UsageError(f"{path} holds no {marker}, so it is not ours to overwrite: choose another --out")
+        raise UsageError(f"{path} holds no {marker}, so it is not ours to overwrite: choose another {option}")
 
 
 @contextmanager

@@ -57,7 +57,7 @@ class Variant(msgspec.Struct, frozen=True):
     weights: str
     graphs: tuple[Graph, ...]
     settings: dict[str, str | int] = {}  # what was chosen by measuring: block sizes, how activations were calibrated
-    fell_back: dict[str, str] = {}  # nodes that kept the precision from its floor, and the precision they are in
+    fell_back: dict[str, str] = {}  # nodes of the whole trunk that kept it from its floor → precision they are in
 
 
 class EncoderInfo(msgspec.Struct, frozen=True):
@@ -71,6 +71,22 @@ class EncoderInfo(msgspec.Struct, frozen=True):
     default_prompt: str | None
     max_tokens: int
     pad_id: int
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """What a dimension keeps of an encoder that was never trained here, measured on `texts` texts."""
+
+    dim: int
+    neighbours_at_10: float  # share of each text's 10 nearest others, by the whole vector, that stay its nearest
+    texts: int
+
+
+class Samples(msgspec.Struct, frozen=True):
+    """Texts that the bundle can be verified with, and what PyTorch made of them."""
+
+    texts: str  # JSON, a list of `count` texts
+    embeddings: str  # float32 [depths, count, full], little-endian, rows L2-normalised
+    count: int
 
 
 class SizedIndex(msgspec.Struct, frozen=True):
@@ -113,6 +129,8 @@ class Manifest(msgspec.Struct, frozen=True):
     training: dict[str, Any]
     versions: dict[str, str]
     index: IndexInfo | None = None
+    slices: tuple[Slice, ...] = ()  # empty when the model was trained here: `training` then says its quality
+    samples: Samples | None = None  # none in bundles of earlier versions
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,7 @@ def load(
     """
     opened = open_bundle(bundle)
     variant = opened.variant(precision, depth) if precision else opened.leanest(depth)
-    wanted = opened.manifest.dims[-1] if dim is None else dim
-    return Encoder(_open_model(opened, variant, wanted, threads), wanted)
+    return open_encoder(opened, variant, opened.manifest.dims[-1] if dim is None else dim, threads)
 
 
 def load_nested(
@@ -49,7 +48,17 @@ def load_nested(
     """Load the graph that computes every dimension in one pass; arguments and errors as for `load`."""
     opened = open_bundle(bundle)
     variant = opened.variant(precision, depth) if precision else opened.leanest(depth)
-    return NestedEncoder(_open_model(opened, variant, None, threads))
+    return open_nested(opened, variant, threads)
+
+
+def open_encoder(bundle: Bundle, variant: Variant, dim: int, threads: int | None) -> Encoder:
+    """Open one dimension of a variant of an opened bundle; errors as for `load`."""
+    return Encoder(_open_model(bundle, variant, dim, threads), dim)
+
+
+def open_nested(bundle: Bundle, variant: Variant, threads: int | None) -> NestedEncoder:
+    """Open the graph of every dimension of a variant; errors as for `load`."""
+    return NestedEncoder(_open_model(bundle, variant, None, threads))
 
 
 class Encoder:

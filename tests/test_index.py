@@ -120,7 +120,8 @@ def test_search_prints_hits_a_person_can_read_and_a_program_too(indexed):
     side_by_side = mrl_edge("search", indexed, query, "--dim", "all", "-k", "2")
     assert all(f"dim {dim}" in side_by_side for dim in DIMS)
     by_dim = json.loads(mrl_edge("search", indexed, query, "--dim", "all", "-k", "3", "--json"))
-    assert by_dim["384"] == hits
+    # Two graphs give one vector but for the last bit.
+    assert [hit | {"score": pytest.approx(hit["score"], abs=1e-6)} for hit in hits] == by_dim["384"]
     reranked = json.loads(
         mrl_edge(
             "search", indexed, query, "--dim", "32", "--rerank-dim", "384", "--shortlist", "4000", "-k", "3", "--json"

@@ -39,7 +39,7 @@ class Plan:
     folder: str
 
 
-def check_choices(precisions: Sequence[str], choices: Choices) -> list[Plan]:
+def plans_for(precisions: Sequence[str], choices: Choices) -> list[Plan]:
     """Return what is to be made; `UsageError` for what does not exist.
 
     A precision made for one group of targets alone has its own name for a folder, as in `int8`; one that is made

@@ -38,6 +38,7 @@ def bench(
     positive: options.Positive = None,
     precision: options.Precisions = None,
     dims: options.Dims = None,
+    depths: options.Depths = None,
     threads: Annotated[str, typer.Option(help="Intra-op threads to measure with, as in 1,2.")] = "1",
     index: Annotated[str, typer.Option(help="Kinds of search: annoy, exact.")] = "annoy,exact",
     rerank_dim: Annotated[
@@ -66,14 +67,16 @@ def bench(
     opened = open_bundle(bundle)
     chosen = select_dims(parse_dims(dims) if dims else None, opened.manifest.dims, str(bundle))
     precisions = options.names(precision) or opened.precisions()
+    layers = _depths(depths, opened.manifest.depths, str(bundle))
     for name in precisions:
-        opened.check_variant(opened.variant(name, None))
+        for depth in layers:
+            opened.check_variant(opened.variant(name, depth))
     if (Path(bundle) / "fp32").is_dir() and "fp32" in opened.precisions():  # the fidelity of all others is to fp32
         opened.check_variant(opened.variant("fp32", None))
     table = read_table(data, Columns(text=text, label=label, query=query, positive=positive))
     grid = Grid(
         precisions=precisions,
-        depths=opened.manifest.depths,
+        depths=layers,
         dims=chosen,
         threads=options.numbers("--threads", threads, least=1),
         plans=_plans(index, rerank_dim, shortlist, opened.manifest.dims),
@@ -100,16 +103,18 @@ def print_results(results: Results) -> None:
     """Print one line a configuration on real texts, and what could not be measured."""
     rows: list[list[object]] = []
     failed = []
+    nested = len({row.depth for row in results.measurements}) > 1
     for row in results.measurements:
         if row.status != "ok" or row.encode is None:
             length = f" with {row.tokens} tokens" if row.tokens else ""
-            failed.append(f"{row.precision} d{row.dim}{length}: {row.status}, {row.reason}")
+            failed.append(f"{row.precision} d{row.dim} of {row.depth} layers{length}: {row.status}, {row.reason}")
         elif row.tokens is None and row.memory and row.disk and row.quality:
             search, quality = row.search, row.quality
             mark = "" if row.encode.stable else " ~"
             rows.append(
                 [
                     f"{row.precision}{f'×{row.threads}' if row.threads > 1 else ''}",
+                    *([row.depth] if nested else []),
                     row.dim,
                     _index_name(row.plan),
                     f"{row.encode.p50_ms:.2f}{mark}",
@@ -123,7 +128,8 @@ def print_results(results: Results) -> None:
                     quality.accuracy,
                 ]
             )
-    heads = ["", "dim", "index", "encode", "search", "cold", "RSS", "disk", "exact", "recall", "nDCG", "acc."]
+    figures = ["dim", "index", "encode", "search", "cold", "RSS", "disk", "exact", "recall", "nDCG", "acc."]
+    heads = ["", *(["depth"] if nested else []), *figures]
     title = "p50 in ms, memory and disk in MB, hits shared with exact search, scores@10"
     console.print_table(f"\n{results.device.cpu}: {title}", heads, rows)
     if any("~" in str(row[4]) for row in rows):
@@ -133,6 +139,16 @@ def print_results(results: Results) -> None:
         console.note(f"warning: other work took up to {busy:.0f}% of this machine: its latencies are too high")
     for line in failed:
         console.note(f"not measured: {line}")
+
+
+def _depths(text: str | None, there: tuple[int, ...], where: str) -> tuple[int, ...]:
+    from mrl_edge.nesting import parse_ascending
+
+    chosen = parse_ascending("--depths", text) if text else there
+    for depth in chosen:
+        if depth not in there:
+            raise UsageError(f"--depths {text}: {where} has depth {', '.join(map(str, there))}")
+    return chosen
 
 
 def _index_name(plan: IndexPlan | None) -> str | None:

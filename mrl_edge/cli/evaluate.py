@@ -1,4 +1,4 @@
-"""`mrl-edge evaluate`: a model, bundle or encoder and data → its quality at every dimension, beside baselines."""
+"""`mrl-edge evaluate`: a model, bundle or encoder and data → its quality at every dimension, beside others'."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ mrl-edge evaluate model --data dev.csv --text body --label topic --superclass fi
 mrl-edge evaluate model --data sts.csv --query sentence1 --positive sentence2 --score similarity
 
 mrl-edge evaluate sentence-transformers/all-MiniLM-L6-v2 --data dev.csv --query question --positive answer --k 1,10
+
+mrl-edge evaluate model --beside untouched=./my-encoder --beside FF=model-ff --data dev.csv --text body --label topic
 """
 
 
@@ -42,13 +44,28 @@ def evaluate(
     score: options.Score = None,
     superclass: options.Superclass = None,
     reference: Annotated[
-        str | None, typer.Option(help="Labelled table that neighbours come from; by default the other rows of --data.")
+        str | None,
+        typer.Option(
+            help="Labelled table that neighbours, few examples and the linear probe learn from; by default other rows"
+            " of --data."
+        ),
+    ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another model in the same tables, NAME=FOLDER or FOLDER: a model, bundle, untouched encoder, or the"
+            " models that mrl-edge train --fixed-out keeps. Repeatable."
+        ),
     ] = None,
     dims: options.Dims = None,
     depth: options.Depth = None,
     precision: options.Precision = None,
     k: Annotated[str, typer.Option("--k", help="Ranks that retrieval is cut at, as in 1,5,10.")] = "10",
     knn: Annotated[str, typer.Option(help="Neighbours that vote on a class, as in 1,8.")] = "1,8",
+    linear_probe: Annotated[
+        bool,
+        typer.Option(help="Fit a logistic regression a method and dimension; the slowest score with many classes."),
+    ] = True,
     shortlist: Annotated[int, typer.Option(min=1, help="First shortlist of adaptive and funnel retrieval.")] = 200,
     max_queries: Annotated[int | None, typer.Option(min=1, help="Ask the first queries only, of all documents.")] = (
         None
@@ -60,17 +77,25 @@ def evaluate(
     """Score every dimension and depth on a task's own labels, beside PCA, SVD and random features.
 
     Pairs (--query, --positive) are scored as retrieval, or with --score by rank correlation; classes (--text,
-    --label; --image of an image model) by class heads, neighbours, few examples and class frequency. Cascades over
-    dimensions, adaptive and funnel retrieval come with their cost.
+    --label; --image of an image model) by class heads, a linear probe, neighbours, few examples and class frequency.
+    Cascades over dimensions, adaptive and funnel retrieval come with their cost. Models of --beside are scored at
+    their full depth; an untouched encoder's rows are its plain truncation, PCA, SVD and random features.
     """
     from mrl_edge.datasets import Columns, read_table
+    from mrl_edge.evaluation.beside import open_beside
     from mrl_edge.evaluation.run import evaluate as run
     from mrl_edge.evaluation.scores import Settings
     from mrl_edge.evaluation.source import open_source
     from mrl_edge.evaluation.task import make_task
     from mrl_edge.nesting import parse_dims
 
-    settings = Settings(ks=options.numbers("--k", k), knn=options.numbers("--knn", knn), shortlist=shortlist, seed=seed)
+    settings = Settings(
+        ks=options.numbers("--k", k),
+        knn=options.numbers("--knn", knn),
+        shortlist=shortlist,
+        linear_probe=linear_probe,
+        seed=seed,
+    )
     wanted = parse_dims(dims) if dims else None
     columns = Columns(
         text=text, image=image, label=label, query=query, positive=positive, score=score, superclass=superclass
@@ -84,8 +109,9 @@ def evaluate(
     if depth is not None and depth not in source.depths:
         there = ", ".join(map(str, source.depths))
         raise UsageError(f"--depth {depth}: {model} has no such depth; it has {there}")
+    others = open_beside(beside or (), source, task, precision, threads)
     with console.progress_bar() as report:
-        found = run(source, task, settings, report, None if depth is None else (depth,))
+        found = run(source, task, settings, report, None if depth is None else (depth,), others)
     if as_json:
         console.print_json(found)
     else:
@@ -99,7 +125,11 @@ def print_evaluation(found: Evaluation) -> None:
     counts = ", ".join(f"{count:,} {part}" for part, count in found.rows.items())
     precision = f" in {found.precision}" if found.precision else ""
     console.say(f"{found.model}{precision}: {counts}")
-    console.say(f"Baselines of its full embedding: PCA and SVD fitted on {found.baselines_fitted_on};")
+    alone = {scores.beside for scores in found.scores if scores.method == "ff"}
+    for name, folder in found.beside.items():
+        each = ", a model trained at each dimension alone" if name in alone else ""
+        console.say(f"Beside it, at full depth: {name} ({folder}{each})")
+    console.say(f"Baselines of a full embedding: PCA and SVD fitted on {found.baselines_fitted_on};")
     console.say(f"random features, the mean of {DRAWS} draws")
     for family in dict.fromkeys(scores.family for scores in found.scores):
         _print_family(family, [scores for scores in found.scores if scores.family == family], found)
@@ -111,7 +141,6 @@ def print_evaluation(found: Evaluation) -> None:
 
 def _print_family(family: str, methods: list[MethodScores], found: Evaluation) -> None:
     from mrl_edge.evaluation.titles import metric_title
-    from mrl_edge.metrics import method_title
 
     rows: list[list[object]] = []
     names = dict.fromkeys(name for scores in methods for name in scores.by_dim[found.dims[-1]])
@@ -120,10 +149,18 @@ def _print_family(family: str, methods: list[MethodScores], found: Evaluation) -
         for scores in methods:
             values = [metrics.get(name) for metrics in scores.by_dim.values()]
             if any(value is not None for value in values):
-                method = f"{method_title(scores.method)}{_at(found, scores.depth)}"
-                rows.append([title, method, *values])
+                rows.append([title, f"{_method(scores)}{_at(found, scores.depth)}", *values])
                 title = ""
     console.print_table(f"\n{family.capitalize()}, by dimension", ["", "", *map(str, found.dims)], rows)
+
+
+def _method(scores: MethodScores) -> str:
+    """Name a row; a model beside the evaluated one is called by its name, and what was made of it by both."""
+    from mrl_edge.metrics import method_title
+
+    if scores.beside is None:
+        return method_title(scores.method)
+    return scores.beside if scores.method in ("mrl", "ff") else f"{scores.beside}: {method_title(scores.method)}"
 
 
 def _print_cascades(curve: AdaptiveClassification, where: str) -> None:

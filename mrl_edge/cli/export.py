@@ -1,4 +1,4 @@
-"""`mrl-edge export`: a trained model folder → a bundle."""
+"""`mrl-edge export`: a trained model folder, or any encoder → a bundle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ from mrl_edge.errors import DataError, UsageError
 if TYPE_CHECKING:
     from mrl_edge.export.precisions.judge import Agreement
 
-_EPILOG = "Example: mrl-edge export model --out bundle --precision fp32,int8"
+_EPILOG = """Examples:
+
+mrl-edge export model --out bundle --precision fp32,int8
+
+mrl-edge export nomic-ai/modernbert-embed-base --out bundle --dims 256,768 --matryoshka
+
+mrl-edge export ./my-encoder --out bundle --dims 64,128,384 --texts corpus.csv --text body
+"""
+_TEXTS = "builtin:wordnet_nouns/dev"
+_MOST_TEXTS = 1000
 
 
 class Optimise(str, Enum):
@@ -32,9 +41,24 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="A model folder, as mrl-edge train writes it.")],
+    model: Annotated[
+        str, typer.Argument(help="Model folder, as mrl-edge train writes it, or any encoder (folder or hub id).")
+    ],
     out: Annotated[Path, typer.Option(help="Bundle folder to write.")],
     precision: options.Precisions = "fp32,int8",
+    dims: Annotated[
+        str | None, typer.Option(help="Of an encoder not trained here: dimensions to cut it at, as in 64,128,384.")
+    ] = None,
+    matryoshka: Annotated[
+        bool, typer.Option("--matryoshka", help="The encoder was trained for its --dims, say with MatryoshkaLoss.")
+    ] = False,
+    layer_norm: Annotated[
+        bool, typer.Option("--layer-norm", help="Layer-normalise each vector before it is cut, as Nomic's models want.")
+    ] = False,
+    texts: Annotated[
+        str | None, typer.Option(help="Table, or .txt with a text a line, that slices are measured on; built-in texts.")
+    ] = None,
+    text: options.Text = None,
     target: Annotated[
         str | None, typer.Option(help=f"Processors that int8 is made for: {', '.join(TARGETS)}; this one's by default.")
     ] = None,
@@ -51,31 +75,69 @@ def export(
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Export ONNX graphs sliced to each nesting dimension, with one weight file a precision.
+    """Export ONNX graphs sliced to each nesting dimension and depth, with one weight file a precision.
 
     Every graph is run against PyTorch on real texts before the bundle is called done; an fp32 graph that
     differs by more than 1e-4 fails the export. Where another precision misses its floor, its most sensitive
-    nodes fall back a step until it holds.
+    nodes fall back a step until it holds. An encoder that was never trained here is cut at --dims, and what each
+    cut keeps of its texts' nearest neighbours is measured and said.
     """
     from mrl_edge.atomic import check_target
+    from mrl_edge.nesting import parse_dims
 
     check_target(out, "bundle.json", overwrite)
-    from mrl_edge.export.precisions.ladder import Choices
-    from mrl_edge.export.run import export_bundle, read_model
-
-    trained = read_model(model)
-    if shallow := trained.record.depths[:-1]:
-        console.note(
-            f"  the exits after layer {', '.join(map(str, shallow))} are not exported so far, the full depth is"
+    wanted = parse_dims(dims) if dims else None
+    is_trained = (Path(model) / "mrl.json").is_file()
+    if is_trained and (dims or matryoshka or layer_norm or texts or text):
+        raise UsageError(
+            f"{model} was trained here and says its own dimensions: leave out --dims and what goes with it"
         )
-    choices = Choices(options.names(target) or (), _floor(floor), optimise is Optimise.auto, _calibration(calibration))
+    least = _floor(floor)
+    from mrl_edge.export.precisions.ladder import Choices
+    from mrl_edge.export.run import export_bundle, read_model, read_untrained
+
+    choices = Choices(options.names(target) or (), least, optimise is Optimise.auto, _calibration(calibration))
+    if is_trained:
+        read = read_model(Path(model))
+    else:
+        read = read_untrained(model, _texts(texts, text), wanted, matryoshka, layer_norm)
     with console.progress_bar() as report:
-        manifest = export_bundle(trained, out, options.names(precision) or (), report, choices)
+        manifest = export_bundle(read, out, options.names(precision) or (), report, choices)
     if as_json:
         console.print_json(manifest)
-        return
-    print_manifest(manifest)
-    console.say(f"\nbundle: {out}\nnext:   mrl-edge bench {out} --data … --query … --positive …")
+    else:
+        print_manifest(manifest)
+        print_slices(manifest)
+    cut = min(manifest.slices, key=lambda cut: cut.neighbours_at_10, default=None)
+    if cut and cut.neighbours_at_10 < 1 and not manifest.matryoshka:
+        console.note(
+            f"warning: nothing says that {model} was trained as Matryoshka (--matryoshka would); dimension {cut.dim} "
+            f"keeps {cut.neighbours_at_10:.0%} of a text's 10 nearest neighbours"
+        )
+    if not as_json:
+        console.say(f"\nbundle: {out}\nnext:   mrl-edge bench {out} --data … --query … --positive …")
+
+
+def print_slices(manifest: Manifest) -> None:
+    """Print what each dimension of an encoder that was never trained here keeps of its whole vector."""
+    if manifest.slices:
+        rows = [[cut.dim, f"{cut.neighbours_at_10:.3f}"] for cut in manifest.slices]
+        title = f"\nSlices: 10 nearest neighbours kept of the whole vector's, on {manifest.slices[0].texts:,} texts"
+        console.say(title)  # wider than its table
+        console.print_table("", ["dim", "kept"], rows)
+
+
+def _texts(source: str | None, column: str | None) -> list[str]:
+    """Read the texts that slices are measured on: a line each, or a column of a table (`text`), the first ones."""
+    from mrl_edge.datasets import Columns, read_table
+
+    if source is None:
+        if column:
+            raise UsageError("--text names a column of --texts, which is not given")
+        source, column = _TEXTS, "gloss"
+    if source.endswith(".txt"):
+        return _lines("--texts", Path(source))[:_MOST_TEXTS]
+    return read_table(source, Columns(text=column or "text")).roles["text"][:_MOST_TEXTS]
 
 
 def _floor(option: str | None) -> Agreement | None:
@@ -96,20 +158,26 @@ def _calibration(path: Path | None) -> tuple[str, ...]:
 
     if path is None:
         return ()
+    texts = _lines("--calibration", path)
+    return tuple(texts[:: -(-len(texts) // MOST_CALIBRATION_TEXTS)])
+
+
+def _lines(option: str, path: Path) -> list[str]:
     try:
         texts = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"--calibration {path} cannot be read as UTF-8 text: {error}") from None
+        raise DataError(f"{option} {path} cannot be read as UTF-8 text: {error}") from None
     if not texts:
-        raise DataError(f"--calibration {path} holds no text")
-    return tuple(texts[:: -(-len(texts) // MOST_CALIBRATION_TEXTS)])
+        raise DataError(f"{option} {path} holds no text")
+    return texts
 
 
 def print_manifest(manifest: Manifest) -> None:
     """Print one line a graph: its size and its fidelity to PyTorch."""
     rows = [
         [
-            variant.precision,
+            str(Path(variant.weights).parent),
+            variant.depth,
             graph.dim or "all",
             manifest.files[graph.file].bytes / 1e6,
             manifest.files[variant.weights].bytes / 1e6,
@@ -120,9 +188,9 @@ def print_manifest(manifest: Manifest) -> None:
         for variant in manifest.variants
         for graph in variant.graphs
     ]
-    heads = ["precision", "dim", "graph MB", "shared MB", "max error", "cosine mean", "min"]
+    heads = ["precision", "depth", "dim", "graph MB", "shared MB", "max error", "cosine mean", "min"]
     console.print_table("\nEach graph against PyTorch on real texts", heads, rows)
-    for variant in manifest.variants:
+    for variant in (variant for variant in manifest.variants if variant.depth == manifest.depths[-1]):
         chosen = [f"{name.replace('_', ' ')} {value}" for name, value in variant.settings.items()]
         if variant.fell_back:
             steps = sorted(set(variant.fell_back.values()))

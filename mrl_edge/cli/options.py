@@ -21,6 +21,7 @@ Dims = Annotated[str | None, typer.Option("--dims", help="Nesting dimensions, as
 Precisions = Annotated[str | None, typer.Option("--precision", help="Precisions, as in fp32,int8.")]
 Precision = Annotated[str | None, typer.Option("--precision", help="Precision; the bundle's leanest by default.")]
 Depth = Annotated[int | None, typer.Option("--depth", help="Number of encoder layers; all by default.")]
+Depths = Annotated[str | None, typer.Option("--depths", help="Numbers of encoder layers, as in 3,6; all by default.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Intra-op threads; one per core by default.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote at --out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]

@@ -79,10 +79,12 @@ def print_choice(choice: Choice) -> None:
 
 def print_front(choice: Choice) -> None:
     """Print the Pareto front, the chosen row marked."""
+    nested = any(row.shallow for row in choice.pareto)
     rows = [
         [
             "→" if row == choice.chosen else "",
             row.precision,
+            *([row.depth] if nested else []),
             row.dim,
             row.index if row.rerank_dim is None else f"{row.index} → {row.rerank_dim}",
             row.threads,
@@ -93,7 +95,18 @@ def print_front(choice: Choice) -> None:
         ]
         for row in choice.pareto
     ]
-    heads = ["", "precision", "dim", "index", "threads", "p50 ms", "RSS MB", "disk MB", choice.objective]
+    heads = [
+        "",
+        "precision",
+        *(["depth"] if nested else []),
+        "dim",
+        "index",
+        "threads",
+        "p50 ms",
+        "RSS MB",
+        "disk MB",
+        choice.objective,
+    ]
     console.print_table("\nPareto front: nothing is better in everything", heads, rows)
 
 

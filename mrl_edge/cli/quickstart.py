@@ -65,7 +65,7 @@ def quickstart(
         bundle,
     )
     if overwrite or not bundle.exists():
-        export.export(model, bundle, overwrite=overwrite)
+        export.export(str(model), bundle, overwrite=overwrite)
     _step(3, "index: the 4,000 dev lemmas, Annoy sized at every dimension; then one query and one text", bundle)
     index.index(bundle, f"{_DATA}/dev", positive="lemmas", query="gloss")
     console.say(f'\n$ mrl-edge search {bundle} "{_QUERY}" -k 3')

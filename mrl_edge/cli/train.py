@@ -20,6 +20,8 @@ mrl-edge train --encoder sentence-transformers/all-MiniLM-L6-v2 --data pairs.csv
 
 mrl-edge train --encoder ./my-encoder --data train.jsonl --dev dev.jsonl --text body --label topic --dims 16,64,256 --out model
 
+mrl-edge train --encoder ./my-encoder --data train.jsonl --text body --label topic --fixed-out model-ff --out model
+
 mrl-edge train --encoder ./my-vit --data folder-of-class-folders --fine-tune --out model
 """  # noqa: E501
 _METRICS = ("recall_at_10", "ndcg_at_10", "accuracy", "knn_top1", "spearman", "neighbours_at_10")
@@ -84,6 +86,13 @@ def train(
     fixed_baselines: Annotated[
         bool, typer.Option("--fixed-baselines", help="Also train a model at each dimension alone, to compare with.")
     ] = False,
+    fixed_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep those models in this folder, each as large as --out, for evaluate --beside."
+            " Implies --fixed-baselines."
+        ),
+    ] = None,
     cache: Annotated[
         Path, typer.Option(envvar="MRL_EDGE_CACHE", help="Where a frozen trunk's embeddings are kept.")
     ] = Path("~/.cache/mrl-edge"),
@@ -104,6 +113,9 @@ def train(
     given = parse_dims(dims) if dims else None
     check_target(out, "mrl.json", overwrite)
     spec = read_encoder(encoder, max_tokens)
+    nesting = given or default_dims(spec.width)
+    if fixed_out is not None:
+        _check_fixed_out(fixed_out, out, nesting[0], overwrite)
     columns = datasets.Columns(
         text=text, image=image, label=label, query=query, positive=positive, negative=negative, score=score
     )
@@ -115,7 +127,6 @@ def train(
     from mrl_edge.train.run import train as run
     from mrl_edge.train.settings import Settings
 
-    nesting = given or default_dims(spec.width)
     settings = Settings(
         dims=nesting,
         depths=_depths(depths, spec.layers),
@@ -138,7 +149,7 @@ def train(
     )
     with console.progress_bar() as report:
         outcome = run(
-            spec, table, dev_table, settings, out, cache.expanduser(), report, _say_epoch, fixed=fixed_baselines
+            spec, table, dev_table, settings, out, cache.expanduser(), report, _say_epoch, fixed_baselines, fixed_out
         )
     if not outcome.quality:
         return  # one of several processes; the first one speaks
@@ -189,6 +200,16 @@ def _depths(text: str | None, layers: int) -> tuple[int, ...]:
         return (layers,)
     depths = parse_ascending("--depths", text)
     return depths if depths[-1] >= layers else (*depths, layers)
+
+
+def _check_fixed_out(fixed_out: Path, out: Path, smallest: int, overwrite: bool) -> None:
+    """Refuse a folder that is not ours, or that would replace the model folder or be replaced with it."""
+    from mrl_edge.atomic import check_target
+
+    ours, theirs = out.resolve(), fixed_out.resolve()
+    if ours == theirs or ours in theirs.parents or theirs in ours.parents:
+        raise UsageError(f"--fixed-out {fixed_out}: choose a folder that neither is nor holds --out, nor lies in it")
+    check_target(fixed_out, f"d{smallest}/mrl.json", overwrite, "--fixed-out")
 
 
 def _mixed_precision(wanted: str) -> str:

@@ -1,15 +1,19 @@
-"""One evaluation: embed once a depth, then score the model, its baselines, its cascades and its searches."""
+"""One evaluation: embed once a depth, then score the model, its baselines, its cascades and its searches.
+
+Models beside it are scored at their full depth; one that was not trained to nest brings its own baselines.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mrl_edge.evaluation.adaptive_classification import AdaptiveClassification, adaptive_classification
 from mrl_edge.evaluation.adaptive_retrieval import SearchCost, search_costs, search_plans
 from mrl_edge.evaluation.baselines import Map, baselines
+from mrl_edge.evaluation.beside import Beside
 from mrl_edge.evaluation.embeddings import Embedded, Embeddings, embed_task
 from mrl_edge.evaluation.scores import Metrics, Settings, embedding_scores, head_scores
 from mrl_edge.evaluation.source import Source
@@ -23,9 +27,10 @@ class MethodScores:
     """The metrics of one family for one method at one depth, by dimension."""
 
     family: str
-    method: str  # mrl, truncation, pca, svd, random
+    method: str  # mrl, truncation, ff, pca, svd, random
     depth: int
     by_dim: dict[int, Metrics]
+    beside: str | None = None  # the name of the model that they are of; None: the evaluated one
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Evaluation:
 
     model: str
     precision: str | None
+    beside: dict[str, str]  # other models in the same tables: name → folder
     dims: tuple[int, ...]
     depths: tuple[int, ...]
     rows: dict[str, int]  # how many texts of each part of the task
@@ -45,9 +51,14 @@ class Evaluation:
 
 
 def evaluate(
-    source: Source, task: Task, settings: Settings, report: Report, depths: Sequence[int] | None = None
+    source: Source,
+    task: Task,
+    settings: Settings,
+    report: Report,
+    depths: Sequence[int] | None = None,
+    beside: Sequence[Beside] = (),
 ) -> Evaluation:
-    """Evaluate a model on a task at some of its depths (None: all)."""
+    """Evaluate a model on a task at some of its depths (None: all), beside other models at their full depth."""
     chosen = tuple(source.depths if depths is None else depths)
     scores: list[MethodScores] = []
     cascades: dict[int, AdaptiveClassification] = {}
@@ -55,7 +66,8 @@ def evaluate(
     for depth in chosen:
         where = "" if len(chosen) == 1 else f"depth {depth}: "
         embedded = embed_task(source, task, depth, where, report)
-        scores += _scores(source, task, embedded, depth, settings, f"{where}scoring", report)
+        methods: dict[str, list[Map]] = {source.method: [_unchanged], **_baselines(task, embedded, settings)}
+        scores += _scores(source, methods, task, embedded, depth, settings, f"{where}scoring", report)
         if embedded.probabilities and task.labelled and len(source.dims) > 1:
             labels = task.labelled.labels
             cascades[depth] = adaptive_classification(embedded.probabilities, labels, source.classes, settings.seed)
@@ -64,9 +76,12 @@ def evaluate(
             searches[depth] = search_costs(
                 embedded.embeddings, task.retrieval.relevant, plans, settings.ks, f"{where}searching", report
             )
+    for other in beside:
+        scores += _beside_scores(other, task, settings, report)
     return Evaluation(
         model=source.name,
         precision=source.precision,
+        beside={other.name: other.folder for other in beside},
         dims=source.dims,
         depths=chosen,
         rows={part: len(texts) for part, (_, texts) in task.texts().items()},
@@ -78,17 +93,45 @@ def evaluate(
     )
 
 
-def _scores(
-    source: Source, task: Task, embedded: Embedded, depth: int, settings: Settings, stage: str, report: Report
-) -> list[MethodScores]:
-    """Score the model and the baselines of its full embedding."""
+def _beside_scores(other: Beside, task: Task, settings: Settings, report: Report) -> list[MethodScores]:
+    """Score another model; where each dimension has a model of its own, the rows are put together of all."""
+    found: dict[tuple[str, str], MethodScores] = {}
+    for source in other.sources:
+        where = f"{other.name}: " if len(other.sources) == 1 else f"{other.name}, dimension {source.dims[0]}: "
+        depth = source.depths[-1]
+        embedded = embed_task(source, task, depth, where, report)
+        methods: dict[str, list[Map]] = {source.method: [_unchanged]}
+        if source.method == "truncation":
+            methods |= _baselines(task, embedded, settings)
+        for scores in _scores(source, methods, task, embedded, depth, settings, f"{where}scoring", report):
+            key = scores.family, scores.method
+            before = found[key].by_dim if key in found else {}
+            found[key] = replace(scores, by_dim=before | scores.by_dim, beside=other.name)
+    return list(found.values())
+
+
+def _baselines(task: Task, embedded: Embedded, settings: Settings) -> dict[str, list[Map]]:
+    """Fit the baselines of a full embedding."""
     embeddings = embedded.embeddings
     fitting = embeddings["reference"] if task.reference else np.concatenate(list(embeddings.values()))
-    methods: dict[str, list[Map]] = {source.method: [_unchanged], **baselines(fitting, settings.seed)}
+    return baselines(fitting, settings.seed)
+
+
+def _scores(
+    source: Source,
+    methods: Mapping[str, list[Map]],
+    task: Task,
+    embedded: Embedded,
+    depth: int,
+    settings: Settings,
+    stage: str,
+    report: Report,
+) -> list[MethodScores]:
+    """Score maps of the model's full embedding by the name of their method, class heads with its own."""
     found: list[MethodScores] = []
     for number, (method, maps) in enumerate(methods.items()):
         families: dict[str, dict[int, Metrics]] = {}
-        mapped = [{part: function(rows) for part, rows in embeddings.items()} for function in maps]
+        mapped = [{part: function(rows) for part, rows in embedded.embeddings.items()} for function in maps]
         for place, dim in enumerate(source.dims):
             report(stage, number * len(source.dims) + place, len(methods) * len(source.dims))
             scored = _mean_scores(task, mapped, dim, settings)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mrl_edge.evaluation.embeddings import Embeddings
+from mrl_edge.evaluation.probe import linear_probe
 from mrl_edge.evaluation.slices import by_frequency, few_shot, halves, superclass_accuracy
 from mrl_edge.evaluation.task import Labelled, Task
 from mrl_edge.metrics import Labels, exact_top_k, majority, nearest_others, paired_cosines, retrieval_metrics, spearman
@@ -27,6 +28,7 @@ class Settings:
     knn: tuple[int, ...] = (1, 8)  # neighbours that vote
     shots: tuple[int, ...] = (1, 2, 4, 8, 16)
     shortlist: int = 200  # the first of adaptive and of funnel retrieval
+    linear_probe: bool = True  # fit one to every method and dimension
     seed: int = 0  # of the halves, the few examples and the random features
 
 
@@ -41,18 +43,16 @@ def embedding_scores(task: Task, embeddings: Embeddings, dim: int, settings: Set
         cosines = paired_cosines(small["graded queries"], small["graded positives"])
         families[GRADED] = {"spearman": spearman(cosines, task.graded.scores)}
     if task.labelled:
-        neighbours = _neighbour_labels(small, task.labelled, task.reference, settings.knn)
-        scored = [_label_scores(knn_name(k), task, predicted) for k, predicted in neighbours.items()]
-        families[CLASSES] = {name: value for classes, _ in scored for name, value in classes.items()}
-        families[FREQUENCY] = scored[0][1]
-        families[FEW_SHOT] = _few_shot(small, task.labelled, task.reference, settings)
+        families |= _class_scores(task, task.labelled, small, settings)
     return families
 
 
 def head_scores(task: Task, probabilities: Floats, classes: Sequence[str]) -> dict[str, Metrics]:
     """Score the class heads of one dimension, [n, classes]; a label that training never saw is a miss."""
+    if task.labelled is None:
+        raise AssertionError("there are labels")
     predicted = np.asarray(classes)[probabilities.argmax(axis=1)]
-    scores, frequency = _label_scores("accuracy", task, predicted)
+    scores, frequency = _label_scores("accuracy", task, predicted, task.labelled.labels)
     return {CLASSES: scores, FREQUENCY: frequency}
 
 
@@ -61,11 +61,25 @@ def knn_name(k: int) -> str:
     return "knn_top1" if k == 1 else f"knn{k}_top1"
 
 
-def _label_scores(name: str, task: Task, predicted: Labels) -> tuple[Metrics, Metrics]:
-    """Return how often the predicted classes [n] are right, and the same by class frequency."""
+def _class_scores(task: Task, labelled: Labelled, small: Embeddings, settings: Settings) -> dict[str, Metrics]:
+    examples = _examples(small, labelled, task.reference, settings.seed)
+    classes: Metrics = {}
+    frequency: Metrics = {}
+    if settings.linear_probe:
+        predicted = linear_probe(examples.pool, examples.pool_labels, examples.texts)
+        classes, frequency = _label_scores("linear_accuracy", task, predicted, examples.labels)
+    neighbours = _neighbour_labels(small, labelled, task.reference, settings.knn)
+    for place, (k, predicted) in enumerate(neighbours.items()):
+        scores, by_third = _label_scores(knn_name(k), task, predicted, labelled.labels)
+        classes |= scores
+        frequency |= {} if place else by_third
+    return {CLASSES: classes, FREQUENCY: frequency, FEW_SHOT: _few_shot(examples, settings)}
+
+
+def _label_scores(name: str, task: Task, predicted: Labels, labels: Sequence[str]) -> tuple[Metrics, Metrics]:
+    """Return how often the predicted classes [n] are the rows' `labels`, and the same by class frequency."""
     if task.labelled is None:
         raise AssertionError("there are labels")
-    labels = task.labelled.labels
     scores = {name: float(np.mean(predicted == np.asarray(labels)))}
     if task.superclasses:
         scores[f"{name}_superclass"] = superclass_accuracy(predicted, labels, task.superclasses)
@@ -84,14 +98,27 @@ def _neighbour_labels(
     return {k: majority(nearest[:, :k], names) for k in ks}
 
 
-def _few_shot(small: Embeddings, labelled: Labelled, reference: Labelled | None, settings: Settings) -> Metrics:
-    """Draw the examples from the reference rows, or from one half of the labelled rows to score the other."""
+@dataclass(frozen=True)
+class _Examples:
+    """Labelled rows to learn from, `pool` [m, d], and the rows that are then scored, `texts` [n, d]."""
+
+    texts: Floats
+    labels: list[str]
+    pool: Floats
+    pool_labels: list[str]
+
+
+def _examples(small: Embeddings, labelled: Labelled, reference: Labelled | None, seed: int) -> _Examples:
+    """Learn from the reference rows, or from one half of the labelled rows to score the other."""
     texts, names = small["texts"], np.asarray(labelled.labels)
     if reference is not None:
-        found = few_shot(texts, names.tolist(), small["reference"], reference.labels, settings.shots, settings.seed)
-    else:
-        pool, scored = halves(len(names), settings.seed)
-        found = few_shot(
-            texts[scored], names[scored].tolist(), texts[pool], names[pool].tolist(), settings.shots, settings.seed
-        )
+        return _Examples(texts, labelled.labels, small["reference"], reference.labels)
+    pool, scored = halves(len(names), seed)
+    return _Examples(texts[scored], names[scored].tolist(), texts[pool], names[pool].tolist())
+
+
+def _few_shot(examples: _Examples, settings: Settings) -> Metrics:
+    found = few_shot(
+        examples.texts, examples.labels, examples.pool, examples.pool_labels, settings.shots, settings.seed
+    )
     return {f"few_shot_{shot}": value for shot, value in found.items()}

@@ -11,6 +11,7 @@ from mrl_edge.encoder import NestedEncoder, load_nested
 from mrl_edge.errors import ModelError, UsageError
 from mrl_edge.nesting import Floats, select_dims
 
+ENCODER = ("config.json", "modules.json")  # what makes a folder an encoder
 # Their activations are not quantised, so a text's vector does not depend on the others of its batch.
 _BATCHED = ("fp32", "fp16")
 
@@ -44,7 +45,7 @@ def open_source(
     folder = Path(name)
     if (folder / MANIFEST).is_file():
         return BundleSource(folder, precision, dims, threads)
-    if folder.is_dir() and not any((folder / file).is_file() for file in ("mrl.json", "config.json", "modules.json")):
+    if folder.is_dir() and not any((folder / file).is_file() for file in ("mrl.json", *ENCODER)):
         raise ModelError(f"{name} is no bundle, no trained model and no encoder")
     if precision is not None:
         raise UsageError(f"--precision chooses from a bundle, and {name} is none")
@@ -70,7 +71,10 @@ class BundleSource:
         self.modality = "text"
         self.dims = select_dims(dims, manifest.dims, str(folder))
         bundle.variant(str(self.precision), None)  # says what there is when this is not
-        self.depths = tuple(sorted({v.depth for v in manifest.variants if v.precision == self.precision}))
+        variants = [variant for variant in manifest.variants if variant.precision == self.precision]
+        for variant in variants:
+            bundle.check_variant(variant)
+        self.depths = tuple(sorted({variant.depth for variant in variants}))
         self.classes = manifest.classes
         self._full = manifest.dims[-1]
         self._threads = threads

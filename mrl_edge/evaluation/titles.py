@@ -7,6 +7,7 @@ import re
 from mrl_edge.metrics import TITLES
 
 _PATTERNS = (
+    (re.compile(r"linear_accuracy"), r"linear probe"),
     (re.compile(r"precision_at_(\d+)"), r"precision@\1"),
     (re.compile(r"knn(\d+)_top1"), r"\1-NN accuracy"),
     (re.compile(r"few_shot_1"), r"1 example"),

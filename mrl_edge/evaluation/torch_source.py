@@ -57,7 +57,7 @@ def open_encoder(name: str, dims: Sequence[int] | None, threads: int | None) -> 
     model = load_encoder(name)
     chosen = model.dims if dims is None else tuple(dims)
     if chosen[-1] > model.dims[-1]:
-        raise UsageError(f"--dims: {chosen[-1]} is larger than the encoder's {model.dims[-1]} dimensions")
+        raise UsageError(f"dimension {chosen[-1]} is larger than {name}'s {model.dims[-1]}: choose others with --dims")
     return TorchSource(name, "truncation", model, chosen)
 
 

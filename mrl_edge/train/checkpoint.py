@@ -30,9 +30,9 @@ class Checkpoint:
     """One file in a hidden folder beside the model folder to come, valid for one exact `run` only."""
 
     def __init__(self, out: Path, run: dict[str, Any]) -> None:
-        self._folder = out.absolute().parent / f".{out.name}.training"
+        self.folder = out.absolute().parent / f".{out.name}.training"
         key = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
-        self._file = self._folder / f"{key}.safetensors"
+        self._file = self.folder / f"{key}.safetensors"
 
     def save(self, progress: Progress, state: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
         """Store everything that the steps to come depend on."""
@@ -40,7 +40,7 @@ class Checkpoint:
         for number, values in optimizer.state_dict()["state"].items():
             for name, value in values.items():
                 tensors[f"optimizer.{number}.{name}"] = value
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         contiguous = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
         metadata = {
             "step": str(progress.step),
@@ -64,7 +64,7 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Delete the state, once the model is saved."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _optimizer_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:

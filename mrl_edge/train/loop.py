@@ -115,7 +115,7 @@ class Loop:
         batches = self._inputs.batches(len(self._rows), settings.batch_size * count, settings.seed + epoch)
         if len(batches[0]) % count:  # the one short batch: every process takes as many rows
             batches = [rows[: len(rows) // count * count] for rows in batches]
-        least = 2 if self._plain.objectives else 1  # embeddings are compared with others of the batch
+        least = 2 if self._plain.compares() else 1  # embeddings are compared with others of the batch
         if len(batches[0]) < least * count:
             raise UsageError(f"{len(self._rows)} rows are too few for batches on {count} processes")
         if len(batches) < settings.accumulate:

@@ -27,7 +27,7 @@ from mrl_edge.train.features import embed
 from mrl_edge.train.heads import Head
 from mrl_edge.train.preprocessing import load_preprocessing
 from mrl_edge.train.record import Record, read_record, write_record
-from mrl_edge.train.source import Dense, EncoderSpec, Module, Normalise, Pooling, read_encoder
+from mrl_edge.train.source import Dense, EncoderSpec, LayerNorm, Module, Normalise, Pooling, read_encoder
 from mrl_edge.train.trunk import Trunk
 
 HEADS = "heads.safetensors"
@@ -187,7 +187,7 @@ def _save_text_settings(folder: Path, spec: EncoderSpec) -> None:
 
 
 def _save_module(folder: Path, number: int, module: Module, layer: nn.Module, hidden: int) -> dict[str, Any]:
-    kind = {Pooling: "Pooling", Dense: "Dense", Normalise: "Normalize"}[type(module)]
+    kind = {Pooling: "Pooling", Dense: "Dense", Normalise: "Normalize", LayerNorm: "LayerNorm"}[type(module)]
     name = f"{number}_{kind}"
     (folder / name).mkdir()
     if isinstance(module, Pooling):
@@ -197,6 +197,9 @@ def _save_module(folder: Path, number: int, module: Module, layer: nn.Module, hi
         _write_json(folder / name / "config.json", {"word_embedding_dimension": hidden, **config})
     elif isinstance(module, Dense):
         shutil.copyfile(module.folder / "config.json", folder / name / "config.json")
+        save_file(layer.state_dict(), folder / name / "model.safetensors")
+    elif isinstance(module, LayerNorm):
+        _write_json(folder / name / "config.json", {"dimension": module.width})
         save_file(layer.state_dict(), folder / name / "model.safetensors")
     return {"idx": number, "name": str(number), "path": name, "type": kind}
 

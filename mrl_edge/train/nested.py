@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mrl_edge.train.heads import Head, Heads
 from mrl_edge.train.objectives import Batch, Objective
-from mrl_edge.train.objectives.classification import classification_losses
+from mrl_edge.train.objectives.classification import Classification
 from mrl_edge.train.objectives.contrastive import Contrastive, Distillation, similarity_divergence
 from mrl_edge.train.objectives.graded import Graded
 from mrl_edge.train.objectives.prefixes import prefix_cosines
@@ -44,10 +44,12 @@ class NestedModel(nn.Module):
         spec = trunk.spec
         self.heads = Heads(Head(spec.width, settings.dims, classes, settings.tied) for _ in trunk.depths)
         self.objectives = _objectives(roles, settings)
-        names = [*self.objectives, *(["classification"] if classes else [])]
-        self.weightings = nn.ModuleDict({name: settings.weighting() for name in names})
-        self._classifies = bool(classes)
+        self.weightings = nn.ModuleDict({name: settings.weighting() for name in self.objectives})
         self._aliases = dict(aliases)
+
+    def compares(self) -> bool:
+        """Whether an objective compares embeddings with each other, so that a batch needs two rows."""
+        return set(self.objectives) != {"classification"}
 
     def forward(self, features: Mapping[str, Features], targets: Targets, exits: Sequence[int]) -> Tensor:
         """Return the loss of a batch by role (`query`, `document`, `negative`, `text`) over some exits.
@@ -68,19 +70,17 @@ class NestedModel(nn.Module):
         for place, exit in enumerate(exits):
             weight = 1.0 if exit == exits[-1] else self.settings.exit_weight
             vectors = {role: rows[place] for role, rows in everything.items()}
-            batch = Batch(vectors, own.ids, own.scores, own.teacher)
+            logits = None if own.labels is None else self.heads[exit].logits(projected["text"][place])
+            batch = Batch(vectors, own.ids, own.scores, own.teacher, logits, own.labels)
             for name, objective in self.objectives.items():
-                total = total + weight * self.weightings[name](objective(batch))
-            if self._classifies and targets.labels is not None:
-                logits = self.heads[exit].logits(projected["text"][place])
-                losses = classification_losses(logits, targets.labels)
-                total = total + weight * self._label_weight() * self.weightings["classification"](losses)
+                total = total + weight * self._share(name) * self.weightings[name](objective(batch))
             if exit != exits[-1] and self.settings.exit_distillation:
                 total = total + self.settings.exit_distillation * self._self_distillation(everything, place)
         return total
 
-    def _label_weight(self) -> float:
-        return self.settings.label_weight if self.objectives else 1.0
+    def _share(self, name: str) -> float:
+        """The weight of an objective beside the others."""
+        return self.settings.label_weight if name == "classification" and self.compares() else 1.0
 
     def _self_distillation(self, everything: Mapping[str, Tensor], place: int) -> Tensor:
         """The divergence of one exit's similarities at every dimension from the last exit's at the full one."""
@@ -95,15 +95,18 @@ class NestedModel(nn.Module):
 
 
 def _objectives(roles: Sequence[str], settings: Settings) -> dict[str, Objective]:
-    """Choose by what the data hold: pairs, graded pairs, or texts alone (classes have heads, not an objective)."""
+    """Choose by what the data hold: pairs or graded pairs, classes, or else texts alone."""
     dims, temperature = settings.dims, settings.temperature
+    chosen: dict[str, Objective] = {}
     if "score" in roles:
-        return {"graded": Graded(dims, temperature)}
-    if "query" in roles:
-        return {"contrastive": Contrastive(dims, temperature)}
-    if "label" not in roles:
-        return {"distillation": Distillation(dims, temperature)}
-    return {}
+        chosen["graded"] = Graded(dims, temperature)
+    elif "query" in roles:
+        chosen["contrastive"] = Contrastive(dims, temperature)
+    elif "label" not in roles:
+        chosen["distillation"] = Distillation(dims, temperature)
+    if "label" in roles:
+        chosen["classification"] = Classification()
+    return chosen
 
 
 def _project(heads: Heads, features: Tensor, exits: Sequence[int]) -> Tensor:

@@ -9,6 +9,7 @@ lower because the encoder is a Matryoshka model already.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -37,6 +38,7 @@ from mrl_edge.train.record import SCHEMA_VERSION, Quality, Record
 from mrl_edge.train.rows import TrainingRows
 from mrl_edge.train.settings import Settings, check
 from mrl_edge.train.source import EncoderSpec
+from mrl_edge.train.starts import exit_starts
 from mrl_edge.train.trunk import Trunk
 
 _SAMPLE_TEXTS = 128  # real dev texts kept with the model, on which every exported graph is checked
@@ -66,11 +68,13 @@ def train(
     report: Report,
     on_epoch: OnEpoch,
     fixed: bool = False,
+    fixed_out: Path | None = None,
 ) -> Outcome:
     """Train and write the model folder `out`; interrupted, the same call continues where it stopped.
 
     With `fixed`, a model is also trained at each dimension alone (the paper's FF baseline) and its quality
-    recorded beside. Under `accelerate launch` or `torchrun` every process calls this; the first one writes.
+    recorded beside; with `fixed_out` these models are kept there, a model folder each: `d8`, `d16`, ….
+    Under `accelerate launch` or `torchrun` every process calls this; the first one writes.
     Raises `UsageError` or `DataError` for settings and data that do not fit each other, `MrlEdgeError` when
     the loss is no longer a number.
     """
@@ -79,18 +83,15 @@ def train(
     checkpoint = Checkpoint(out, _run_key(run, data, dev))
     history = run.fit(checkpoint, on_epoch)
     quality = run.final_quality()
-    if fixed:
-        alone = _fixed_quality(spec, data, dev, settings, out, cache, report)
+    finished = None if fixed_out is None else checkpoint.folder / "fixed"
+    if fixed or finished:
+        alone = _fixed_quality(spec, data, dev, settings, out, cache, report, finished)
         quality |= {"ff": alone} if run.accelerator.is_main_process else {}
     outcome = Outcome(quality, history)
     if run.accelerator.is_main_process:
-        record = _record(run, data, outcome)
-        with new_folder(out) as folder:
-            save_model(folder, run.model.trunk, run.preprocessing.saved, list(run.model.heads), record)
-            write_card(folder, out.name, record)
-            if spec.modality == "text":
-                samples = json.dumps(_samples(dev), ensure_ascii=False, indent=0)
-                (folder / SAMPLES).write_text(samples, encoding="utf-8")
+        _save(out, run, data, dev, outcome)
+        if fixed_out and finished:
+            _keep(finished, fixed_out, settings.dims)
         checkpoint.remove()
     run.accelerator.wait_for_everyone()
     return outcome
@@ -118,6 +119,8 @@ class Run:
             self._dev_features = self.dev.embed(lambda t: self._features.embed(t, "embedding dev texts", self._report))
             self._inputs, sample = self._prepare_inputs()
         self._axes = [principal_components(features) for features in sample]  # an exit each
+        last = self._axes[-1].axes
+        self._starts = [exit_starts(sample, start) for start in (last, np.eye(len(last), dtype=np.float32))]
         self._scale = float(np.linalg.norm(sample[-1], axis=1).mean())
         if not settings.fine_tune:
             trunk.requires_grad_(False)
@@ -127,10 +130,9 @@ class Run:
     def loop(self) -> Loop:
         """Return the training loop, its projections at the better of their two starts."""
         loop = Loop(self.accelerator, self.model, self._inputs, self.rows, self.settings, self._scale, self._report)
-        principal = [axes.axes for axes in self._axes]
-        own = [np.eye(len(axes.axes), dtype=np.float32) for axes in self._axes]
+        principal, own = self._starts
         # Class heads know nothing yet: only a loss on the embeddings themselves can tell the starts apart.
-        starts = [principal, own] if self.model.objectives else [principal]
+        starts = [principal, own] if self.model.compares() else [principal]
         self._start_at(min(starts, key=lambda start: self._first_loss(loop, start)))
         for head in self.model.heads:
             broadcast(head.projection.weight.data)
@@ -212,9 +214,19 @@ class Run:
 
 
 def _fixed_quality(
-    spec: EncoderSpec, data: Table, dev: Table, settings: Settings, out: Path, cache: Path, report: Report
+    spec: EncoderSpec,
+    data: Table,
+    dev: Table,
+    settings: Settings,
+    out: Path,
+    cache: Path,
+    report: Report,
+    finished: Path | None,
 ) -> dict[int, Quality]:
-    """The dev quality of a model trained at each dimension alone, with the same settings (FF in the paper, §4)."""
+    """The dev quality of a model trained at each dimension alone, with the same settings (FF in the paper, §4).
+
+    Where `finished` is given, each of the models is written there once it is trained.
+    """
     quality: dict[int, Quality] = {}
     for number, dim in enumerate(settings.dims):
         report("training at one dimension alone", number, len(settings.dims), f"{dim}")
@@ -222,10 +234,31 @@ def _fixed_quality(
         run = Run(spec, data, dev, alone, cache, silent)
         if not run.accelerator.is_main_process:
             report = silent
-        run.fit(Checkpoint(out, _run_key(run, data, dev)), lambda entry: None)
-        quality |= {dim: run.final_quality().get("mrl", {}).get(dim, {})}
+        history = run.fit(Checkpoint(out, _run_key(run, data, dev)), lambda entry: None)
+        outcome = Outcome(run.final_quality(), history)
+        quality |= {dim: outcome.quality.get("mrl", {}).get(dim, {})}
+        if finished and run.accelerator.is_main_process:
+            _save(finished / f"d{dim}", run, data, dev, outcome)
     report("training at one dimension alone", len(settings.dims), len(settings.dims))
     return quality
+
+
+def _save(out: Path, run: Run, data: Table, dev: Table, outcome: Outcome) -> None:
+    """Write a model folder."""
+    record = _record(run, data, outcome)
+    with new_folder(out) as folder:
+        save_model(folder, run.model.trunk, run.preprocessing.saved, list(run.model.heads), record)
+        write_card(folder, out.name, record)
+        if record.modality == "text":
+            samples = json.dumps(_samples(dev), ensure_ascii=False, indent=0)
+            (folder / SAMPLES).write_text(samples, encoding="utf-8")
+
+
+def _keep(finished: Path, fixed_out: Path, dims: Sequence[int]) -> None:
+    """Move the models of one dimension each to where they were asked for, all or none."""
+    with new_folder(fixed_out) as folder:
+        for dim in dims:
+            shutil.move(finished / f"d{dim}", folder / f"d{dim}")
 
 
 def _samples(dev: Table) -> list[str]:
@@ -245,14 +278,13 @@ def _run_key(run: Run, data: Table, dev: Table) -> dict[str, Any]:
 
 def _record(run: Run, data: Table, outcome: Outcome) -> Record:
     spec = run.model.trunk.spec
-    objectives = (*run.model.objectives, *(["classification"] if run.rows.classes else []))
     return Record(
         schema_version=SCHEMA_VERSION,
         source=spec.source if not Path(spec.source).is_absolute() else Path(spec.source).name,
         dims=run.settings.dims,
         depths=run.settings.depths,
         classes=tuple(run.rows.classes),
-        objective=objectives,
+        objective=tuple(run.model.objectives),
         settings=asdict(run.settings),
         data={"train": Path(data.source).name, "rows": len(data), "processes": run.accelerator.num_processes},
         quality=outcome.quality,

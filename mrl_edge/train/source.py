@@ -42,7 +42,15 @@ class Normalise:
     """L2-normalisation of each vector."""
 
 
-Module = Pooling | Dense | Normalise
+@dataclass(frozen=True)
+class LayerNorm:
+    """Layer normalisation of each vector; without a folder it has no weights of its own, as in Nomic's recipe."""
+
+    width: int
+    folder: Path | None = None  # its weights lie in `folder/model.safetensors` as `norm.weight` and `norm.bias` [width]
+
+
+Module = Pooling | Dense | Normalise | LayerNorm
 
 
 @dataclass(frozen=True)
@@ -108,8 +116,8 @@ def read_encoder(source: str, max_tokens: int | None = None) -> EncoderSpec:
         folder=folder,
         transformer=transformer,
         family=config["model_type"],
-        layers=_size(source, config, "num_hidden_layers", "n_layers", "num_layers"),
-        hidden=_size(source, config, "hidden_size", "dim", "d_model"),
+        layers=_size(source, config, "num_hidden_layers", "n_layers", "num_layers", "n_layer"),
+        hidden=_size(source, config, "hidden_size", "dim", "d_model", "n_embd"),
         modules=_modules(folder, modules) if modules else (Pooling("mean"),),
         prompts={k: v for k, v in (prompts.get("prompts") or {}).items() if v},
         default_prompt=prompts.get("default_prompt_name"),
@@ -202,6 +210,10 @@ def _module(folder: Path, entry: dict[str, Any]) -> Module:
         return Pooling(_pooling_mode(path))
     if kind == "Normalize":
         return Normalise()
+    if kind == "LayerNorm":
+        if not (path / "model.safetensors").is_file():
+            raise ModelError(f"{path}: a LayerNorm module without model.safetensors")
+        return LayerNorm(_size(str(path), _read_object(path / "config.json"), "dimension"), path)
     if kind == "Dense":
         config = _read_object(path / "config.json")
         activation = str(config.get("activation_function", "")).rsplit(".", 1)[-1].lower()
@@ -211,7 +223,7 @@ def _module(folder: Path, entry: dict[str, Any]) -> Module:
             raise ModelError(f"{path}: a Dense module without model.safetensors")
         inputs, outputs = (_size(str(path), config, name) for name in ("in_features", "out_features"))
         return Dense(path, inputs, outputs, bool(config.get("bias", True)), activation)
-    raise ModelError(f"{folder}: its module {kind!r} is not supported; known are Pooling, Dense, Normalize")
+    raise ModelError(f"{folder}: its module {kind!r} is not supported; known are Pooling, Dense, Normalize, LayerNorm")
 
 
 def _pooling_mode(path: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from mrl_edge.errors import ModelError
-from mrl_edge.train.source import Dense, EncoderSpec, Module, Pooling
+from mrl_edge.train.source import Dense, EncoderSpec, LayerNorm, Module, Pooling
 
 ModelInputs = dict[str, Tensor]
 Preprocess = Callable[[Sequence[str]], ModelInputs]  # texts, or paths of images → the model's inputs, each [batch, …]
@@ -128,15 +129,24 @@ class _Pool(nn.Module):
         return total / (count if self.mode == "mean" else count.sqrt())
 
 
+class _LayerNorm(nn.Module):
+    def __init__(self, spec: LayerNorm) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(spec.width)
+        if spec.folder is not None:
+            _load_weights(self, spec.folder)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        normalised: Tensor = self.norm(vectors)
+        return normalised
+
+
 class _Dense(nn.Module):
     def __init__(self, spec: Dense) -> None:
         super().__init__()
         self.linear = nn.Linear(spec.inputs, spec.outputs, bias=spec.bias)
         self.tanh = spec.activation == "tanh"
-        try:
-            self.load_state_dict(load_file(spec.folder / "model.safetensors"))
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-            raise ModelError(f"{spec.folder}: its weights do not fit its config.json: {error}") from None
+        _load_weights(self, spec.folder)
 
     def forward(self, vectors: Tensor) -> Tensor:
         projected: Tensor = self.linear(vectors)
@@ -151,4 +161,13 @@ class _Unit(nn.Module):
 def _torch_module(module: Module) -> nn.Module:
     if isinstance(module, Pooling):
         return _Pool(module.mode)
+    if isinstance(module, LayerNorm):
+        return _LayerNorm(module)
     return _Dense(module) if isinstance(module, Dense) else _Unit()
+
+
+def _load_weights(module: nn.Module, folder: Path) -> None:
+    try:
+        module.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{folder}: its weights do not fit its config.json: {error}") from None

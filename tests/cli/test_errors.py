@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from conftest import leftovers, run_mrl_edge, the_one_error_line
+from conftest import leftovers, run_here, run_mrl_edge, the_one_error_line
 from train.encoders import tiny_bert
 
 WORDS = [f"{a}{b}c" for a in "abcdefg" for b in "hijklmn"]
@@ -25,8 +25,8 @@ def here(tmp_path):
     return tmp_path
 
 
-def train(here, *options, encoder="bert", data="data.csv"):
-    return run_mrl_edge(
+def train(here, *options, encoder="bert", data="data.csv", run=run_mrl_edge):
+    return run(
         "train", "--encoder", here / encoder, "--data", here / data, "--out", here / "model",
         "--cache", here / "cache", *options,
     )  # fmt: skip
@@ -63,7 +63,8 @@ def train(here, *options, encoder="bert", data="data.csv"):
     ],
 )
 def test_training_options_that_make_no_sense(here, options, said):
-    assert said in the_one_error_line(train(here, *options))
+    precision = () if "--mixed-precision" in options else ("--mixed-precision", "no")  # see `run_here`
+    assert said in the_one_error_line(train(here, *options, *precision, run=run_here))
     assert not (here / "model").exists()
 
 
@@ -117,23 +118,39 @@ def test_what_is_already_there_is_kept(here):
     assert (here / "model" / "mine").read_text() == "precious"
 
 
+def test_a_place_for_the_models_of_one_dimension_that_would_cost_what_is_there(here):
+    (here / "mine").mkdir()
+    (here / "mine" / "file").write_text("precious")
+    for place, said in (
+        ("mine", "choose another --fixed-out, or replace it"),
+        ("model", "neither is nor holds --out"),
+        ("model/ff", "nor lies in it"),
+        (".", "neither is nor holds --out"),
+    ):
+        assert said in the_one_error_line(train(here, *PAIRS, "--fixed-out", here / place))
+    line = the_one_error_line(train(here, *PAIRS, "--fixed-out", here / "mine", "--overwrite"))
+    assert "not ours to overwrite: choose another --fixed-out" in line
+    assert (here / "mine" / "file").read_text() == "precious"
+    assert not (here / "model").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "said"), [(("--precision", "int3"), "unknown; there is"), (("--precision", "int8,int8"), "once")]
 )
 def test_export_of_a_precision_that_makes_no_sense(model, tmp_path, options, said):
-    assert said in the_one_error_line(run_mrl_edge("export", model, "--out", tmp_path / "bundle", *options))
+    assert said in the_one_error_line(run_here("export", model, "--out", tmp_path / "bundle", *options))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_export_of_what_is_no_model(tmp_path, model):
-    line = the_one_error_line(run_mrl_edge("export", tmp_path, "--out", tmp_path / "bundle"))
-    assert "is no trained model" in line
+    line = the_one_error_line(run_here("export", tmp_path, "--out", tmp_path / "bundle"))
+    assert "is no encoder" in line
     (tmp_path / "mrl.json").write_text("{")
-    assert "is damaged" in the_one_error_line(run_mrl_edge("export", tmp_path, "--out", tmp_path / "bundle"))
+    assert "is damaged" in the_one_error_line(run_here("export", tmp_path, "--out", tmp_path / "bundle"))
     (tmp_path / "mrl.json").write_text("[]")
-    assert "is damaged" in the_one_error_line(run_mrl_edge("export", tmp_path, "--out", tmp_path / "bundle"))
+    assert "is damaged" in the_one_error_line(run_here("export", tmp_path, "--out", tmp_path / "bundle"))
     (tmp_path / "mrl.json").write_text('{"schema_version": 99}')
-    assert "upgrade mrl-edge" in the_one_error_line(run_mrl_edge("export", tmp_path, "--out", tmp_path / "bundle"))
+    assert "upgrade mrl-edge" in the_one_error_line(run_here("export", tmp_path, "--out", tmp_path / "bundle"))
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: os.truncate(path, 20)])
@@ -142,7 +159,7 @@ def test_export_of_a_classifier_whose_heads_are_gone(model, tmp_path, damage):
     shutil.copytree(model, copy)
     damage(copy / "heads.safetensors")
     assert "heads.safetensors is missing or damaged" in the_one_error_line(
-        run_mrl_edge("export", copy, "--out", tmp_path / "bundle")
+        run_here("export", copy, "--out", tmp_path / "bundle")
     )
     assert not (tmp_path / "bundle").exists()
 

@@ -3,7 +3,20 @@ import re
 import pytest
 from conftest import mrl_edge, run_mrl_edge, the_one_error_line
 
-COMMANDS = ("train", "evaluate", "export", "index", "search", "classify", "bench", "pick", "report", "quickstart")
+COMMANDS = (
+    "train",
+    "evaluate",
+    "export",
+    "show",
+    "verify",
+    "index",
+    "search",
+    "classify",
+    "bench",
+    "pick",
+    "report",
+    "quickstart",
+)
 
 
 def test_the_help_names_every_command_in_the_order_of_the_work():

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import DIMS, mrl_edge, run_mrl_edge, the_one_error_line
+from conftest import DIMS, mrl_edge_here, run_here, the_one_error_line
 from sklearn.metrics import accuracy_score
 
 import mrl_edge as runtime
@@ -33,7 +33,7 @@ def task(dev, tmp_path_factory):
 
 
 def evaluate(*arguments):
-    return json.loads(mrl_edge("evaluate", *arguments, "--json"))
+    return json.loads(mrl_edge_here("evaluate", *arguments, "--json"))
 
 
 def of(found, family, method="mrl", depth=6):
@@ -107,7 +107,7 @@ def test_graded_pairs_are_scored_by_rank_correlation(bundle, tmp_path):
 
 
 def test_it_prints_a_table_a_family(bundle, task):
-    text = mrl_edge("evaluate", bundle, "--data", task, *PAIRS, *CLASSES, "--max-queries", "50")
+    text = mrl_edge_here("evaluate", bundle, "--data", task, *PAIRS, *CLASSES, "--max-queries", "50")
     for words in ("recall@10", "1-NN accuracy", "Adaptive classification", "MFLOPs", "random features", "oracle"):
         assert words in text
 
@@ -137,13 +137,13 @@ print(sorted({{"torch", "transformers", "sklearn", "scipy"}} & set(sys.modules))
     ],
 )
 def test_options_that_make_no_sense(bundle, task, options, said):
-    assert said in the_one_error_line(run_mrl_edge("evaluate", bundle, "--data", task, *options))
+    assert said in the_one_error_line(run_here("evaluate", bundle, "--data", task, *options))
 
 
 def test_a_damaged_bundle_and_a_folder_that_is_none(bundle, task, tmp_path):
     copy = tmp_path / "bundle"
     shutil.copytree(bundle, copy)
     (copy / "int8" / "all.onnx").write_bytes(b"")
-    assert "all.onnx" in the_one_error_line(run_mrl_edge("evaluate", copy, "--data", task, *PAIRS))
+    assert "all.onnx" in the_one_error_line(run_here("evaluate", copy, "--data", task, *PAIRS))
     (tmp_path / "empty").mkdir()
-    assert "is no bundle" in the_one_error_line(run_mrl_edge("evaluate", tmp_path / "empty", "--data", task, *PAIRS))
+    assert "is no bundle" in the_one_error_line(run_here("evaluate", tmp_path / "empty", "--data", task, *PAIRS))

@@ -7,7 +7,7 @@ from scipy.stats import entropy
 from sklearn.metrics import log_loss
 
 from mrl_edge.train.objectives import Batch
-from mrl_edge.train.objectives.classification import SeparateHeads, TiedHead, classification_losses
+from mrl_edge.train.objectives.classification import Classification, SeparateHeads, TiedHead
 from mrl_edge.train.objectives.contrastive import Contrastive, Distillation, similarity_divergence
 from mrl_edge.train.objectives.graded import Graded
 from mrl_edge.train.objectives.prefixes import paired_prefix_cosines, prefix_cosines
@@ -104,7 +104,7 @@ def test_separate_heads_are_a_classifier_on_each_prefix():
     torch.manual_seed(0)
     heads, z = SeparateHeads(DIMS, 3), torch.randn(5, 6)
     labels = torch.tensor([0, 1, 2, 1, 0])
-    losses = classification_losses(heads(z), labels)
+    losses = Classification()(Batch({}, {}, None, {}, heads(z), labels))
     for place, dim in enumerate(DIMS):
         weight, bias = (part.numpy() for part in heads.linear(dim))
         assert weight.shape == (3, dim)
@@ -184,8 +184,18 @@ def test_gradients_are_those_of_finite_differences(objective):
     scores, teacher = torch.tensor([5.0, 1.0, 3.0, 2.0, 0.0]), {"query": torch.randn(5, 6, dtype=torch.float64)}
     roles = ("query",) if objective is Distillation else ("query", "document")
 
-    def total(*rows):
+    def losses(*rows):
         given = batch(dict(zip(roles, rows, strict=True)), scores=scores, teacher=teacher)
-        return objective(DIMS, TEMPERATURE)(given).sum()
+        return objective(DIMS, TEMPERATURE)(given)
 
-    assert torch.autograd.gradcheck(total, tuple(parts[role] for role in roles))
+    assert torch.autograd.gradcheck(losses, tuple(parts[role] for role in roles))
+
+
+def test_gradients_with_hard_negatives_and_equal_texts_are_those_of_finite_differences():
+    parts = {r: rows.double().requires_grad_() for r, rows in vectors("query", "document", "negative").items()}
+    ids = {"query": torch.tensor([0, 1, 0, 2, 3]), "negative": torch.tensor([1, 7, 8, 3, 9])}
+
+    def losses(*rows):
+        return Contrastive(DIMS, TEMPERATURE)(batch(dict(zip(parts, rows, strict=True)), ids=ids))
+
+    assert torch.autograd.gradcheck(losses, tuple(parts.values()))

@@ -330,6 +330,33 @@ def test_models_of_one_dimension_alone_stand_beside(tmp_path, letters):
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.parametrize("options", [(), ("--fine-tune",)], ids=["frozen", "fine-tuned"])
+def test_models_of_one_dimension_are_kept_and_a_killed_run_continues_to_the_same(tmp_path, letters, options):
+    encoder = tiny_bert(tmp_path / "bert")
+    columns = ("--query", "query", "--positive", "positive", "--text", "query", "--label", "label", *options)
+    arguments = (encoder, letters, tmp_path / "m", *columns, "--epochs", "40", "--fixed-out", tmp_path / "ff")
+    process = subprocess.Popen(tiny_command(*arguments), stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "one dimension alone 2/2" in line:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "ff").exists()
+    assert not (tmp_path / "m").exists()
+    again = subprocess.run(tiny_command(*arguments), stderr=subprocess.PIPE, text=True, check=True)
+    assert "epoch 1:" not in again.stderr
+    assert leftovers(tmp_path) == []
+    assert sorted(path.name for path in (tmp_path / "ff").iterdir()) == ["d32", "d4"]
+    train_tiny(encoder, letters, tmp_path / "alone", *columns, "--epochs", "40", "--dims", "4")
+    for file in ("2_Dense/model.safetensors", "heads.safetensors", "model.safetensors"):
+        kept, alone = load_file(tmp_path / "ff" / "d4" / file), load_file(tmp_path / "alone" / file)
+        assert kept.keys() == alone.keys()
+        for name, value in alone.items():
+            torch.testing.assert_close(kept[name], value, atol=1e-6, rtol=0)
+    assert read_json(tmp_path / "ff" / "d4" / "mrl.json")["dims"] == [4]
+    assert set(read_json(tmp_path / "m" / "mrl.json")["quality"]["ff"]) == {"4", "32"}
+
+
 def test_frozen_embeddings_are_computed_once(tmp_path, letters):
     encoder = tiny_bert(tmp_path / "bert")
     train_tiny(encoder, letters, tmp_path / "a", "--text", "query", "--label", "label")

@@ -25,6 +25,8 @@ class Batch:
     ids: Mapping[str, Tensor]
     scores: Tensor | None  # [batch] float32, graded similarity of query and document
     teacher: Mapping[str, Tensor]
+    logits: Tensor | None = None  # [dims, own, classes], of this process' rows alone
+    labels: Tensor | None = None  # [own]
 
 
 class Objective(Protocol):

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mrl_edge.train.objectives import Batch
 from mrl_edge.train.objectives.prefixes import blocks
 
 
@@ -52,8 +53,14 @@ class TiedHead(nn.Module):
 Classifiers = SeparateHeads | TiedHead
 
 
-def classification_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy [dims] of logits [dims, batch, classes] and labels [batch]."""
-    dims, batch, classes = logits.shape
-    losses = F.cross_entropy(logits.reshape(-1, classes), labels.repeat(dims), reduction="none")
-    return losses.reshape(dims, batch).mean(dim=1)
+class Classification:
+    """Softmax cross-entropy of the class heads."""
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Return [dims] losses."""
+        if batch.logits is None or batch.labels is None:
+            raise ValueError("classes have logits and labels")
+        dims, rows, classes = batch.logits.shape
+        labels = batch.labels.repeat(dims)
+        losses = F.cross_entropy(batch.logits.reshape(-1, classes), labels, reduction="none")
+        return losses.reshape(dims, rows).mean(dim=1)

@@ -16,16 +16,16 @@ def prefix_cosines(a: Tensor, b: Tensor, dims: Sequence[int]) -> Tensor:
     of full size, as the full dimension alone does.
     """
     products = torch.stack([a[:, low:high] @ b[:, low:high].T for low, high in blocks(dims)]).cumsum(dim=0)
-    return products * _inverse_lengths(a, dims)[:, :, None] * _inverse_lengths(b, dims)[:, None, :]
+    return products * inverse_lengths(a, dims)[:, :, None] * inverse_lengths(b, dims)[:, None, :]
 
 
 def paired_prefix_cosines(a: Tensor, b: Tensor, dims: Sequence[int]) -> Tensor:
     """Return the cosines [dims, n] of row i of `a` with row i of `b`, both [n, full], for every prefix."""
     products = torch.stack([(a[:, low:high] * b[:, low:high]).sum(dim=1) for low, high in blocks(dims)])
-    return products.cumsum(dim=0) * _inverse_lengths(a, dims) * _inverse_lengths(b, dims)
+    return products.cumsum(dim=0) * inverse_lengths(a, dims) * inverse_lengths(b, dims)
 
 
-def _inverse_lengths(vectors: Tensor, dims: Sequence[int]) -> Tensor:
+def inverse_lengths(vectors: Tensor, dims: Sequence[int]) -> Tensor:
     """Return 1 / ‖prefix‖, [dims, n]."""
     squares = torch.stack([vectors[:, low:high].square().sum(dim=1) for low, high in blocks(dims)]).cumsum(dim=0)
     return squares.clamp_min(1e-24).rsqrt()
