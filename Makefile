@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: .venv quickstart test lint typecheck peers training-peers clean
+.PHONY: .venv quickstart test lint typecheck peers ladder training-peers clean
 
 .venv: .venv/installed
 
@@ -31,6 +31,9 @@ typecheck: .venv
 
 peers: .venv
 	$(BIN)/python bench/peers/compare.py
+
+ladder: .venv
+	$(BIN)/python bench/peers/ladder.py
 
 training-peers: .venv
 	$(BIN)/python bench/peers/training.py

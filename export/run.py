@@ -12,7 +12,9 @@ import onnx
 from mrl_edge.export.fidelity import Reference, check_graph, references
 from mrl_edge.export.graphs import Written, opset_of, write_graphs
 from mrl_edge.export.model import Model, read_model
-from mrl_edge.export.precision import PRECISIONS, check_precisions
+from mrl_edge.export.precisions.fusion import shape_of
+from mrl_edge.export.precisions.judge import Judge
+from mrl_edge.export.precisions.ladder import Choices, Plan, make, plans_for
 from mrl_edge.export.samples import write_samples
 from mrl_edge.export.trunk import IR_VERSION, check_family, export_trunk, inputs_of
 from mrl_edge.export.untrained import measure_slices, read_untrained
@@ -42,15 +44,18 @@ __all__ = ("export_bundle", "read_model", "read_untrained")
 _CHECK_BATCH = 16
 
 
-def export_bundle(model: Model, out: Path, precisions: Sequence[str], report: Report = silent) -> Manifest:
+def export_bundle(
+    model: Model, out: Path, precisions: Sequence[str], report: Report = silent, choices: Choices | None = None
+) -> Manifest:
     """Write the bundle `out` and return its manifest.
 
     Every graph is run against PyTorch on the model's sample texts. Raises `FidelityError`, and writes nothing,
-    when an fp32 graph differs by more than 1e-4.
+    when an fp32 graph differs by more than 1e-4 or a precision cannot keep its floor.
     """
-    check_precisions(precisions)
+    choices = choices or Choices()
+    plans = plans_for(precisions, choices)
     check_family(model.spec)
-    total = len(precisions) * len(model.exits) * (len(model.dims) + 1) + 1
+    total = len(plans) * len(model.exits) * (len(model.dims) + 1) + 1
     with new_folder(out) as folder:
         report("exporting", 0, total)
         trunk = Trunk(model.spec, model.depths)
@@ -64,17 +69,26 @@ def export_bundle(model: Model, out: Path, precisions: Sequence[str], report: Re
         slices = measure_slices(model, trunk, report)
         done = 1
         variants = []
-        for name in precisions:
-            converted = onnx.load(PRECISIONS[name].convert(onnx_trunk, work))
+        judge = Judge(onnx_trunk, tokenised, trunk.after)
+        calibration = tokenised
+        if choices.calibration:
+            _, calibration = _tokenised(folder, encoder, inputs, choices.calibration)
+        fusable = shape_of(trunk.transformer.config) if choices.optimise else None
+        for plan in plans:
+            made = make(plan, onnx_trunk, work, judge, calibration, choices.floor, fusable, report)
+            name = plan.folder
+            converted = onnx.load(made.path)
             (folder / name).mkdir()
             graphs: dict[int, list[Graph]] = {}
             for written in write_graphs(model, trunk, converted, folder / name):
                 report("exporting", done, total)
                 done += 1
-                graphs.setdefault(written.depth, []).append(_checked(name, written, inputs, wanted[written.depth]))
-            target = PRECISIONS[name].target
+                graphs.setdefault(written.depth, []).append(_checked(plan, written, inputs, wanted[written.depth]))
             variants += [
-                Variant(name, target, depth, f"{name}/{FILE}", tuple(files)) for depth, files in graphs.items()
+                Variant(
+                    plan.precision, plan.target, depth, f"{name}/{FILE}", tuple(files), made.settings, made.fell_back
+                )
+                for depth, files in graphs.items()
             ]
         shutil.rmtree(work)
         manifest = _manifest(model, out.name, encoder, variants, samples, slices, folder)
@@ -83,10 +97,10 @@ def export_bundle(model: Model, out: Path, precisions: Sequence[str], report: Re
     return manifest
 
 
-def _checked(precision: str, written: Written, inputs: tuple[str, ...], wanted: Reference) -> Graph:
-    fidelity = check_graph(written.path, written.dim, wanted, exact=precision == "fp32")
+def _checked(plan: Plan, written: Written, inputs: tuple[str, ...], wanted: Reference) -> Graph:
+    fidelity = check_graph(written.path, written.dim, wanted, exact=plan.precision == "fp32")
     outputs = tuple(value.name for value in onnx.load(written.path, load_external_data=False).graph.output)
-    return Graph(f"{precision}/{written.path.name}", written.dim, inputs, outputs, fidelity)
+    return Graph(f"{plan.folder}/{written.path.name}", written.dim, inputs, outputs, fidelity)
 
 
 def _write_tokenizer(model: Model, folder: Path) -> EncoderInfo:

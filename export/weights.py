@@ -40,7 +40,7 @@ class WeightFile:
 
     def add(self, tensor: TensorProto) -> Stored:
         """Append a tensor's bytes and return where they are."""
-        content = numpy_helper.to_array(tensor).tobytes()
+        content = _bytes_of(tensor)
         position = self._file.tell()
         alignment = _PAGE if len(content) >= _PAGE else _LINE
         offset = -(-position // alignment) * alignment
@@ -50,13 +50,18 @@ class WeightFile:
     def move(self, model: onnx.ModelProto) -> None:
         """Move the initializers of a model into the file and leave references to them."""
         for tensor in model.graph.initializer:
-            length = numpy_helper.to_array(tensor).nbytes
+            length = len(_bytes_of(tensor))
             if length < _INLINE_BYTES:
                 continue
             stored = self.add(tensor)
             reference = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
             _refer(reference, stored.offset, length)
             tensor.CopyFrom(reference)
+
+
+def _bytes_of(tensor: TensorProto) -> bytes:
+    """Return a tensor's bytes as ONNX stores them: 4-bit values two a byte, which numpy would unpack."""
+    return tensor.raw_data if tensor.HasField("raw_data") else numpy_helper.to_array(tensor).tobytes()
 
 
 def _refer(tensor: TensorProto, offset: int, length: int) -> None:

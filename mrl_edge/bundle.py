@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from mrl_edge.atomic import sha256, write_file
+from mrl_edge.cpu import fitness, this_target
 from mrl_edge.errors import BundleError, UsageError
 
 SCHEMA_VERSION = 1
@@ -51,10 +52,12 @@ class Variant(msgspec.Struct, frozen=True):
     """One depth in one precision: graphs that share one weight file."""
 
     precision: str
-    target: str
+    target: str  # what it was made for: `any`, or one or more of `cpu.TARGETS`, as in `arm64,avx512-vnni`
     depth: int
     weights: str
     graphs: tuple[Graph, ...]
+    settings: dict[str, str | int] = {}  # what was chosen by measuring: block sizes, how activations were calibrated
+    fell_back: dict[str, str] = {}  # nodes of the whole trunk that kept it from its floor → precision they are in
 
 
 class EncoderInfo(msgspec.Struct, frozen=True):
@@ -154,11 +157,15 @@ class Bundle:
         return path
 
     def variant(self, precision: str, depth: int | None) -> Variant:
-        """Return the variant of a precision and depth (None: full depth); `UsageError` lists what there is."""
+        """Return the variant of a precision and depth (None: full depth) that suits this machine's processor best.
+
+        `UsageError` lists what there is.
+        """
         wanted = self.manifest.depths[-1] if depth is None else depth
-        for variant in self.manifest.variants:
-            if variant.precision == precision and variant.depth == wanted:
-                return variant
+        made = [v for v in self.manifest.variants if v.precision == precision and v.depth == wanted]
+        if made:
+            here = this_target()
+            return max(made, key=lambda variant: fitness(variant.target, here))  # the first of equals
         there = ", ".join(f"{v.precision} at depth {v.depth}" for v in self.manifest.variants)
         raise UsageError(f"{self.folder} has no {precision} at depth {wanted}; it has {there}")
 

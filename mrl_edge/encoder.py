@@ -8,6 +8,7 @@ Imports numpy, onnxruntime and tokenizers only: this is what runs on a board.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import onnxruntime as ort
 from tokenizers import Tokenizer
 
 from mrl_edge.bundle import TOKENIZER, Bundle, Graph, Manifest, Variant, open_bundle
+from mrl_edge.cpu import fitness, this_target
 from mrl_edge.errors import BundleError, UsageError
 from mrl_edge.nesting import Floats
 from mrl_edge.prompts import prefix_for
@@ -178,10 +180,22 @@ class _Model:
 
 def _open_model(bundle: Bundle, variant: Variant, dim: int | None, threads: int | None) -> _Model:
     graph = bundle.graph(variant, dim)
+    _warn_of_saturation(variant)
     bundle.checked(variant.weights)
     tokenizer = load_tokenizer(bundle.checked(TOKENIZER), bundle.manifest.encoder.max_tokens)
     session = open_session(bundle.checked(graph.file), threads)
     return _Model(bundle.manifest, variant, graph, tokenizer, session)
+
+
+def _warn_of_saturation(variant: Variant) -> None:
+    here = this_target()
+    if fitness(variant.target, here) == 0:
+        warnings.warn(
+            f"this {variant.precision} graph was made for {variant.target}; on this processor ({here}, without VNNI) "
+            f"its sums may saturate: export with --target {here}",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def _need_classes(model: _Model) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mrl_edge.bundle import Manifest
 from mrl_edge.cli import console, options
+from mrl_edge.cpu import TARGETS
 from mrl_edge.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from mrl_edge.export.precisions.judge import Agreement
 
 _EPILOG = """Examples:
 
@@ -21,6 +26,13 @@ mrl-edge export ./my-encoder --out bundle --dims 64,128,384 --texts corpus.csv -
 """
 _TEXTS = "builtin:wordnet_nouns/dev"
 _MOST_TEXTS = 1000
+
+
+class Optimise(str, Enum):
+    """Whether to try onnxruntime's transformer fusions."""
+
+    auto = "auto"
+    never = "never"
 
 
 def register(app: typer.Typer) -> None:
@@ -47,14 +59,28 @@ def export(
         str | None, typer.Option(help="Table, or .txt with a text a line, that slices are measured on; built-in texts.")
     ] = None,
     text: options.Text = None,
+    target: Annotated[
+        str | None, typer.Option(help=f"Processors that int8 is made for: {', '.join(TARGETS)}; this one's by default.")
+    ] = None,
+    floor: Annotated[
+        str | None, typer.Option(help="Least mean cosine to fp32, and least of all after a comma, as in 0.98,0.95.")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Texts for int8-static, a line each; the model's sample texts by default.")
+    ] = None,
+    optimise: Annotated[
+        Optimise,
+        typer.Option(help="auto tries onnxruntime's fused nodes and keeps them where they measure faster here."),
+    ] = Optimise.never,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Export ONNX graphs sliced to each nesting dimension and depth, with one weight file a precision.
 
     Every graph is run against PyTorch on real texts before the bundle is called done; an fp32 graph that
-    differs by more than 1e-4 fails the export. An encoder that was never trained here is cut at --dims, and
-    what each cut keeps of its texts' nearest neighbours is measured and said.
+    differs by more than 1e-4 fails the export. Where another precision misses its floor, its most sensitive
+    nodes fall back a step until it holds. An encoder that was never trained here is cut at --dims, and what each
+    cut keeps of its texts' nearest neighbours is measured and said.
     """
     from mrl_edge.atomic import check_target
     from mrl_edge.nesting import parse_dims
@@ -66,14 +92,17 @@ def export(
         raise UsageError(
             f"{model} was trained here and says its own dimensions: leave out --dims and what goes with it"
         )
+    least = _floor(floor)
+    from mrl_edge.export.precisions.ladder import Choices
     from mrl_edge.export.run import export_bundle, read_model, read_untrained
 
+    choices = Choices(options.names(target) or (), least, optimise is Optimise.auto, _calibration(calibration))
     if is_trained:
         read = read_model(Path(model))
     else:
         read = read_untrained(model, _texts(texts, text), wanted, matryoshka, layer_norm)
     with console.progress_bar() as report:
-        manifest = export_bundle(read, out, options.names(precision) or (), report)
+        manifest = export_bundle(read, out, options.names(precision) or (), report, choices)
     if as_json:
         console.print_json(manifest)
     else:
@@ -107,19 +136,47 @@ def _texts(source: str | None, column: str | None) -> list[str]:
             raise UsageError("--text names a column of --texts, which is not given")
         source, column = _TEXTS, "gloss"
     if source.endswith(".txt"):
-        try:
-            lines = Path(source).read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise DataError(f"{source} is not UTF-8 text: {error}") from None
-        return [line for line in lines if line.strip()][:_MOST_TEXTS]
+        return _lines("--texts", Path(source))[:_MOST_TEXTS]
     return read_table(source, Columns(text=column or "text")).roles["text"][:_MOST_TEXTS]
+
+
+def _floor(option: str | None) -> Agreement | None:
+    from mrl_edge.export.precisions.judge import Agreement
+
+    if option is None:
+        return None
+    try:
+        mean, *least = (float(part) for part in option.split(","))
+        return Agreement(mean, *(least or (0.9 * mean,)))
+    except (TypeError, ValueError):
+        raise UsageError(f"--floor {option}: expected one or two cosines, as in 0.98,0.95") from None
+
+
+def _calibration(path: Path | None) -> tuple[str, ...]:
+    """Read texts, a line each; of more than are needed every nth."""
+    from mrl_edge.export.precisions.ladder import MOST_CALIBRATION_TEXTS
+
+    if path is None:
+        return ()
+    texts = _lines("--calibration", path)
+    return tuple(texts[:: -(-len(texts) // MOST_CALIBRATION_TEXTS)])
+
+
+def _lines(option: str, path: Path) -> list[str]:
+    try:
+        texts = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{option} {path} cannot be read as UTF-8 text: {error}") from None
+    if not texts:
+        raise DataError(f"{option} {path} holds no text")
+    return texts
 
 
 def print_manifest(manifest: Manifest) -> None:
     """Print one line a graph: its size and its fidelity to PyTorch."""
     rows = [
         [
-            variant.precision,
+            str(Path(variant.weights).parent),
             variant.depth,
             graph.dim or "all",
             manifest.files[graph.file].bytes / 1e6,
@@ -133,3 +190,10 @@ def print_manifest(manifest: Manifest) -> None:
     ]
     heads = ["precision", "depth", "dim", "graph MB", "shared MB", "max error", "cosine mean", "min"]
     console.print_table("\nEach graph against PyTorch on real texts", heads, rows)
+    for variant in (variant for variant in manifest.variants if variant.depth == manifest.depths[-1]):
+        chosen = [f"{name.replace('_', ' ')} {value}" for name, value in variant.settings.items()]
+        if variant.fell_back:
+            steps = sorted(set(variant.fell_back.values()))
+            chosen.append(f"{len(variant.fell_back)} nodes fell back to {' and '.join(steps)} to keep the floor")
+        if chosen:
+            console.say(f"{variant.precision} for {variant.target}: {', '.join(chosen)}")

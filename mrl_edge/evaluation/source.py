@@ -74,7 +74,7 @@ class BundleSource:
         variants = [variant for variant in manifest.variants if variant.precision == self.precision]
         for variant in variants:
             bundle.check_variant(variant)
-        self.depths = tuple(sorted(variant.depth for variant in variants))
+        self.depths = tuple(sorted({variant.depth for variant in variants}))
         self.classes = manifest.classes
         self._full = manifest.dims[-1]
         self._threads = threads

@@ -55,7 +55,7 @@ class Trunk(nn.Module):
         # hidden_states[0] are the embeddings; some families normalise the last layer's output once more.
         states = [result.hidden_states[depth] for depth in self.depths[:-1]] if nested else []
         last = self._pooled(result) if self.spec.pooling == "pooler" else result.last_hidden_state
-        return torch.stack([self._after(state, inputs) for state in (*states, last)])
+        return torch.stack([self.after(state, inputs) for state in (*states, last)])
 
     def freeze_word_embeddings(self) -> None:
         """Keep the table of word embeddings as it is: half of a small encoder, which a short training hardly moves.
@@ -72,7 +72,7 @@ class Trunk(nn.Module):
             raise ModelError(f"{self.spec.source}: encoders of the family {self.spec.family!r} are not supported")
         return pooled.flatten(1)
 
-    def _after(self, state: Tensor, inputs: ModelInputs) -> Tensor:
+    def after(self, state: Tensor, inputs: ModelInputs) -> Tensor:
         """Pool one layer's output [batch, tokens, hidden] and run the encoder's modules: [batch, width]."""
         vectors = state.float()
         for module in self.tail:

@@ -1,0 +1,46 @@
+"""Fused trunks are kept only where they are faster, and the manifest says so."""
+
+import numpy as np
+import onnx
+import pytest
+from conftest import mrl_edge
+from mrl_edge.export.precisions import ladder as module
+from mrl_edge.export.precisions.fusion import Shape, Speedup, fuse, speedup
+
+import mrl_edge as runtime
+from mrl_edge.bundle import open_bundle
+
+
+@pytest.mark.parametrize(("ratio", "kept"), [(Speedup(1.3, 1.2, 1.4), True), (Speedup(1.0, 0.9, 1.1), False)])
+def test_a_fused_trunk_is_kept_only_when_it_is_not_slower(model, tmp_path, dev, monkeypatch, ratio, kept):
+    from mrl_edge.export.run import export_bundle, read_model
+
+    monkeypatch.setattr(module, "speedup", lambda *graphs: ratio)
+    choices = module.Choices(optimise=True)
+    manifest = export_bundle(read_model(model), tmp_path / "b", ("fp32", "int8"), choices=choices)
+    plain = None
+    for variant in manifest.variants:
+        assert variant.settings["fusions"].startswith("kept, 1.30 ×" if kept else "not kept, 1.00 ×")
+        graph = onnx.load(tmp_path / "b" / variant.precision / "d8.onnx", load_external_data=False).graph
+        assert any(node.op_type == "BiasGelu" for node in graph.node) == kept
+        vectors = runtime.load(tmp_path / "b", 8, variant.precision).encode(dev["query"][:20])
+        plain = vectors if plain is None else plain
+        assert np.sum(vectors * plain, axis=1).min() > 0.97
+
+
+def test_auto_measures_and_says_the_ratio(model, tmp_path):
+    mrl_edge("export", model, "--out", tmp_path / "b", "--precision", "int8", "--optimise", "auto")
+    (variant,) = open_bundle(tmp_path / "b").manifest.variants
+    assert " × (" in variant.settings["fusions"]
+
+
+def test_a_graph_is_as_fast_as_itself(bundle, tmp_path):
+    path = bundle / "int8" / "d384.onnx"
+    rows = np.ones((8, 32), dtype=np.int64)
+    batch = {"input_ids": rows, "attention_mask": rows, "token_type_ids": rows * 0}
+    ratio = speedup(path, path, [batch])
+    assert 0.7 < ratio.low <= ratio.median <= ratio.high < 1.4
+
+
+def test_a_family_that_does_not_fuse_is_left_alone(tmp_path):
+    assert fuse(tmp_path / "none.onnx", Shape("modernbert", 12, 768), tmp_path, attention=True) is None

@@ -1,0 +1,188 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from conftest import mrl_edge, run_mrl_edge, the_one_error_line
+from tokenizers import Tokenizer
+
+import mrl_edge as runtime
+from mrl_edge.bundle import open_bundle
+
+LADDER = ("fp32", "fp16", "int8", "int8-static", "int4")
+
+
+@pytest.fixture(scope="module")
+def ladder(model, tmp_path_factory):
+    """The model in every precision."""
+    out = tmp_path_factory.mktemp("ladder") / "bundle"
+    mrl_edge("export", model, "--out", out, "--precision", ",".join(LADDER))
+    return out
+
+
+@pytest.fixture(scope="module")
+def targeted(model, tmp_path_factory):
+    """The model in int8 for every processor."""
+    out = tmp_path_factory.mktemp("targeted") / "bundle"
+    mrl_edge("export", model, "--out", out, "--precision", "int8", "--target", "arm64,avx2,avx512,avx512-vnni")
+    return out
+
+
+@pytest.mark.parametrize(
+    ("precision", "mean", "least"),
+    [("fp16", 0.9999, 0.999), ("int8", 0.99, 0.97), ("int8-static", 0.98, 0.95), ("int4", 0.96, 0.9)],
+)
+def test_a_precision_stays_near_fp32_on_texts_that_it_never_saw(ladder, dev, precision, mean, least):
+    texts = dev["query"][-300:]
+    fp32, ours = (runtime.load(ladder, precision=name).encode(texts, batch_size=1) for name in ("fp32", precision))
+    cosines = np.sum(fp32 * ours, axis=1)
+    assert cosines.mean() >= mean
+    assert cosines.min() >= least - 0.01
+
+
+def test_each_step_of_the_ladder_is_smaller(ladder):
+    bundle = open_bundle(ladder)
+    size = {v.precision: bundle.manifest.files[v.weights].bytes / 1e6 for v in bundle.manifest.variants}
+    assert size["fp16"] < 0.51 * size["fp32"]
+    assert size["int8"] < 24
+    assert size["int8-static"] < 24
+    assert size["int4"] < 14.8  # with graph and tokenizer under 15.5
+
+
+def test_weights_of_4_bits_take_half_a_byte_in_the_weight_file(ladder):
+    graph = onnx.load(ladder / "int4" / "d64.onnx", load_external_data=False).graph
+    (table,) = (t for t in graph.initializer if t.name == "embeddings.word_embeddings.weight_Q4")
+    place = {entry.key: int(entry.value) for entry in table.external_data if entry.key != "location"}
+    assert table.data_type == onnx.TensorProto.UINT4
+    assert place["length"] == table.dims[0] * table.dims[1] / 2
+    assert place["offset"] % 4096 == 0
+
+
+@pytest.mark.parametrize("precision", LADDER)
+def test_every_graph_of_a_precision_takes_tokens_and_gives_float32(ladder, precision):
+    for path in (ladder / precision).glob("*.onnx"):
+        session = ort.InferenceSession(path)
+        assert {value.type for value in session.get_inputs()} == {"tensor(int64)"}
+        assert {value.type for value in session.get_outputs()} == {"tensor(float)"}
+        onnx.checker.check_model(path)
+
+
+def test_choices_that_were_measured_stand_in_the_manifest(ladder):
+    settings = {v.precision: v.settings for v in open_bundle(ladder).manifest.variants}
+    assert settings["int8-static"]["calibration"] in ("minmax", "entropy", "percentile")
+    assert settings["int4"]["block"] in (32, 64)
+    assert settings["int8"] == {}
+
+
+def test_exporting_the_ladder_twice_gives_the_same_bytes(ladder, model, tmp_path):
+    mrl_edge("export", model, "--out", tmp_path / "bundle", "--precision", "fp16,int8-static,int4")
+    again, first = (open_bundle(folder).manifest.files for folder in (tmp_path / "bundle", ladder))
+    assert again == {name: entry for name, entry in first.items() if not name.startswith(("fp32/", "int8/"))}
+
+
+def test_targets_with_equal_flags_share_a_variant(targeted):
+    variants = open_bundle(targeted).manifest.variants
+    assert {v.target for v in variants} == {"arm64,avx512-vnni", "avx2", "avx512"}
+    assert {v.weights.split("/")[0] for v in variants} == {"int8-arm64+avx512-vnni", "int8-avx2", "int8-avx512"}
+
+
+@pytest.mark.parametrize("here", ["arm64", "avx2", "avx512", "avx512-vnni"])
+def test_the_variant_made_for_this_processor_is_loaded(targeted, here, monkeypatch):
+    monkeypatch.setattr("mrl_edge.bundle.this_target", lambda: here)
+    assert here in open_bundle(targeted).variant("int8", None).target.split(",")
+
+
+def test_a_graph_for_vnni_warns_where_its_sums_saturate(bundle, targeted, monkeypatch, recwarn):
+    for module in ("mrl_edge.bundle", "mrl_edge.encoder"):
+        monkeypatch.setattr(f"{module}.this_target", lambda: "avx2")
+    runtime.load(targeted, 8, "int8")  # has a variant for avx2
+    runtime.load(bundle, 8, "fp32")
+    assert not [w for w in recwarn if "saturate" in str(w.message)]
+    opened = open_bundle(targeted)
+    only = json.loads((targeted / "bundle.json").read_text())
+    only["variants"] = [v for v in only["variants"] if v["target"] == "arm64,avx512-vnni"]
+    (copy := Path(targeted).parent / "only").mkdir(exist_ok=True)
+    for name in opened.manifest.files:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes((targeted / name).read_bytes())
+    (copy / "bundle.json").write_text(json.dumps(only))
+    with pytest.warns(RuntimeWarning, match="without VNNI.*may saturate: export with --target avx2"):
+        runtime.load(copy, 8, "int8")
+
+
+def weights_of_products(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """The 8-bit matrices [inputs, outputs] of a graph's MatMulInteger nodes by output."""
+    tensors = {t.name: onnx.numpy_helper.to_array(t).astype(np.int32) for t in model.graph.initializer}
+    nodes = [node for node in model.graph.node if node.op_type == "MatMulInteger"]
+    assert len(nodes) == 36
+    return {node.output[0]: tensors[node.input[1]] for node in nodes}
+
+
+def activations_of_products(model: onnx.ModelProto, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The 8-bit activations [tokens, inputs] that each MatMulInteger node is given for a text, by output."""
+    names = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "MatMulInteger"}
+    outputs = sorted(set(names.values()))
+    model.graph.output.extend(onnx.helper.make_tensor_value_info(n, onnx.TensorProto.UINT8, None) for n in outputs)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    values = dict(zip(outputs, session.run(outputs, feed), strict=True))
+    return {node: values[name].reshape(-1, values[name].shape[-1]) for node, name in names.items()}
+
+
+def saturated_pairs(folder: Path, text: str) -> int:
+    """How many of a text's pairwise sums u8·s8 + u8·s8, as vpmaddubsw makes them, do not fit its 16 bits."""
+    ids = np.array([Tokenizer.from_file(str(folder.parent / "tokenizer.json")).encode(text).ids])
+    model = onnx.load(folder / "d384.onnx")
+    weights = weights_of_products(model)
+    given = activations_of_products(
+        model, {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    )
+    found = 0
+    for node, matrix in weights.items():
+        products = given[node].astype(np.int32)
+        for first in range(0, matrix.shape[0], 2):
+            sums = products[:, first, None] * matrix[first] + products[:, first + 1, None] * matrix[first + 1]
+            found += int(((sums > 32767) | (sums < -32768)).sum())
+    return found
+
+
+def test_sums_of_vpmaddubsw_saturate_with_8_bits_a_weight_and_never_with_7(targeted, dev):
+    longest = max(dev["query"][:200], key=len)
+    assert saturated_pairs(targeted / "int8-arm64+avx512-vnni", longest) > 0
+    assert saturated_pairs(targeted / "int8-avx512", longest) == 0
+    bits7 = weights_of_products(onnx.load(targeted / "int8-avx512" / "d384.onnx"))
+    assert max(int(np.abs(matrix).max()) for matrix in bits7.values()) * 255 * 2 <= 32767  # whatever the activations
+
+
+def test_avx2_has_unsigned_weights_which_its_kernels_add_in_32_bits(targeted):
+    weights = weights_of_products(onnx.load(targeted / "int8-avx2" / "d384.onnx")).values()
+    assert min(int(w.min()) for w in weights) >= 0
+    assert max(int(w.max()) for w in weights) > 200
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--precision", "int8", "--floor", "1.5"), "--floor: expected cosines below 1"),
+        (("--precision", "int8", "--floor", "near"), "--floor near: expected one or two cosines"),
+        (("--precision", "int8", "--target", "avx9"), "--target avx9: unknown"),
+        (("--precision", "int8", "--target", "cuda"), "int8 is not for --target cuda"),
+        (("--precision", "int3"), "--precision int3: unknown"),
+    ],
+)
+def test_what_cannot_be_made_is_one_line(model, tmp_path, options, said):
+    line = the_one_error_line(run_mrl_edge("export", model, "--out", tmp_path / "b", *options))
+    assert said in line
+    assert not (tmp_path / "b").exists()
+
+
+def test_calibration_texts_come_from_a_file(model, tmp_path, dev):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(dev["query"][:40]))
+    arguments = ("--precision", "int8-static", "--calibration", texts, "--floor", "0.9")
+    mrl_edge("export", model, "--out", tmp_path / "b", *arguments)
+    assert open_bundle(tmp_path / "b").manifest.variants[0].precision == "int8-static"
+    texts.write_text("\n\n")
+    line = the_one_error_line(run_mrl_edge("export", model, "--out", tmp_path / "c", *arguments))
+    assert "holds no text" in line
