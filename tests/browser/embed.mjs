@@ -6,7 +6,7 @@ export function embed(ort, session, texts, padId) {
   return session.run(feeds(ort, session, texts, padId));
 }
 
-/** Run every batch through every graph, opened by `open(name)`; return each output's values, flat, by graph and batch. */
+/** Run every batch through every graph, opened by `open(name)`; return flat values by graph, batch and output. */
 export async function embedAll(ort, open, { graphs, batches, padId }) {
   const values = {};
   for (const graph of graphs) {
