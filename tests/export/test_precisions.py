@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from conftest import mrl_edge, run_mrl_edge, the_one_error_line
+from conftest import mrl_edge_here, run_here, the_one_error_line
 from tokenizers import Tokenizer
 
 import mrl_edge as runtime
@@ -18,7 +18,7 @@ LADDER = ("fp32", "fp16", "int8", "int8-static", "int4")
 def ladder(model, tmp_path_factory):
     """The model in every precision."""
     out = tmp_path_factory.mktemp("ladder") / "bundle"
-    mrl_edge("export", model, "--out", out, "--precision", ",".join(LADDER))
+    mrl_edge_here("export", model, "--out", out, "--precision", ",".join(LADDER))
     return out
 
 
@@ -26,7 +26,7 @@ def ladder(model, tmp_path_factory):
 def targeted(model, tmp_path_factory):
     """The model in int8 for every processor."""
     out = tmp_path_factory.mktemp("targeted") / "bundle"
-    mrl_edge("export", model, "--out", out, "--precision", "int8", "--target", "arm64,avx2,avx512,avx512-vnni")
+    mrl_edge_here("export", model, "--out", out, "--precision", "int8", "--target", "arm64,avx2,avx512,avx512-vnni")
     return out
 
 
@@ -76,10 +76,10 @@ def test_choices_that_were_measured_stand_in_the_manifest(ladder):
     assert settings["int8"] == {}
 
 
-def test_exporting_the_ladder_twice_gives_the_same_bytes(ladder, model, tmp_path):
-    mrl_edge("export", model, "--out", tmp_path / "bundle", "--precision", "fp16,int8-static,int4")
+def test_exporting_what_was_chosen_by_measuring_twice_gives_the_same_bytes(ladder, model, tmp_path):
+    mrl_edge_here("export", model, "--out", tmp_path / "bundle", "--precision", "int8-static,int4")
     again, first = (open_bundle(folder).manifest.files for folder in (tmp_path / "bundle", ladder))
-    assert again == {name: entry for name, entry in first.items() if not name.startswith(("fp32/", "int8/"))}
+    assert again == {name: entry for name, entry in first.items() if not name.startswith(("fp32/", "fp16/", "int8/"))}
 
 
 def test_targets_with_equal_flags_share_a_variant(targeted):
@@ -172,7 +172,7 @@ def test_avx2_has_unsigned_weights_which_its_kernels_add_in_32_bits(targeted):
     ],
 )
 def test_what_cannot_be_made_is_one_line(model, tmp_path, options, said):
-    line = the_one_error_line(run_mrl_edge("export", model, "--out", tmp_path / "b", *options))
+    line = the_one_error_line(run_here("export", model, "--out", tmp_path / "b", *options))
     assert said in line
     assert not (tmp_path / "b").exists()
 
@@ -181,8 +181,8 @@ def test_calibration_texts_come_from_a_file(model, tmp_path, dev):
     texts = tmp_path / "texts.txt"
     texts.write_text("\n".join(dev["query"][:40]))
     arguments = ("--precision", "int8-static", "--calibration", texts, "--floor", "0.9")
-    mrl_edge("export", model, "--out", tmp_path / "b", *arguments)
+    mrl_edge_here("export", model, "--out", tmp_path / "b", *arguments)
     assert open_bundle(tmp_path / "b").manifest.variants[0].precision == "int8-static"
     texts.write_text("\n\n")
-    line = the_one_error_line(run_mrl_edge("export", model, "--out", tmp_path / "c", *arguments))
+    line = the_one_error_line(run_here("export", model, "--out", tmp_path / "c", *arguments))
     assert "holds no text" in line
