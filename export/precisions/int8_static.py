@@ -26,7 +26,8 @@ def int8_static(job: Job, levels: Levels, method: str) -> Path:
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     nodes = weighted_nodes(onnx.load(job.trunk))
-    tables, matrices = names_of(nodes, "Gather", levels), names_of(nodes, "MatMul", levels)
+    tables, matrices = (names_of(nodes, kind, levels) for kind in ("Gather", "MatMul"))
+    matrices += names_of(nodes, "Conv", levels)
     trunk = quantise_tables(job.trunk, job.folder, tables)
     if not matrices:
         return trunk
@@ -38,7 +39,7 @@ def int8_static(job: Job, levels: Levels, method: str) -> Path:
             converted,
             _reader(job.calibration),
             QuantFormat.QDQ,
-            ["MatMul"],
+            ["MatMul", "Conv"],
             nodes_to_quantize=matrices,
             per_channel=flags.per_channel,
             reduce_range=flags.reduce_range,
