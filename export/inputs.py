@@ -1,4 +1,4 @@
-"""What a bundle's graphs are fed with: a tokenizer or image preprocessing, and the samples as the runtime feeds them."""
+"""What a bundle's graphs are fed with: tokenizer or image preprocessing, and the samples as the runtime feeds them."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from mrl_edge.export.precisions.fusion import shape_of
 from mrl_edge.export.precisions.judge import Judge
 from mrl_edge.export.precisions.ladder import Choices, Plan, make, plans_for
 from mrl_edge.export.samples import with_image_copies, write_samples
-from mrl_edge.export.trunk import IR_VERSION, check_family, export_trunk, inputs_of
+from mrl_edge.export.trunk import IR_VERSION, check_family, export_trunk, inputs_of, set_image_size
 from mrl_edge.export.untrained import measure_slices, read_untrained
 from mrl_edge.export.weights import FILE
 
@@ -60,6 +60,8 @@ def export_bundle(
         trunk = Trunk(model.spec, model.depths)
         work = folder / "work"
         onnx_trunk = export_trunk(trunk, work)
+        if encoder.image:
+            set_image_size(onnx_trunk, encoder.image.height, encoder.image.width)
         inputs = inputs_of(onnx.load(onnx_trunk, load_external_data=False), model.spec.family)
         feeder = make_feeder(folder, encoder, inputs)
         order, feeds = sample_feeds(feeder, model.samples)

@@ -101,6 +101,17 @@ def export_trunk(trunk: Trunk, folder: Path) -> Path:
     return path
 
 
+def set_image_size(path: Path, height: int, width: int) -> None:
+    """Say in a trunk's graph what size of images it takes; the exporter has traced it with another."""
+    model = onnx.load(path, load_external_data=False)
+    (pixels,) = model.graph.input
+    pixels.CopyFrom(onnx.helper.make_tensor_value_info(PIXELS, onnx.TensorProto.FLOAT, ["batch", 3, height, width]))
+    for output in model.graph.output:
+        output.CopyFrom(onnx.helper.make_tensor_value_info(output.name, onnx.TensorProto.FLOAT, None))
+    del model.graph.value_info[:]
+    path.write_bytes(model.SerializeToString())
+
+
 def _clip_tower(trunk: Trunk) -> Any:
     """Return a description of a CLIP tower whose one output is its projection's; None for other encoders."""
     from optimum.exporters.onnx.model_configs import CLIPTextWithProjectionOnnxConfig, CLIPVisionModelOnnxConfig

@@ -43,16 +43,13 @@ def resized(image: ImageSource, wanted: ImageInput) -> Pixels:
         pixels = _checked(image)
         if pixels.shape[:2] == _size(pixels.shape[0], pixels.shape[1], wanted):
             return pixels
-        image = _pillow().fromarray(pixels)
-    elif isinstance(image, (str, Path)):
-        image = read_image(image)
+        opened = _pillow().fromarray(pixels)
     else:
-        image = _upright(image)
-    height, width = _size(image.height, image.width, wanted)
-    if (height, width) != (image.height, image.width):
-        resample = getattr(_pillow().Resampling, wanted.resample.upper())
-        image = image.resize((width, height), resample=resample)
-    return np.asarray(image)
+        opened = read_image(image) if isinstance(image, (str, Path)) else _upright(image)
+    height, width = _size(opened.height, opened.width, wanted)
+    if (height, width) != (opened.height, opened.width):
+        opened = opened.resize((width, height), resample=getattr(_pillow().Resampling, wanted.resample.upper()))
+    return np.asarray(opened)
 
 
 def cropped(pixels: Pixels, wanted: ImageInput) -> Pixels:
