@@ -73,10 +73,10 @@ def _sweep(run: _Sweep, bundle: Bundle, grid: Grid, report: Report) -> Results:
     variants = [bundle.variant(precision, depth) for precision in grid.precisions for depth in grid.depths]
     # fp32 at full depth comes first: the others' fidelity is measured against its vectors.
     variants.sort(key=lambda v: (v.precision != "fp32", -v.depth))
-    todo = {variant: run.missing(variant) for variant in variants}
-    total = sum(map(len, todo.values()))
+    todo = [(variant, run.missing(variant)) for variant in variants]
+    total = sum(len(configurations) for _, configurations in todo)
     done = 0
-    for variant, configurations in todo.items():
+    for variant, configurations in todo:
         for configuration in configurations:
             report("measuring", done, total, str(configuration))
             run.add(run.measure(variant, configuration))
