@@ -1,8 +1,9 @@
 # Every target makes .venv first when it is missing; `make .venv` alone installs all a developer needs.
 PYTHON ?= python3
 BIN := .venv/bin
+CHROMIUM ?= chromium
 
-.PHONY: .venv quickstart test lint typecheck peers ladder training-peers clean
+.PHONY: .venv quickstart test browser browser-tools lint typecheck peers ladder training-peers clean
 
 .venv: .venv/installed
 
@@ -18,6 +19,18 @@ quickstart: .venv
 
 test: .venv
 	$(BIN)/python -m pytest
+
+# The graphs in Node and in Chromium (or `make browser CHROMIUM=google-chrome`), beside Python.
+browser: browser-tools tests/browser/node_modules/.package-lock.json .venv
+	CHROMIUM="$(CHROMIUM)" $(BIN)/python -m pytest -m browser tests/browser
+
+browser-tools:
+	@for tool in node npm "$(CHROMIUM)"; do command -v "$$tool" >/dev/null || { \
+	  echo "make browser needs node (20 or newer), npm and chromium: $$tool is missing" >&2; exit 1; }; done
+
+tests/browser/node_modules/.package-lock.json: tests/browser/package.json tests/browser/package-lock.json
+	cd tests/browser && npm ci --no-audit --no-fund
+	touch $@
 
 lint: .venv
 	$(BIN)/ruff check .
@@ -39,4 +52,4 @@ training-peers: .venv
 	$(BIN)/python bench/peers/training.py
 
 clean:
-	rm -rf build .venv quickstart *.egg-info
+	rm -rf build .venv quickstart *.egg-info tests/browser/node_modules
