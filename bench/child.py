@@ -95,7 +95,7 @@ def _measure(job: MeasureJob, spawned_ns: int, baseline_rss: int) -> MeasureResu
 def _time_query(
     encoder: Encoder, index: Index | None, texts: list[str], role: str, max_seconds: float
 ) -> tuple[Timing | None, Encode, Timing | None]:
-    """Time the whole query and its two parts in the same calls, then tokenisation by itself."""
+    """Time the whole query and its two parts in the same calls, then tokenisation, or preprocessing, by itself."""
     from mrl_edge.bench.results import Encode
     from mrl_edge.bench.timing import time_calls, time_stages
 
@@ -109,7 +109,7 @@ def _time_query(
     else:
         stages = [encode, lambda number: index.search(vectors[number], 10)]
         query, encoding, search = time_stages(stages, len(texts), max_seconds)
-    tokens = time_calls(lambda i: encoder.tokenise(texts[i : i + 1], role), len(texts), max_seconds / 8)
+    tokens = time_calls(lambda i: encoder.prepare(texts[i : i + 1], role), len(texts), max_seconds / 8)
     return query, Encode(**asdict(encoding), tokenise_p50_ms=tokens.p50_ms), search
 
 

@@ -42,7 +42,7 @@ class Query(msgspec.Struct, frozen=True):
 class Encode(Query, frozen=True):
     """The same of text → vector, tokenisation included and also apart."""
 
-    tokenise_p50_ms: float
+    tokenise_p50_ms: float  # of an image its preprocessing
 
 
 class Memory(msgspec.Struct, frozen=True):

@@ -73,10 +73,10 @@ def _sweep(run: _Sweep, bundle: Bundle, grid: Grid, report: Report) -> Results:
     variants = [bundle.variant(precision, depth) for precision in grid.precisions for depth in grid.depths]
     # fp32 at full depth comes first: the others' fidelity is measured against its vectors.
     variants.sort(key=lambda v: (v.precision != "fp32", -v.depth))
-    todo = {variant: run.missing(variant) for variant in variants}
-    total = sum(map(len, todo.values()))
+    todo = [(variant, run.missing(variant)) for variant in variants]
+    total = sum(len(configurations) for _, configurations in todo)
     done = 0
-    for variant, configurations in todo.items():
+    for variant, configurations in todo:
         for configuration in configurations:
             report("measuring", done, total, str(configuration))
             run.add(run.measure(variant, configuration))
@@ -111,7 +111,7 @@ class _Sweep:
         self.bundle = bundle
         self.grid = grid
         self.out = out
-        self._answers: dict[Variant, jobs.PrepareResult | jobs.Failure] = {}
+        self._answers: dict[tuple[str, int], jobs.PrepareResult | jobs.Failure] = {}  # by weights and depth
         self.plans: tuple[IndexPlan | None, ...] = grid.plans if task.documents else (None,)
         content = msgspec.json.encode(task)
         settings = {
@@ -174,19 +174,20 @@ class _Sweep:
 
     def _prepare(self, variant: Variant) -> jobs.PrepareResult | jobs.Failure:
         """Prepare a variant once, with the fp32 query vectors to compare its own with."""
-        if variant in self._answers:
-            return self._answers[variant]
+        key = variant.weights, variant.depth
+        if key in self._answers:
+            return self._answers[key]
         full_depth = self.bundle.manifest.depths[-1]
         reference = None
         if (variant.precision, variant.depth) != ("fp32", full_depth) and "fp32" in self.bundle.precisions():
             reference = self._reference(self.bundle.variant("fp32", full_depth))
         name = f"{variant.precision}-L{variant.depth}"
-        self._answers[variant] = self._prepared(variant, name, self.grid.dims, reference)
-        return self._answers[variant]
+        self._answers[key] = self._prepared(variant, name, self.grid.dims, reference)
+        return self._answers[key]
 
     def _reference(self, fp32: Variant) -> str | None:
         """Return the file with the query vectors of fp32 at full depth, or None where it cannot be run."""
-        answer = self._answers.get(fp32) or self._prepared(fp32, "reference", (), None)
+        answer = self._answers.get((fp32.weights, fp32.depth)) or self._prepared(fp32, "reference", (), None)
         return None if isinstance(answer, jobs.Failure) else answer.query_vectors
 
     def _prepared(

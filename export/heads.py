@@ -146,6 +146,8 @@ class _Builder:
         mode = self._tail.pooling
         if mode == "cls":
             return self._node("Gather", [self._hidden, self._constant("first_token", 0)], "pooled", axis=1)
+        if mode == "projected":
+            return str(self._hidden)
         if mode == "pooler":  # the mean over the image, see `export.trunk`
             return self._node("Flatten", [self._node("GlobalAveragePool", [self._hidden], "mean")], "pooled")
         mask = self._node("Cast", ["attention_mask"], "mask", to=TensorProto.FLOAT)

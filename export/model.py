@@ -10,8 +10,9 @@ import msgspec
 from torch import Tensor
 
 from mrl_edge.errors import ModelError
-from mrl_edge.train.model import SAMPLES, load_exits
+from mrl_edge.train.model import load_exits
 from mrl_edge.train.record import read_record
+from mrl_edge.train.samples import read_samples
 from mrl_edge.train.source import Dense, EncoderSpec, read_encoder
 
 Linear = tuple[Tensor, Tensor]  # weight [classes, d], bias [classes]
@@ -39,7 +40,7 @@ class Model:
     exits: tuple[Exit, ...]
     dims: tuple[int, ...]
     classes: tuple[str, ...]
-    samples: list[str]  # real texts that every graph is checked on
+    samples: list[str]  # real texts, or paths of images, that every graph is checked on
     matryoshka: bool
     training: dict[str, Any]
     texts: tuple[str, ...] = ()  # on which the slices of an encoder never trained here are measured
@@ -53,12 +54,7 @@ class Model:
 def read_model(folder: Path) -> Model:
     """Read a model folder; `ModelError` when `mrl-edge train` did not write it, or it is damaged."""
     record = read_record(folder)
-    if record.modality != "text":
-        raise ModelError(f"{folder} is a model of images: bundles are for texts so far")
-    try:
-        samples = msgspec.json.decode((folder / SAMPLES).read_bytes(), type=list[str])
-    except (OSError, msgspec.DecodeError) as error:
-        raise ModelError(f"{folder} is damaged ({error}): train it again") from None
+    samples = read_samples(folder, record.modality)
     spec = read_encoder(str(folder))
     if not spec.modules or not isinstance(spec.modules[-1], Dense):
         raise ModelError(f"{folder}: its last module is no projection: train it again")

@@ -7,24 +7,23 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import onnx
 from mrl_edge.export.fidelity import Reference, check_graph, references
 from mrl_edge.export.graphs import Written, opset_of, write_graphs
+from mrl_edge.export.inputs import sample_feeds, write_inputs
 from mrl_edge.export.model import Model, read_model
+from mrl_edge.export.precisions import check_family_precisions
 from mrl_edge.export.precisions.fusion import shape_of
 from mrl_edge.export.precisions.judge import Judge
 from mrl_edge.export.precisions.ladder import Choices, Plan, make, plans_for
-from mrl_edge.export.samples import write_samples
-from mrl_edge.export.trunk import IR_VERSION, check_family, export_trunk, inputs_of
+from mrl_edge.export.samples import with_image_copies, write_samples
+from mrl_edge.export.trunk import IR_VERSION, check_family, export_trunk, inputs_of, set_image_size
 from mrl_edge.export.untrained import measure_slices, read_untrained
 from mrl_edge.export.weights import FILE
-from numpy.typing import NDArray
 
 from mrl_edge.atomic import new_folder
 from mrl_edge.bundle import (
     SCHEMA_VERSION,
-    TOKENIZER,
     EncoderInfo,
     Graph,
     Manifest,
@@ -34,14 +33,11 @@ from mrl_edge.bundle import (
     file_entries,
     write_manifest,
 )
+from mrl_edge.feeds import make_feeder
 from mrl_edge.progress import Report, silent
-from mrl_edge.prompts import prefix_for
-from mrl_edge.tokens import Batch, batches, load_tokenizer, pad
 from mrl_edge.train.trunk import Trunk
-from mrl_edge.train.trunk import load_tokenizer as load_training_tokenizer
 
 __all__ = ("export_bundle", "read_model", "read_untrained")
-_CHECK_BATCH = 16
 
 
 def export_bundle(
@@ -55,24 +51,29 @@ def export_bundle(
     choices = choices or Choices()
     plans = plans_for(precisions, choices)
     check_family(model.spec)
+    check_family_precisions(model.spec.family, precisions)
     total = len(plans) * len(model.exits) * (len(model.dims) + 1) + 1
     with new_folder(out) as folder:
         report("exporting", 0, total)
+        model = with_image_copies(model, folder)
+        encoder = write_inputs(model, folder)
         trunk = Trunk(model.spec, model.depths)
-        encoder = _write_tokenizer(model, folder)
         work = folder / "work"
         onnx_trunk = export_trunk(trunk, work)
+        if encoder.image:
+            set_image_size(onnx_trunk, encoder.image.height, encoder.image.width)
         inputs = inputs_of(onnx.load(onnx_trunk, load_external_data=False), model.spec.family)
-        order, tokenised = _tokenised(folder, encoder, inputs, model.samples)
-        wanted = references(trunk, tokenised, model.exits, model.dims)
-        samples = write_samples(folder, model.samples, order, wanted)
+        feeder = make_feeder(folder, encoder, inputs)
+        order, feeds = sample_feeds(feeder, model.samples)
+        wanted = references(trunk, feeds, model.exits, model.dims)
+        samples = write_samples(folder, model, order, wanted)
         slices = measure_slices(model, trunk, report)
         done = 1
         variants = []
-        judge = Judge(onnx_trunk, tokenised, trunk.after)
-        calibration = tokenised
+        judge = Judge(onnx_trunk, feeds, trunk.after)
+        calibration = feeds
         if choices.calibration:
-            _, calibration = _tokenised(folder, encoder, inputs, choices.calibration)
+            _, calibration = sample_feeds(feeder, choices.calibration)
         fusable = shape_of(trunk.transformer.config) if choices.optimise else None
         for plan in plans:
             made = make(plan, onnx_trunk, work, judge, calibration, choices.floor, fusable, report)
@@ -101,42 +102,6 @@ def _checked(plan: Plan, written: Written, inputs: tuple[str, ...], wanted: Refe
     fidelity = check_graph(written.path, written.dim, wanted, exact=plan.precision == "fp32")
     outputs = tuple(value.name for value in onnx.load(written.path, load_external_data=False).graph.output)
     return Graph(f"{plan.folder}/{written.path.name}", written.dim, inputs, outputs, fidelity)
-
-
-def _write_tokenizer(model: Model, folder: Path) -> EncoderInfo:
-    """Write `tokenizer.json` with the encoder's truncation, and return how texts must be given to it."""
-    spec = model.spec
-    tokenizer = load_training_tokenizer(spec)
-    backend = tokenizer.backend_tokenizer
-    backend.no_padding()
-    backend.enable_truncation(spec.max_tokens)
-    (folder / TOKENIZER).write_text(backend.to_str(pretty=False), encoding="utf-8")
-    return EncoderInfo(
-        source=model.source,
-        family=spec.family,
-        pooling=spec.pooling,
-        normalise=True,
-        prompts=spec.prompts,
-        default_prompt=spec.default_prompt,
-        max_tokens=spec.max_tokens,
-        pad_id=tokenizer.pad_token_id or 0,
-    )
-
-
-def _tokenised(
-    folder: Path, encoder: EncoderInfo, inputs: tuple[str, ...], texts: Sequence[str]
-) -> tuple[NDArray[np.int64], list[Batch]]:
-    """Tokenise as the runtime's `encode` will: batches of similar length, and the shortest and longest text alone.
-
-    Also returns which text each row of the batches is of.
-    """
-    tokenizer = load_tokenizer(folder / TOKENIZER, encoder.max_tokens)
-    prefix = prefix_for(encoder.prompts, encoder.default_prompt, None)
-    prompted = [prefix + text for text in texts]
-    rows, whole = zip(*batches(tokenizer, prompted, encoder.pad_id, _CHECK_BATCH), strict=True)
-    alone = [whole[0][:1], whole[-1][-1:]]
-    order = np.concatenate([*rows, rows[0][:1], rows[-1][-1:]])
-    return order, [pad(ids, encoder.pad_id, inputs) for ids in [*whole, *alone]]
 
 
 def _manifest(

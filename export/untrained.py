@@ -10,13 +10,15 @@ import numpy as np
 from mrl_edge.export.model import Exit, Model
 
 from mrl_edge.bundle import Slice
-from mrl_edge.errors import ModelError, UsageError
+from mrl_edge.datasets import spread
+from mrl_edge.errors import UsageError
 from mrl_edge.metrics import nearest_others, overlap_at_k
 from mrl_edge.nesting import prefix
 from mrl_edge.progress import Report, in_pieces, silent
 from mrl_edge.train.features import embed
+from mrl_edge.train.preprocessing import load_preprocessing
 from mrl_edge.train.source import EncoderSpec, LayerNorm, Normalise, read_encoder
-from mrl_edge.train.trunk import Trunk, load_tokenizer, text_inputs
+from mrl_edge.train.trunk import Trunk
 
 NEIGHBOURS = 10
 _SAMPLES = 128  # texts that every graph is checked on
@@ -30,20 +32,22 @@ def read_untrained(
     dims: Sequence[int] | None = None,
     matryoshka: bool = False,
     layer_norm: bool = False,
+    tower: str | None = None,
 ) -> Model:
     """Read a Hugging Face or sentence-transformers folder, or download it when `source` is a hub id.
 
     `dims` are those to export (None: what its config declares as `matryoshka_dimensions`, else the full one alone).
     `matryoshka` asserts that it was trained for them. `layer_norm` normalises each vector by its mean and variance
-    before it is cut, as Nomic's models want. Raises `ModelError` for what is no text encoder, and `UsageError` for
+    before it is cut, as Nomic's models want. `texts` are paths of images when it is an image encoder, `tower` is one
+    of CLIP's. Raises `ModelError` for what is no encoder, and `UsageError` for
     dimensions that it does not have or too few texts.
     """
-    spec = read_encoder(source)
-    if spec.modality != "text":
-        raise ModelError(f"{source} is an encoder of images: bundles are for texts so far")
+    spec = read_encoder(source, tower=tower)
+    are_texts = spec.modality == "text"
     distinct = list(dict.fromkeys(texts))
     if len(distinct) < _LEAST_TEXTS:
-        raise UsageError(f"--texts: {len(distinct)} different texts, and at least {_LEAST_TEXTS} are needed")
+        option = "texts" if are_texts else "images"
+        raise UsageError(f"--{option}: {len(distinct)} different {option}, and at least {_LEAST_TEXTS} are needed")
     declared = _declared(spec)
     chosen = tuple(dims or declared or (spec.width,))
     if chosen[-1] > spec.width:
@@ -53,14 +57,14 @@ def read_untrained(
     trained = matryoshka or (bool(declared) and set(chosen) <= {*declared, spec.width})
     name = Path(source).name if Path(source).is_dir() else source
     exits = (Exit(spec.layers, None, {}),)
-    return Model(name, spec, exits, chosen, (), _spread(distinct), trained, {}, tuple(distinct))
+    return Model(name, spec, exits, chosen, (), _samples(distinct, are_texts), trained, {}, tuple(distinct))
 
 
 def measure_slices(model: Model, trunk: Trunk, report: Report = silent) -> tuple[Slice, ...]:
     """Return how many of each text's nearest neighbours by the encoder's whole vector each dimension keeps."""
     if not model.texts:
         return ()
-    inputs = text_inputs(load_tokenizer(model.spec), model.spec.max_tokens)
+    inputs = load_preprocessing(model.spec).inputs
     texts = model.spec.prompted("text", list(model.texts))
     pieces = in_pieces(
         lambda piece: embed(trunk, inputs, piece, bfloat16=False)[-1], texts, "measuring slices", report, _PIECE
@@ -89,8 +93,7 @@ def _with_layer_norm(spec: EncoderSpec) -> EncoderSpec:
     return spec.with_modules((*others, *tail))
 
 
-def _spread(texts: Sequence[str]) -> list[str]:
-    """Return texts spread evenly over their lengths, the shortest and the longest among them."""
-    ordered = sorted(texts, key=len)
-    places = np.linspace(0, len(ordered) - 1, min(_SAMPLES, len(ordered))).round().astype(int)
-    return [ordered[i] for i in places]
+def _samples(texts: Sequence[str], are_texts: bool) -> list[str]:
+    """Return texts spread evenly over their lengths, the shortest and the longest among them, or images."""
+    ordered = sorted(texts, key=len) if are_texts else texts
+    return [ordered[i] for i in spread(len(ordered), _SAMPLES)]

@@ -60,8 +60,23 @@ class Variant(msgspec.Struct, frozen=True):
     fell_back: dict[str, str] = {}  # nodes of the whole trunk that kept it from its floor → precision they are in
 
 
+class ImageInput(msgspec.Struct, frozen=True):
+    """How an image becomes float32 [3, height, width]: resized, cropped, rescaled, normalised, in this order."""
+
+    height: int
+    width: int
+    resize: tuple[int, int] | None  # to this height and width
+    shortest_edge: int | None  # or until its shorter edge is so long
+    resample: str  # as Pillow names it: `nearest`, `bilinear`, `bicubic`, …
+    crop: bool  # to the middle [height, width]
+    scale: float  # of the bytes, as in 1/255
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    channels: str = "RGB"  # or `BGR`
+
+
 class EncoderInfo(msgspec.Struct, frozen=True):
-    """What the encoder is and how texts must be given to it."""
+    """What the encoder is and how texts, or images, must be given to it."""
 
     source: str
     family: str
@@ -69,8 +84,14 @@ class EncoderInfo(msgspec.Struct, frozen=True):
     normalise: bool  # outputs are L2-normalised
     prompts: dict[str, str]  # prefixes by role: query, document, …
     default_prompt: str | None
-    max_tokens: int
+    max_tokens: int  # 0 for images, as is `pad_id`
     pad_id: int
+    image: ImageInput | None = None  # none: it embeds texts
+
+    @property
+    def modality(self) -> str:
+        """What it embeds: `text` or `image`."""
+        return "text" if self.image is None else "image"
 
 
 class Slice(msgspec.Struct, frozen=True):
@@ -82,11 +103,17 @@ class Slice(msgspec.Struct, frozen=True):
 
 
 class Samples(msgspec.Struct, frozen=True):
-    """Texts that the bundle can be verified with, and what PyTorch made of them."""
+    """Texts or images that the bundle can be verified with, and what PyTorch made of them."""
 
-    texts: str  # JSON, a list of `count` texts
+    texts: str  # JSON, a list of `count` texts; empty when they are images
     embeddings: str  # float32 [depths, count, full], little-endian, rows L2-normalised
     count: int
+    images: tuple[str, ...] = ()  # PNG files
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files of the bundle that hold them."""
+        return (*(self.images or (self.texts,)), self.embeddings)
 
 
 class SizedIndex(msgspec.Struct, frozen=True):
@@ -169,6 +196,11 @@ class Bundle:
         there = ", ".join(f"{v.precision} at depth {v.depth}" for v in self.manifest.variants)
         raise UsageError(f"{self.folder} has no {precision} at depth {wanted}; it has {there}")
 
+    @property
+    def input_files(self) -> tuple[str, ...]:
+        """The files that every variant needs for its inputs: a tokenizer, or none for images."""
+        return () if self.manifest.encoder.image else (TOKENIZER,)
+
     def precisions(self) -> tuple[str, ...]:
         """Return the precisions of the bundle in the order they were exported."""
         return tuple(dict.fromkeys(variant.precision for variant in self.manifest.variants))
@@ -187,14 +219,14 @@ class Bundle:
         raise UsageError(f"{self.folder} has no graph for dimension {dim}; its dimensions are {dims}")
 
     def model_bytes(self, variant: Variant, dim: int) -> int:
-        """Return the bytes on disk that one configuration needs: graph, weights, tokenizer, manifest."""
-        names = (self.graph(variant, dim).file, variant.weights, TOKENIZER)
+        """Return the bytes on disk that one configuration needs: graph, weights, tokenizer if any, manifest."""
+        names = (self.graph(variant, dim).file, variant.weights, *self.input_files)
         manifest = (self.folder / MANIFEST).stat().st_size
         return manifest + sum(self.manifest.files[name].bytes for name in names)
 
     def check_variant(self, variant: Variant) -> None:
         """Compare every file that a variant needs with the manifest, as `checked` does for one."""
-        for name in (TOKENIZER, variant.weights, *(graph.file for graph in variant.graphs)):
+        for name in (*self.input_files, variant.weights, *(graph.file for graph in variant.graphs)):
             self.checked(name)
 
     def identity(self) -> str:

@@ -12,6 +12,7 @@ import gzip
 import io
 import math
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -71,6 +72,22 @@ class Table:
         """Return the first `count` rows (None: all)."""
         return self if count is None else self._rows(range(min(count, len(self))))
 
+    def sample(self, count: int | None) -> Table:
+        """Return at most `count` rows (None: all): the first ones, of class folders as many of each as there are.
+
+        The rows of class folders come a class after the other, so their first ones would be of one class.
+        """
+        if count is None or count >= len(self) or not _is_class_folder(Path(self.source)):
+            return self.first(count)
+        folder = Path(self.source)
+        classes = self.roles.get("label") or [Path(path).relative_to(folder).parts[0] for path in self.roles["image"]]
+        met: Counter[str] = Counter()
+        turns = []  # of each row: its number within its class
+        for name in classes:
+            turns.append(met[name])
+            met[name] += 1
+        return self._rows(sorted(sorted(range(len(self)), key=turns.__getitem__)[:count]))
+
     def _rows(self, order: Any) -> Table:
         chosen = list(order)
         return Table(self.source, {role: [texts[i] for i in chosen] for role, texts in self.roles.items()})
@@ -95,6 +112,19 @@ def read_table(source: str, columns: Columns) -> Table:
     if not next(iter(roles.values())):
         raise DataError(f"{source}: no rows")
     return Table(source, roles)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the images in a folder and its folders, by the endings of their names."""
+    images = [item for item in sorted(folder.rglob("*")) if item.suffix.lower() in IMAGE_SUFFIXES]
+    return [item for item in images if item.is_file() and not item.name.startswith(".")]
+
+
+def spread(count: int, wanted: int | None) -> list[int]:
+    """Return `wanted` of the numbers from 0 to `count` - 1, evenly spread, the first and the last among them."""
+    if wanted is None or wanted >= count:
+        return list(range(count))
+    return [round(i * (count - 1) / max(1, wanted - 1)) for i in range(wanted)]
 
 
 def _cell(source: str, line: int, column: str, value: Any) -> str:
@@ -272,8 +302,7 @@ def _class_folder_rows(source: str, path: Path, columns: Sequence[str]) -> Itera
     _check_columns(source, ("image", "label"), columns)
     line = 0
     for folder in _visible_folders(path):
-        images = [item for item in sorted(folder.rglob("*")) if item.suffix.lower() in IMAGE_SUFFIXES]
-        images = [item for item in images if item.is_file() and not item.name.startswith(".")]
+        images = image_files(folder)
         if not images:
             raise DataError(f"{source}: its class folder {folder.name!r} has no images ({', '.join(IMAGE_SUFFIXES)})")
         for image in images:

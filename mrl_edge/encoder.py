@@ -1,9 +1,9 @@
-"""The runtime: texts in, embeddings of one nesting dimension (or class probabilities) out.
+"""The runtime: texts or images in, embeddings of one nesting dimension (or class probabilities) out.
 
     encoder = load("bundle", dim=64, precision="int8", threads=1)
     encoder.encode(["a small musical phrase"])  # float32 [1, 64], rows L2-normalised
 
-Imports numpy, onnxruntime and tokenizers only: this is what runs on a board.
+Imports numpy, onnxruntime and tokenizers only, and Pillow for images: this is what runs on a board.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime as ort
-from tokenizers import Tokenizer
 
-from mrl_edge.bundle import TOKENIZER, Bundle, Graph, Manifest, Variant, open_bundle
+from mrl_edge.bundle import Bundle, Manifest, Variant, open_bundle
 from mrl_edge.cpu import fitness, this_target
 from mrl_edge.errors import BundleError, UsageError
+from mrl_edge.feeds import Feeder, open_feeder
 from mrl_edge.nesting import Floats
-from mrl_edge.prompts import prefix_for
-from mrl_edge.tokens import TokenIds, batches, load_tokenizer, pad, tokenise
+from mrl_edge.tokens import Batch, TokenIds
+
+if TYPE_CHECKING:
+    from mrl_edge.feeds import Input
 
 
 def load(
@@ -71,16 +74,17 @@ class Encoder:
         self.classes = model.manifest.classes
         self._model = model
 
-    def encode(self, texts: Sequence[str], prompt: str | None = None, batch_size: int = 32) -> Floats:
+    def encode(self, texts: Sequence[Input], prompt: str | None = None, batch_size: int = 32) -> Floats:
         """Return float32 [n, dim] with L2-normalised rows, in the order of `texts`.
 
         `prompt` says what the texts are, `query` or `document`, or names another of the encoder's prompts; the
         prefix that the encoder has for it, if any, is put before each text. Texts longer than the encoder's
-        maximum are truncated; an empty text is encoded as the special tokens alone.
+        maximum are truncated; an empty text is encoded as the special tokens alone. A bundle of an image encoder
+        takes images in their place: paths, PIL images, or arrays uint8 [height, width, 3]; it has no prompts.
         """
         return self._model.run(texts, ("embedding",), prompt, batch_size)[0]
 
-    def classify(self, texts: Sequence[str], batch_size: int = 32) -> Floats:
+    def classify(self, texts: Sequence[Input], batch_size: int = 32) -> Floats:
         """Return class probabilities float32 [n, classes], columns in the order of `self.classes`.
 
         Raises `UsageError` when the model was trained without labels.
@@ -88,9 +92,13 @@ class Encoder:
         _need_classes(self._model)
         return softmax(self._model.run(texts, ("logits",), "text", batch_size)[0])
 
-    def tokenise(self, texts: Sequence[str], prompt: str | None = None) -> list[TokenIds]:
+    def tokenise(self, texts: Sequence[Input], prompt: str | None = None) -> list[TokenIds]:
         """Return the token ids that `encode` would feed to the graph."""
-        return self._model.tokenise(texts, prompt)
+        return self._model.feeder.tokenise(texts, prompt)
+
+    def prepare(self, texts: Sequence[Input], prompt: str | None = None) -> Batch:
+        """Return what `encode` would feed to the graph as one batch: padded token ids, or pixels."""
+        return self._model.feeder.feed(texts, prompt)
 
 
 class NestedEncoder:
@@ -101,12 +109,12 @@ class NestedEncoder:
         self.classes = model.manifest.classes
         self._model = model
 
-    def encode(self, texts: Sequence[str], prompt: str | None = None, batch_size: int = 32) -> dict[int, Floats]:
+    def encode(self, texts: Sequence[Input], prompt: str | None = None, batch_size: int = 32) -> dict[int, Floats]:
         """Return float32 [n, d] with L2-normalised rows for every nesting dimension d."""
         outputs = tuple(f"embedding_{dim}" for dim in self.dims)
         return dict(zip(self.dims, self._model.run(texts, outputs, prompt, batch_size), strict=True))
 
-    def classify(self, texts: Sequence[str], batch_size: int = 32) -> dict[int, Floats]:
+    def classify(self, texts: Sequence[Input], batch_size: int = 32) -> dict[int, Floats]:
         """Return class probabilities float32 [n, classes] for every nesting dimension."""
         _need_classes(self._model)
         outputs = tuple(f"logits_{dim}" for dim in self.dims)
@@ -135,56 +143,35 @@ def softmax(logits: Floats) -> Floats:
 
 
 class _Model:
-    """A session and its tokenizer: texts to the named outputs of one graph."""
+    """A session and what it is fed through: texts or images to the named outputs of one graph."""
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        variant: Variant,
-        graph: Graph,
-        tokenizer: Tokenizer,
-        session: ort.InferenceSession,
-    ) -> None:
+    def __init__(self, manifest: Manifest, variant: Variant, feeder: Feeder, session: ort.InferenceSession) -> None:
         self.manifest = manifest
         self.variant = variant
-        self._inputs = graph.inputs
-        self._pad_id = manifest.encoder.pad_id
-        self._tokenizer = tokenizer
+        self.feeder = feeder
         self._session = session
 
-    def tokenise(self, texts: Sequence[str], prompt: str | None) -> list[TokenIds]:
-        return tokenise(self._tokenizer, self._prompted(texts, prompt), self._pad_id)
-
-    def run(self, texts: Sequence[str], outputs: tuple[str, ...], prompt: str | None, batch_size: int) -> list[Floats]:
-        """Run `texts` in batches of similar length; return each output as [n, columns]."""
-        texts = self._prompted(texts, prompt)
+    def run(
+        self, texts: Sequence[Input], outputs: tuple[str, ...], prompt: str | None, batch_size: int
+    ) -> list[Floats]:
+        """Run texts (in batches of similar length) or images; return each output as [n, columns]."""
         if len(texts) == 1:
-            feed = pad(tokenise(self._tokenizer, texts, self._pad_id), self._pad_id, self._inputs)
-            return list(self._session.run(outputs, feed))
+            return list(self._session.run(outputs, self.feeder.feed(texts, prompt)))
         columns = {output.name: output.shape[1] for output in self._session.get_outputs()}
         results = [np.empty((len(texts), columns[name]), dtype=np.float32) for name in outputs]
-        for rows, ids in batches(self._tokenizer, texts, self._pad_id, batch_size):
-            for result, values in zip(
-                results, self._session.run(outputs, pad(ids, self._pad_id, self._inputs)), strict=True
-            ):
+        for rows, feed in self.feeder.batches(texts, prompt, batch_size):
+            for result, values in zip(results, self._session.run(outputs, feed), strict=True):
                 result[rows] = values
         return results
-
-    def _prompted(self, texts: Sequence[str], prompt: str | None) -> Sequence[str]:
-        if isinstance(texts, str):
-            raise UsageError("encode and classify take a list of texts; put the one text into a list")
-        encoder = self.manifest.encoder
-        prefix = prefix_for(encoder.prompts, encoder.default_prompt, prompt)
-        return [prefix + text for text in texts] if prefix else texts
 
 
 def _open_model(bundle: Bundle, variant: Variant, dim: int | None, threads: int | None) -> _Model:
     graph = bundle.graph(variant, dim)
     _warn_of_saturation(variant)
     bundle.checked(variant.weights)
-    tokenizer = load_tokenizer(bundle.checked(TOKENIZER), bundle.manifest.encoder.max_tokens)
+    feeder = open_feeder(bundle, graph.inputs)
     session = open_session(bundle.checked(graph.file), threads)
-    return _Model(bundle.manifest, variant, graph, tokenizer, session)
+    return _Model(bundle.manifest, variant, feeder, session)
 
 
 def _warn_of_saturation(variant: Variant) -> None:
@@ -200,4 +187,4 @@ def _warn_of_saturation(variant: Variant) -> None:
 
 def _need_classes(model: _Model) -> None:
     if not model.manifest.classes:
-        raise UsageError("this model does not classify: train it with --text and --label")
+        raise UsageError("this model does not classify: train it with --text, or --image, and --label")

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from mrl_edge.errors import BundleError, UsageError
+from mrl_edge.nesting import Floats
 
 TokenIds = list[int]
-Batch = dict[str, NDArray[np.int64]]
+Batch = dict[str, NDArray[np.int64] | Floats]  # the inputs of a graph: token ids, or the pixels of images
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")  # what `pad` can make
 
@@ -66,7 +67,7 @@ def pad(ids: Sequence[TokenIds], pad_id: int, inputs: Sequence[str]) -> Batch:
         for i, tokens in enumerate(ids):
             row[i, : len(tokens)] = tokens
             mask[i, : len(tokens)] = 1
-    arrays = {"input_ids": row, "attention_mask": mask}
+    arrays: Batch = {"input_ids": row, "attention_mask": mask}
     if "token_type_ids" in inputs:
         arrays["token_type_ids"] = np.zeros_like(row)
     return {name: arrays[name] for name in inputs}

@@ -1,6 +1,6 @@
 """Whether a bundle is what was exported, and computes here what PyTorch computed there.
 
-Every file is hashed again, and every graph runs on the texts that the bundle carries. Needs the runtime alone.
+Every file is hashed again, and every graph runs on the texts or images that the bundle carries. Needs no torch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from mrl_edge.bundle import TOKENIZER, Bundle, Graph, Samples, Variant
+from mrl_edge.bundle import Bundle, Graph, Samples, Variant
 from mrl_edge.encoder import open_encoder, open_nested
 from mrl_edge.errors import BundleError
 from mrl_edge.metrics import mean_and_min_cosine
@@ -79,7 +79,7 @@ def _run_graphs(
     checks, not_run, problems = [], [], []
     for number, (variant, graph) in enumerate(graphs):
         report("running graphs", number, len(graphs), graph.file)
-        if broken & {graph.file, variant.weights, TOKENIZER, samples.texts, samples.embeddings}:
+        if broken & {graph.file, variant.weights, *bundle.input_files, *samples.files}:
             not_run.append(graph.file)
             continue
         try:
@@ -122,12 +122,14 @@ def _embed(
 
 
 def _read(bundle: Bundle, samples: Samples, depth: int) -> tuple[list[str], Floats]:
-    """Return the texts and float32 [n, full], PyTorch's embeddings of them at a depth."""
+    """Return the texts, or the images' paths, and float32 [n, full], PyTorch's embeddings of them at a depth."""
     path = bundle.checked(samples.embeddings)
     shape = (len(bundle.manifest.depths), samples.count, bundle.manifest.dims[-1])
     stored = np.fromfile(path, dtype="<f4")
     try:
-        texts = msgspec.json.decode(bundle.checked(samples.texts).read_bytes(), type=list[str])
+        texts = [str(bundle.checked(name)) for name in samples.images]
+        if not texts:
+            texts = msgspec.json.decode(bundle.checked(samples.texts).read_bytes(), type=list[str])
         return texts, stored.reshape(shape)[bundle.manifest.depths.index(depth)]
     except ValueError as error:  # msgspec's and numpy's alike
         raise BundleError(f"{path} does not fit the manifest ({error}): export the bundle again") from None

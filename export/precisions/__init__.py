@@ -17,6 +17,7 @@ from mrl_edge.export.precisions.targets import flags_of
 from mrl_edge.cpu import ANY, TARGETS
 from mrl_edge.errors import UsageError
 
+CONVOLUTIONAL = ("mobilenet_v1", "mobilenet_v2", "regnet", "resnet")  # families whose weights are convolutions
 _CPUS = ("arm64", "avx2", "avx512", "avx512-vnni")
 
 
@@ -29,13 +30,16 @@ class Precision:
     fall_back: tuple[str, ...]  # one step after the other; `fp32` is last
     targets: tuple[str, ...] = ()  # that it is made for apart; none: the same bytes suit every processor
     static: bool = False
+    convolutions: bool = False  # converts the weights of convolutional nets too
 
 
 PRECISIONS = {
-    "fp32": Precision((), Agreement(1.0, 1.0), ()),
-    "fp16": Precision(fp16.CANDIDATES, Agreement(0.9999, 0.999), ("fp32",)),
+    "fp32": Precision((), Agreement(1.0, 1.0), (), convolutions=True),
+    "fp16": Precision(fp16.CANDIDATES, Agreement(0.9999, 0.999), ("fp32",), convolutions=True),
     "int8": Precision(int8.CANDIDATES, Agreement(0.99, 0.97), ("fp32",), _CPUS),
-    "int8-static": Precision(int8_static.CANDIDATES, Agreement(0.98, 0.95), ("fp32",), (*_CPUS, "cuda"), static=True),
+    "int8-static": Precision(
+        int8_static.CANDIDATES, Agreement(0.98, 0.95), ("fp32",), (*_CPUS, "cuda"), static=True, convolutions=True
+    ),
     "int4": Precision(int4.CANDIDATES, Agreement(0.96, 0.90), ("int8", "fp32")),
 }
 
@@ -47,6 +51,19 @@ def check_precisions(names: Sequence[str]) -> None:
             raise UsageError(f"--precision {name}: unknown; there is {', '.join(PRECISIONS)}")
     if not names or len(set(names)) < len(names):
         raise UsageError("--precision: name each precision once, as in fp32,int8")
+
+
+def check_family_precisions(family: str, names: Sequence[str]) -> None:
+    """Raise `UsageError` for a precision that has nothing to convert in a convolutional net."""
+    for name in names:
+        if family in CONVOLUTIONAL and not PRECISIONS[name].convolutions:
+            there = ", ".join(other for other, precision in PRECISIONS.items() if precision.convolutions)
+            raise UsageError(f"--precision {name} is of products, and a {family} is of convolutions: there is {there}")
+
+
+def default_precisions(family: str) -> tuple[str, ...]:
+    """Return what is exported of a family when nothing is said."""
+    return ("fp32", "int8-static") if family in CONVOLUTIONAL else ("fp32", "int8")
 
 
 def targets_of(name: str, wanted: Sequence[str]) -> list[str]:

@@ -36,11 +36,16 @@ class Candidate:
 
 
 def weighted_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """Return the nodes that hold the weights: products with a constant matrix, and look-ups in a table."""
+    """Return the nodes that hold the weights: products with a constant matrix, and look-ups in a table.
+
+    Of a net that has neither they are its convolutions; the one of a vision transformer, which sees the pixels, is
+    left as it is.
+    """
     floats = (TensorProto.FLOAT, TensorProto.FLOAT16)
     matrices = {t.name for t in model.graph.initializer if t.data_type in floats and len(t.dims) == 2}
     place = {"MatMul": 1, "Gather": 0}
-    return [n for n in model.graph.node if n.op_type in place and n.input[place[n.op_type]] in matrices]
+    found = [n for n in model.graph.node if n.op_type in place and n.input[place[n.op_type]] in matrices]
+    return found or [n for n in model.graph.node if n.op_type == "Conv"]
 
 
 def names_of(nodes: Sequence[onnx.NodeProto], kind: str, levels: Levels, level: str | None = None) -> list[str]:

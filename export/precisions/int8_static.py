@@ -18,6 +18,7 @@ from mrl_edge.export.precisions.targets import flags_of
 
 from mrl_edge.tokens import Batch
 
+_CLIPS = ("Relu", "Clip")
 _METHODS = ("MinMax", "Entropy", "Percentile")  # as onnxruntime names them
 
 
@@ -25,8 +26,11 @@ def int8_static(job: Job, levels: Levels, method: str) -> Path:
     """Quantise what has not fallen back, with the ranges that a calibration method finds on the job's texts."""
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    nodes = weighted_nodes(onnx.load(job.trunk))
-    tables, matrices = names_of(nodes, "Gather", levels), names_of(nodes, "MatMul", levels)
+    model = onnx.load(job.trunk)
+    nodes = weighted_nodes(model)
+    tables, matrices = (names_of(nodes, kind, levels) for kind in ("Gather", "MatMul"))
+    convolutions = names_of(nodes, "Conv", levels)
+    matrices += [*convolutions, *_clipping(model, convolutions)]
     trunk = quantise_tables(job.trunk, job.folder, tables)
     if not matrices:
         return trunk
@@ -38,7 +42,7 @@ def int8_static(job: Job, levels: Levels, method: str) -> Path:
             converted,
             _reader(job.calibration),
             QuantFormat.QDQ,
-            ["MatMul"],
+            ["Conv", *_CLIPS] if convolutions else ["MatMul"],
             nodes_to_quantize=matrices,
             per_channel=flags.per_channel,
             reduce_range=flags.reduce_range,
@@ -55,6 +59,12 @@ def int8_static(job: Job, levels: Levels, method: str) -> Path:
             },
         )
     return converted
+
+
+def _clipping(model: onnx.ModelProto, convolutions: Sequence[str]) -> list[str]:
+    """Return the nodes that clip what convolutions output: the range of 8 bits is then that of what is left."""
+    outputs = {node.output[0] for node in model.graph.node if node.name in set(convolutions)}
+    return [node.name for node in model.graph.node if node.op_type in _CLIPS and node.input[0] in outputs]
 
 
 def _reader(batches: Sequence[Batch]) -> Any:

@@ -18,6 +18,7 @@ from mrl_edge.progress import Report, silent
 from mrl_edge.tokens import Batch
 
 MOST_CALIBRATION_TEXTS = 512  # ranges have settled long before, and a run is kept short
+MOST_CALIBRATION_IMAGES = 128  # whose pixels are held in memory
 
 
 @dataclass(frozen=True)

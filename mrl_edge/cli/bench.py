@@ -33,6 +33,7 @@ def bench(
     bundle: options.BundleFolder,
     data: Annotated[str, typer.Option(help="Table with the task.")],
     text: options.Text = None,
+    image: options.Image = None,
     label: options.Label = None,
     query: options.Query = None,
     positive: options.Positive = None,
@@ -73,14 +74,17 @@ def bench(
             opened.check_variant(opened.variant(name, depth))
     if (Path(bundle) / "fp32").is_dir() and "fp32" in opened.precisions():  # the fidelity of all others is to fp32
         opened.check_variant(opened.variant("fp32", None))
-    table = read_table(data, Columns(text=text, label=label, query=query, positive=positive))
+    table = read_table(data, Columns(text=text, image=image, label=label, query=query, positive=positive))
+    modality = "image" if "image" in table.roles else "text"
+    if modality != opened.manifest.encoder.modality:
+        raise UsageError(f"{bundle} embeds {opened.manifest.encoder.modality}s, and these columns hold {modality}s")
     grid = Grid(
         precisions=precisions,
         depths=layers,
         dims=chosen,
         threads=options.numbers("--threads", threads, least=1),
         plans=_plans(index, rerank_dim, shortlist, opened.manifest.dims),
-        tokens=() if tokens == "0" else options.numbers("--tokens", tokens, least=1),
+        tokens=() if tokens == "0" or modality == "image" else options.numbers("--tokens", tokens, least=1),
         max_seconds=max_seconds,
         target_recall=recall,
     )
@@ -159,12 +163,17 @@ def _index_name(plan: IndexPlan | None) -> str | None:
 
 def _task(roles: dict[str, list[str]], limit: int) -> Task:
     from mrl_edge.bench.jobs import Task
+    from mrl_edge.datasets import spread
     from mrl_edge.metrics import retrieval_task
 
-    if ("query" in roles) != ("positive" in roles) or ("label" in roles and "text" not in roles):
-        raise UsageError("a task needs --query with --positive (retrieval), or --text with --label (classes), or both")
-    texts = roles.get("text", [])[:limit]
-    labels = roles.get("label", [])[:limit]
+    items = roles.get("text") or roles.get("image") or []  # paths of images stand where texts do
+    if ("query" in roles) != ("positive" in roles) or ("label" in roles and not items):
+        raise UsageError(
+            "a task needs --query with --positive (retrieval), or --text (or --image) with --label (classes), or both"
+        )
+    places = spread(len(items), limit) if "image" in roles else range(len(items))[:limit]  # a class after the other
+    texts = [items[i] for i in places]
+    labels = [roles["label"][i] for i in places] if "label" in roles else []
     if "query" not in roles:
         return Task([], [], [], texts, labels)
     task = retrieval_task(roles["query"], roles["positive"])

@@ -15,6 +15,7 @@ from mrl_edge.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from mrl_edge.export.precisions.judge import Agreement
+    from mrl_edge.train.source import EncoderSpec
 
 _EPILOG = """Examples:
 
@@ -23,6 +24,10 @@ mrl-edge export model --out bundle --precision fp32,int8
 mrl-edge export nomic-ai/modernbert-embed-base --out bundle --dims 256,768 --matryoshka
 
 mrl-edge export ./my-encoder --out bundle --dims 64,128,384 --texts corpus.csv --text body
+
+mrl-edge export google/vit-base-patch16-224-in21k --out bundle --dims 128,768 --images photos
+
+mrl-edge export openai/clip-vit-base-patch32 --tower vision --out bundle --dims 128,512 --images photos
 """
 _TEXTS = "builtin:wordnet_nouns/dev"
 _MOST_TEXTS = 1000
@@ -45,7 +50,10 @@ def export(
         str, typer.Argument(help="Model folder, as mrl-edge train writes it, or any encoder (folder or hub id).")
     ],
     out: Annotated[Path, typer.Option(help="Bundle folder to write.")],
-    precision: options.Precisions = "fp32,int8",
+    precision: Annotated[
+        str | None,
+        typer.Option(help="Precisions; fp32,int8 by default, of a convolutional net fp32,int8-static."),
+    ] = None,
     dims: Annotated[
         str | None, typer.Option(help="Of an encoder not trained here: dimensions to cut it at, as in 64,128,384.")
     ] = None,
@@ -59,6 +67,11 @@ def export(
         str | None, typer.Option(help="Table, or .txt with a text a line, that slices are measured on; built-in texts.")
     ] = None,
     text: options.Text = None,
+    images: Annotated[
+        str | None, typer.Option(help="Of an image encoder: folder or table of images that slices are measured on.")
+    ] = None,
+    image: options.Image = None,
+    tower: Annotated[str | None, typer.Option(help="Of a CLIP with both towers: text or vision.")] = None,
     target: Annotated[
         str | None, typer.Option(help=f"Processors that int8 is made for: {', '.join(TARGETS)}; this one's by default.")
     ] = None,
@@ -66,7 +79,10 @@ def export(
         str | None, typer.Option(help="Least mean cosine to fp32, and least of all after a comma, as in 0.98,0.95.")
     ] = None,
     calibration: Annotated[
-        Path | None, typer.Option(help="Texts for int8-static, a line each; the model's sample texts by default.")
+        Path | None,
+        typer.Option(
+            help="For int8-static: texts, a line each, or a folder of images; the model's samples by default."
+        ),
     ] = None,
     optimise: Annotated[
         Optimise,
@@ -77,7 +93,7 @@ def export(
 ) -> None:
     """Export ONNX graphs sliced to each nesting dimension and depth, with one weight file a precision.
 
-    Every graph is run against PyTorch on real texts before the bundle is called done; an fp32 graph that
+    Every graph is run against PyTorch on real texts or images before the bundle is called done; an fp32 graph that
     differs by more than 1e-4 fails the export. Where another precision misses its floor, its most sensitive
     nodes fall back a step until it holds. An encoder that was never trained here is cut at --dims, and what each
     cut keeps of its texts' nearest neighbours is measured and said.
@@ -88,21 +104,26 @@ def export(
     check_target(out, "bundle.json", overwrite)
     wanted = parse_dims(dims) if dims else None
     is_trained = (Path(model) / "mrl.json").is_file()
-    if is_trained and (dims or matryoshka or layer_norm or texts or text):
+    if is_trained and any((dims, matryoshka, layer_norm, texts, text, images, image, tower)):
         raise UsageError(
             f"{model} was trained here and says its own dimensions: leave out --dims and what goes with it"
         )
     least = _floor(floor)
+    from mrl_edge.export.precisions import default_precisions
     from mrl_edge.export.precisions.ladder import Choices
     from mrl_edge.export.run import export_bundle, read_model, read_untrained
+    from mrl_edge.train.source import read_encoder
 
-    choices = Choices(options.names(target) or (), least, optimise is Optimise.auto, _calibration(calibration))
     if is_trained:
         read = read_model(Path(model))
     else:
-        read = read_untrained(model, _texts(texts, text), wanted, matryoshka, layer_norm)
+        given = _given(read_encoder(model, tower=tower), texts, text, images, image)
+        read = read_untrained(model, given, wanted, matryoshka, layer_norm, tower)
+    calibrating = _calibration(calibration, read.spec.modality)
+    choices = Choices(options.names(target) or (), least, optimise is Optimise.auto, calibrating)
+    precisions = default_precisions(read.spec.family) if precision is None else options.names(precision) or ()
     with console.progress_bar() as report:
-        manifest = export_bundle(read, out, options.names(precision) or (), report, choices)
+        manifest = export_bundle(read, out, precisions, report, choices)
     if as_json:
         console.print_json(manifest)
     else:
@@ -112,19 +133,46 @@ def export(
     if cut and cut.neighbours_at_10 < 1 and not manifest.matryoshka:
         console.note(
             f"warning: nothing says that {model} was trained as Matryoshka (--matryoshka would); dimension {cut.dim} "
-            f"keeps {cut.neighbours_at_10:.0%} of a text's 10 nearest neighbours"
+            f"keeps {cut.neighbours_at_10:.0%} of a sample's 10 nearest neighbours"
         )
     if not as_json:
-        console.say(f"\nbundle: {out}\nnext:   mrl-edge bench {out} --data … --query … --positive …")
+        columns = "--query … --positive …" if read.spec.modality == "text" else "--image … --label …"
+        console.say(f"\nbundle: {out}\nnext:   mrl-edge bench {out} --data … {columns}")
 
 
 def print_slices(manifest: Manifest) -> None:
     """Print what each dimension of an encoder that was never trained here keeps of its whole vector."""
     if manifest.slices:
         rows = [[cut.dim, f"{cut.neighbours_at_10:.3f}"] for cut in manifest.slices]
-        title = f"\nSlices: 10 nearest neighbours kept of the whole vector's, on {manifest.slices[0].texts:,} texts"
+        title = f"\nSlices: 10 nearest neighbours kept of the whole vector's, on {manifest.slices[0].texts:,} samples"
         console.say(title)  # wider than its table
         console.print_table("", ["dim", "kept"], rows)
+
+
+def _given(spec: EncoderSpec, texts: str | None, text: str | None, images: str | None, image: str | None) -> list[str]:
+    """Read the texts, or the paths of images, that an encoder's slices are measured on."""
+    if spec.modality == "text":
+        if images or image:
+            raise UsageError(f"{spec.source} is an encoder of texts: give --texts, not --images")
+        return _texts(texts, text)
+    if texts or text:
+        raise UsageError(f"{spec.source} is an encoder of images: give --images, not --texts")
+    if images is None:
+        raise UsageError(f"{spec.source} is an encoder of images: name some of yours with --images")
+    return _images(images, image)
+
+
+def _images(source: str, column: str | None) -> list[str]:
+    """Read the paths of images, evenly spread over a folder's or a table's."""
+    from mrl_edge.datasets import Columns, image_files, read_table, spread
+
+    if Path(source).is_dir() and column is None:
+        paths = [str(path) for path in image_files(Path(source))]
+        if not paths:
+            raise DataError(f"{source}: no images in this folder")
+    else:
+        paths = read_table(source, Columns(image=column or "image")).roles["image"]
+    return [paths[i] for i in spread(len(paths), _MOST_TEXTS)]
 
 
 def _texts(source: str | None, column: str | None) -> list[str]:
@@ -152,14 +200,19 @@ def _floor(option: str | None) -> Agreement | None:
         raise UsageError(f"--floor {option}: expected one or two cosines, as in 0.98,0.95") from None
 
 
-def _calibration(path: Path | None) -> tuple[str, ...]:
-    """Read texts, a line each; of more than are needed every nth."""
-    from mrl_edge.export.precisions.ladder import MOST_CALIBRATION_TEXTS
+def _calibration(path: Path | None, modality: str) -> tuple[str, ...]:
+    """Read texts, a line each, or the paths of a folder's images; of more than are needed every nth."""
+    from mrl_edge.export.precisions.ladder import MOST_CALIBRATION_IMAGES, MOST_CALIBRATION_TEXTS
 
     if path is None:
         return ()
-    texts = _lines("--calibration", path)
-    return tuple(texts[:: -(-len(texts) // MOST_CALIBRATION_TEXTS)])
+    if modality == "text":
+        texts, most = _lines("--calibration", path), MOST_CALIBRATION_TEXTS
+    elif path.is_dir():
+        texts, most = _images(str(path), None), MOST_CALIBRATION_IMAGES
+    else:
+        raise UsageError(f"--calibration {path}: an image encoder is calibrated on a folder of images")
+    return tuple(texts[:: -(-len(texts) // most)])
 
 
 def _lines(option: str, path: Path) -> list[str]:
@@ -189,7 +242,7 @@ def print_manifest(manifest: Manifest) -> None:
         for graph in variant.graphs
     ]
     heads = ["precision", "depth", "dim", "graph MB", "shared MB", "max error", "cosine mean", "min"]
-    console.print_table("\nEach graph against PyTorch on real texts", heads, rows)
+    console.print_table("\nEach graph against PyTorch on real samples", heads, rows)
     for variant in (variant for variant in manifest.variants if variant.depth == manifest.depths[-1]):
         chosen = [f"{name.replace('_', ' ')} {value}" for name, value in variant.settings.items()]
         if variant.fell_back:

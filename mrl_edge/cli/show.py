@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from mrl_edge.bundle import Bundle, Manifest, Variant
+from mrl_edge.bundle import Bundle, EncoderInfo, Manifest, Variant
 from mrl_edge.cli import console, export, options
 
 _EPILOG = "Example: mrl-edge show bundle"
@@ -55,12 +55,21 @@ def _span(dims: list[int]) -> str:
     return str(dims[0]) if len(dims) == 1 else f"{dims[0]}–{dims[-1]}"
 
 
+def _takes(encoder: EncoderInfo) -> str:
+    image = encoder.image
+    if image is None:
+        return f"{encoder.max_tokens} tokens"
+    shrunk = image.resize or (f"shortest edge {image.shortest_edge}" if image.shortest_edge else "own size")
+    how = shrunk if isinstance(shrunk, str) else f"{shrunk[0]} × {shrunk[1]}"
+    return f"images of {image.height} × {image.width} ({how}, {image.resample}{', cropped' if image.crop else ''})"
+
+
 def _facts(manifest: Manifest) -> list[tuple[str, str]]:
     encoder = manifest.encoder
     prompts = ", ".join(f"{name} {prefix!r}" for name, prefix in encoder.prompts.items()) or "none"
     facts = [
         ("bundle", f"{manifest.name}, {sum(entry.bytes for entry in manifest.files.values()) / 1e6:.1f} MB in all"),
-        ("encoder", f"{encoder.source}, {encoder.family}, {encoder.pooling} pooling, {encoder.max_tokens} tokens"),
+        ("encoder", f"{encoder.source}, {encoder.family}, {encoder.pooling} pooling, {_takes(encoder)}"),
         ("prompts", prompts),
         ("matryoshka", "yes" if manifest.matryoshka else "no, as far as its config says"),
         ("dimensions", ", ".join(map(str, manifest.dims))),

@@ -49,7 +49,9 @@ def train(
     positive: options.Positive = None,
     negative: options.Negative = None,
     score: options.Score = None,
-    max_rows: Annotated[int | None, typer.Option(min=1, help="Train on the first rows only.")] = None,
+    max_rows: Annotated[
+        int | None, typer.Option(min=1, help="Train on the first rows only; of class folders on as many of each.")
+    ] = None,
     dims: options.Dims = None,
     weights: Annotated[
         str | None, typer.Option(help="Relative importance c_m of each dimension, as in 1,1,2, or `learned`; 1 each.")
@@ -119,7 +121,7 @@ def train(
     columns = datasets.Columns(
         text=text, image=image, label=label, query=query, positive=positive, negative=negative, score=score
     )
-    table = datasets.read_table(data, columns).first(max_rows)
+    table = datasets.read_table(data, columns).sample(max_rows)
     dev_table = datasets.read_table(dev, replace(columns, negative=None)) if dev else None
     if dev_table is None:
         table, dev_table = table.split(0.1, seed)
@@ -158,10 +160,7 @@ def train(
         console.print_json({"model": str(out), "quality": outcome.quality, "history": outcome.history})
         return
     print_summary(outcome)
-    following = f"mrl-edge export {out} --out bundle --precision fp32,int8"
-    if spec.modality == "image":  # bundles are for texts so far
-        following = f"mrl-edge evaluate {out} --data …"
-    console.say(f"\nmodel: {out}\nnext:  {following}")
+    console.say(f"\nmodel: {out}\nnext:  mrl-edge export {out} --out bundle")
 
 
 def print_summary(outcome: Outcome) -> None:

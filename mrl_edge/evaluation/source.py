@@ -68,7 +68,7 @@ class BundleSource:
         self.name = str(folder)
         self.precision: str | None = precision or bundle.leanest(None).precision
         self.method = "mrl" if manifest.matryoshka else "truncation"
-        self.modality = "text"
+        self.modality = manifest.encoder.modality
         self.dims = select_dims(dims, manifest.dims, str(folder))
         bundle.variant(str(self.precision), None)  # says what there is when this is not
         variants = [variant for variant in manifest.variants if variant.precision == self.precision]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mrl_edge.errors import ModelError
+from mrl_edge.train.clip import VISION
 
 _CLASS_TOKEN = ("vit", "deit", "dinov2", "dinov2_with_registers", "vit_msn")
 _MOBILE_NETS = {"mobilenet_v1": (1024, 13), "mobilenet_v2": (1280, 17)}  # channels at the end, blocks
@@ -18,7 +19,7 @@ _MOBILE_NETS = {"mobilenet_v1": (1024, 13), "mobilenet_v2": (1280, 17)}  # chann
 
 @dataclass(frozen=True)
 class ImageShape:
-    """Size of an image encoder and its pooling: `cls` (a transformer's class token) or `pooler` (its own)."""
+    """Size of an image encoder and its pooling: `cls` (a class token), `pooler` (its own) or `projected` (CLIP's)."""
 
     layers: int
     hidden: int
@@ -31,6 +32,8 @@ def image_shape(source: str, config: Mapping[str, Any]) -> ImageShape:
     if family in _MOBILE_NETS:
         channels, blocks = _MOBILE_NETS[family]
         return ImageShape(blocks, _mobile_channels(config, channels), "pooler")
+    if family == VISION:
+        return ImageShape(config["num_hidden_layers"], config["projection_dim"], "projected")
     sizes = config.get("hidden_sizes") or [config.get("hidden_size")]
     depths = config.get("depths") or [config.get("num_hidden_layers")]
     if not all(isinstance(size, int) for size in (*sizes, *depths)):

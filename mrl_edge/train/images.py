@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+import numpy as np
+import torch
 from transformers import AutoImageProcessor
 
-from mrl_edge.errors import DataError, ModelError
+from mrl_edge.errors import ModelError
+from mrl_edge.feeds import PIXELS
+from mrl_edge.nesting import Floats
+from mrl_edge.pixels import read_image
 from mrl_edge.train.source import EncoderSpec
 from mrl_edge.train.trunk import ModelInputs, Preprocess
+
+_THREADS = min(8, os.cpu_count() or 1)
 
 
 def load_image_processor(spec: EncoderSpec) -> Any:
@@ -29,21 +38,17 @@ def image_inputs(processor: Any) -> Preprocess:
     """Return a function that reads images: `pixel_values` [batch, 3, height, width] float32 of their paths."""
 
     def pixels(paths: Sequence[str]) -> ModelInputs:
-        images = [_read(path) for path in paths]
+        with ThreadPoolExecutor(min(len(paths), _THREADS)) as pool:  # decoding and resizing let go of Python's lock
+            images = list(pool.map(partial(_pixels, processor), paths))
         try:
-            return dict(processor(images=images, return_tensors="pt"))
-        except ValueError as error:  # a processor that leaves every image its own size
-            reason = str(error).strip().splitlines()[0]
-            raise ModelError(f"the encoder's image processor makes no batch of images: {reason}") from None
+            return {PIXELS: torch.from_numpy(np.stack(images))}
+        except ValueError:  # a processor that leaves every image its own size
+            raise ModelError("the encoder's image processor makes no batch of images: their sizes differ") from None
 
     return pixels
 
 
-def _read(path: str) -> Image.Image:
-    """Return an image upright and in three colours; `DataError` when it cannot be decoded."""
-    try:
-        with Image.open(path) as opened:
-            return ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise DataError(f"{path}: cannot be read as an image: {reason}") from None
+def _pixels(processor: Any, path: str) -> Floats:
+    """Return float32 [3, height, width] of one image."""
+    (values,) = processor(images=[read_image(path)], return_tensors="np")[PIXELS]
+    return np.asarray(values, dtype=np.float32)

@@ -32,7 +32,6 @@ from mrl_edge.train.trunk import Trunk
 
 HEADS = "heads.safetensors"
 EXITS = "exits.safetensors"
-SAMPLES = "sample_texts.json"
 _LIBRARIES = {"text": "sentence_transformers.models", "image": "mrl_edge"}  # whose modules a folder names
 
 Linear = tuple[Tensor, Tensor]  # weight [classes, d], bias [classes]

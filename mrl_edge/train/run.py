@@ -8,7 +8,6 @@ lower because the encoder is a Matryoshka model already.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -31,17 +30,17 @@ from mrl_edge.train.evaluate import Dev, DevEmbeddings
 from mrl_edge.train.features import FeatureCache, content_key, embed, encoder_key
 from mrl_edge.train.inputs import Cached, Inputs, Live
 from mrl_edge.train.loop import Loop, accelerator_for
-from mrl_edge.train.model import SAMPLES, save_model
+from mrl_edge.train.model import save_model
 from mrl_edge.train.nested import NestedModel
 from mrl_edge.train.preprocessing import load_preprocessing
 from mrl_edge.train.record import SCHEMA_VERSION, Quality, Record
 from mrl_edge.train.rows import TrainingRows
+from mrl_edge.train.samples import write_samples
 from mrl_edge.train.settings import Settings, check
 from mrl_edge.train.source import EncoderSpec
 from mrl_edge.train.starts import exit_starts
 from mrl_edge.train.trunk import Trunk
 
-_SAMPLE_TEXTS = 128  # real dev texts kept with the model, on which every exported graph is checked
 _AXES_ROWS = 4096  # rows embedded for the starting axes when the trunk is fine-tuned
 
 OnEpoch = Callable[[dict[str, Any]], None]
@@ -249,9 +248,7 @@ def _save(out: Path, run: Run, data: Table, dev: Table, outcome: Outcome) -> Non
     with new_folder(out) as folder:
         save_model(folder, run.model.trunk, run.preprocessing.saved, list(run.model.heads), record)
         write_card(folder, out.name, record)
-        if record.modality == "text":
-            samples = json.dumps(_samples(dev), ensure_ascii=False, indent=0)
-            (folder / SAMPLES).write_text(samples, encoding="utf-8")
+        write_samples(folder, dev)
 
 
 def _keep(finished: Path, fixed_out: Path, dims: Sequence[int]) -> None:
@@ -259,13 +256,6 @@ def _keep(finished: Path, fixed_out: Path, dims: Sequence[int]) -> None:
     with new_folder(fixed_out) as folder:
         for dim in dims:
             shutil.move(finished / f"d{dim}", folder / f"d{dim}")
-
-
-def _samples(dev: Table) -> list[str]:
-    """Return dev texts spread evenly over their lengths, the shortest and the longest among them."""
-    texts = sorted({t for role, rows in dev.roles.items() if role not in ("label", "score") for t in rows}, key=len)
-    places = np.linspace(0, len(texts) - 1, min(_SAMPLE_TEXTS, len(texts))).round().astype(int)
-    return [texts[i] for i in places]
 
 
 def _run_key(run: Run, data: Table, dev: Table) -> dict[str, Any]:

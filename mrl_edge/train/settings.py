@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mrl_edge.datasets import Table
 from mrl_edge.errors import DataError, UsageError
+from mrl_edge.train.clip import TEXT
 from mrl_edge.train.source import EncoderSpec
 from mrl_edge.train.weighting import FixedWeights, LearnedWeights, Weighting
 
@@ -62,7 +63,7 @@ def check(spec: EncoderSpec, data: Table, dev: Table, settings: Settings) -> Non
 
 
 def _check_depths(spec: EncoderSpec, depths: tuple[int, ...]) -> None:
-    if len(depths) > 1 and spec.pooling == "pooler":
+    if len(depths) > 1 and spec.pooling in ("pooler", "projected"):
         raise UsageError(f"--depths: exits are for transformer encoders with a class token, not for {spec.family}")
     if depths[-1] != spec.layers or depths[0] < 1:
         raise UsageError(f"--depths: name layers from 1 to the encoder's {spec.layers}, as in 2,{spec.layers}")
@@ -71,6 +72,8 @@ def _check_depths(spec: EncoderSpec, depths: tuple[int, ...]) -> None:
 def _check_modality(spec: EncoderSpec, roles: set[str]) -> None:
     if spec.modality == "text" and "image" in roles:
         raise UsageError(f"{spec.source} is a text encoder: images (--image) need an image encoder")
+    if spec.family == TEXT:
+        raise UsageError(f"{spec.source}: CLIP's text tower cannot be trained so far, only exported")
     others = sorted(roles - {"image", "label"})
     if spec.modality == "image" and others:
         raise UsageError(f"{spec.source} is an image encoder: give --image, alone or with --label, not --{others[0]}")

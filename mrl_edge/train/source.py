@@ -14,14 +14,20 @@ from typing import Any
 
 from mrl_edge.errors import ModelError, UsageError
 from mrl_edge.prompts import prefix_for
+from mrl_edge.train.clip import TEXT, VISION, tower_config
 from mrl_edge.train.image_families import image_shape
 
 POOLINGS = ("mean", "cls", "max", "mean_sqrt_len_tokens")
+_WIDTHS = {TEXT: ("projection_dim",)}
+_POOLED = {TEXT: "projected"}  # of a folder without modules; all others are mean-pooled
 
 
 @dataclass(frozen=True)
 class Pooling:
-    """Token vectors [batch, tokens, hidden] to one vector [batch, hidden]; `pooler` is an image encoder's own."""
+    """Token vectors [batch, tokens, hidden] to one vector [batch, hidden].
+
+    `pooler` is an image encoder's own, `projected` what a CLIP tower's projection gives.
+    """
 
     mode: str
 
@@ -92,8 +98,8 @@ class EncoderSpec:
         return [prefix + text for text in texts] if prefix else texts
 
 
-def read_encoder(source: str, max_tokens: int | None = None) -> EncoderSpec:
-    """Read the encoder at a folder, or download it when `source` is a hub id.
+def read_encoder(source: str, max_tokens: int | None = None, tower: str | None = None) -> EncoderSpec:
+    """Read the encoder at a folder, or download it when `source` is a hub id; `tower` chooses one of CLIP's.
 
     Raises `ModelError` when there is no encoder, its weights are not safetensors, it needs remote code, or it
     has a module that we cannot run.
@@ -108,7 +114,8 @@ def read_encoder(source: str, max_tokens: int | None = None) -> EncoderSpec:
         raise ModelError(f"{source} needs code from its own repository (trust_remote_code), which is never run")
     if not any(transformer.glob("*.safetensors")):
         raise ModelError(f"{source} has no .safetensors weights: convert it with save_pretrained first")
-    if _takes_images(source, transformer, config):
+    config = tower_config(source, transformer, config, tower)
+    if config["model_type"] == VISION or (config["model_type"] != TEXT and _takes_images(source, transformer, config)):
         return _image_encoder(source, folder, transformer, config, modules, max_tokens)
     prompts = _read_object(folder / "config_sentence_transformers.json")
     return EncoderSpec(
@@ -117,8 +124,8 @@ def read_encoder(source: str, max_tokens: int | None = None) -> EncoderSpec:
         transformer=transformer,
         family=config["model_type"],
         layers=_size(source, config, "num_hidden_layers", "n_layers", "num_layers", "n_layer"),
-        hidden=_size(source, config, "hidden_size", "dim", "d_model", "n_embd"),
-        modules=_modules(folder, modules) if modules else (Pooling("mean"),),
+        hidden=_size(source, config, *_WIDTHS.get(config["model_type"], ("hidden_size", "dim", "d_model", "n_embd"))),
+        modules=_modules(folder, modules) if modules else (Pooling(_POOLED.get(config["model_type"], "mean")),),
         prompts={k: v for k, v in (prompts.get("prompts") or {}).items() if v},
         default_prompt=prompts.get("default_prompt_name"),
         max_tokens=_max_tokens(transformer, config, max_tokens),

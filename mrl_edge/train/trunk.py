@@ -20,9 +20,11 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from mrl_edge.errors import ModelError
+from mrl_edge.train.clip import load_tower_config, tower_class
 from mrl_edge.train.source import Dense, EncoderSpec, LayerNorm, Module, Pooling
 
 ModelInputs = dict[str, Tensor]
+_OWN = ("pooler", "projected")  # poolings that the model does itself
 Preprocess = Callable[[Sequence[str]], ModelInputs]  # texts, or paths of images → the model's inputs, each [batch, …]
 
 
@@ -34,9 +36,7 @@ class Trunk(nn.Module):
         transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
-            self.transformer = AutoModel.from_pretrained(
-                spec.transformer, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-            )
+            self.transformer = _transformer(spec)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ModelError(f"{spec.source} cannot be loaded as an encoder: {reason}") from None
@@ -54,7 +54,7 @@ class Trunk(nn.Module):
         result = self.transformer(**accepted, **({"output_hidden_states": True} if nested else {}))
         # hidden_states[0] are the embeddings; some families normalise the last layer's output once more.
         states = [result.hidden_states[depth] for depth in self.depths[:-1]] if nested else []
-        last = self._pooled(result) if self.spec.pooling == "pooler" else result.last_hidden_state
+        last = self._pooled(result) if self.spec.pooling in _OWN else result.last_hidden_state
         return torch.stack([self.after(state, inputs) for state in (*states, last)])
 
     def freeze_word_embeddings(self) -> None:
@@ -67,17 +67,31 @@ class Trunk(nn.Module):
 
     def _pooled(self, result: Any) -> Tensor:
         """Return the model's own pooled output [batch, hidden]."""
-        pooled: Tensor | None = getattr(result, "pooler_output", None)
+        names = ("pooler_output",) if self.spec.pooling == "pooler" else ("text_embeds", "image_embeds")
+        pooled: Tensor | None = next((result[name] for name in names if result.get(name) is not None), None)
         if pooled is None or pooled.flatten(1).shape[1] != self.spec.hidden:
             raise ModelError(f"{self.spec.source}: encoders of the family {self.spec.family!r} are not supported")
         return pooled.flatten(1)
 
     def after(self, state: Tensor, inputs: ModelInputs) -> Tensor:
-        """Pool one layer's output [batch, tokens, hidden] and run the encoder's modules: [batch, width]."""
+        """Pool one layer's output and run the encoder's modules: [batch, width].
+
+        The output is [batch, tokens, hidden], of a convolutional net [batch, hidden, rows, columns] or pooled.
+        """
         vectors = state.float()
+        if vectors.dim() == 4:  # its own pooling is the mean over the image, see `export.trunk`
+            vectors = vectors.mean(dim=(2, 3))
         for module in self.tail:
             vectors = module(vectors, inputs.get("attention_mask")) if isinstance(module, _Pool) else module(vectors)
         return vectors
+
+
+def _transformer(spec: EncoderSpec) -> Any:
+    options = {"use_safetensors": True, "trust_remote_code": False, "dtype": torch.float32}
+    if spec.pooling != "projected":
+        return AutoModel.from_pretrained(spec.transformer, **options)
+    config = load_tower_config(spec.transformer, spec.family)
+    return tower_class(spec.family).from_pretrained(spec.transformer, config=config, **options)
 
 
 def load_tokenizer(spec: EncoderSpec) -> PreTrainedTokenizerBase:
@@ -117,7 +131,7 @@ class _Pool(nn.Module):
         self.mode = mode
 
     def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        if self.mode == "pooler":  # it comes pooled
+        if self.mode in _OWN:  # it comes pooled
             return tokens
         if self.mode == "cls" or mask is None:
             return tokens[:, 0]

@@ -5,8 +5,9 @@ import json
 import torch
 
 from mrl_edge.train.heads import Head
-from mrl_edge.train.model import SAMPLES, save_model
+from mrl_edge.train.model import save_model
 from mrl_edge.train.record import SCHEMA_VERSION, Record
+from mrl_edge.train.samples import TEXTS as TEXTS_FILE
 from mrl_edge.train.source import read_encoder
 from mrl_edge.train.trunk import Trunk, load_tokenizer
 
@@ -29,5 +30,5 @@ def untrained_model(folder, encoder, depths, dims=DIMS, classes=CLASSES, seed=1)
     )  # fmt: skip
     folder.mkdir()
     save_model(folder, Trunk(spec, depths), load_tokenizer(spec), heads, record)
-    (folder / SAMPLES).write_text(json.dumps(TEXTS))
+    (folder / TEXTS_FILE).write_text(json.dumps(TEXTS))
     return folder
