@@ -251,7 +251,10 @@ def shortfalls(rows: list[dict[str, Any]], peers: list[dict[str, Any]]) -> list[
             checks.append((f"{row['name']} loses at most {points} of {key}", fp32[key] - row[key] <= points))
     for name in PEERS:
         checks.append((f"our int8 is no slower than {name}", of[name]["faster_ci95"][0] <= 1.0))
-        checks.append((f"our int8 is no worse than {name}", graph["cosine_mean"] >= of[name]["cosine_mean"] - 1e-4))
+        checks += [
+            (f"our int8 is no worse than {name} in {key}", graph[key] >= of[name][key] - 1e-4)
+            for key in ("cosine_mean", "cosine_min", *(f"recall_at_10_d{dim}" for dim in _DIMS))
+        ]
     return [text for text, kept in checks if not kept]
 
 
