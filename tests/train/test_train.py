@@ -162,12 +162,7 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path, letters, option
     encoder = tiny_bert(tmp_path / "bert")
     arguments = (encoder, letters, tmp_path / "resumed", "--query", "query", "--positive", "positive",
                  "--epochs", "60", "--batch-size", "20", *options)  # fmt: skip
-    process = subprocess.Popen(tiny_command(*arguments), stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if "epoch 3" in line:
-            break
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_when_it_says("epoch 3", *arguments)
     assert not (tmp_path / "resumed").exists()
     assert leftovers(tmp_path) == [".resumed.training"]
     again = subprocess.run(tiny_command(*arguments), stderr=subprocess.PIPE, text=True, check=True)
@@ -335,12 +330,7 @@ def test_models_of_one_dimension_are_kept_and_a_killed_run_continues_to_the_same
     encoder = tiny_bert(tmp_path / "bert")
     columns = ("--query", "query", "--positive", "positive", "--text", "query", "--label", "label", *options)
     arguments = (encoder, letters, tmp_path / "m", *columns, "--epochs", "40", "--fixed-out", tmp_path / "ff")
-    process = subprocess.Popen(tiny_command(*arguments), stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if "one dimension alone 2/2" in line:
-            break
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_when_it_says("one dimension alone 2/2", *arguments)
     assert not (tmp_path / "ff").exists()
     assert not (tmp_path / "m").exists()
     again = subprocess.run(tiny_command(*arguments), stderr=subprocess.PIPE, text=True, check=True)
@@ -387,6 +377,15 @@ def letters(tmp_path):
             word = "".join(random.choice(list("abcdefghijklmnopqrstuvwxyz"), 6))
             writer.writerow([word, word[::-1], "low" if word[0] < "n" else "high"])
     return path
+
+
+def kill_when_it_says(words, *arguments):
+    """Start a training and kill it (SIGKILL) when it says the words; it must say them."""
+    process = subprocess.Popen(tiny_command(*arguments), stderr=subprocess.PIPE, text=True)
+    said = any(words in line for line in process.stderr)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert said
 
 
 def tiny_command(encoder, data, out, *options):
