@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mrl_edge.export.exact import open_exact
 from mrl_edge.export.model import Exit
 from torch import Tensor
 
 from mrl_edge.bundle import Fidelity
-from mrl_edge.encoder import open_session
 from mrl_edge.errors import FidelityError
 from mrl_edge.metrics import mean_and_min_cosine
 from mrl_edge.nesting import Floats
@@ -51,12 +51,12 @@ def _reference(vectors: Tensor, batches: list[Batch], exit: Exit, dims: Sequence
     return Reference(batches, embeddings, logits)
 
 
-def check_graph(path: Path, dim: int | None, wanted: Reference, exact: bool) -> Fidelity:
-    """Run one graph on the reference's texts and return how near it is; the worst dimension counts.
+def check_graph(path: Path, dim: int | None, wanted: Reference, exact: bool, target: str) -> Fidelity:
+    """Run one graph as its target does on the reference's texts; return how near it is, by the worst dimension.
 
     With `exact` (fp32) a difference above `FP32_TOLERANCE` raises `FidelityError`.
     """
-    session = open_session(path, threads=None)
+    session = open_exact(path, target)
     names = [output.name for output in session.get_outputs()]
     parts = [session.run(names, batch) for batch in wanted.batches]
     outputs = {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}

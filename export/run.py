@@ -99,7 +99,7 @@ def export_bundle(
 
 
 def _checked(plan: Plan, written: Written, inputs: tuple[str, ...], wanted: Reference) -> Graph:
-    fidelity = check_graph(written.path, written.dim, wanted, exact=plan.precision == "fp32")
+    fidelity = check_graph(written.path, written.dim, wanted, exact=plan.precision == "fp32", target=plan.target)
     outputs = tuple(value.name for value in onnx.load(written.path, load_external_data=False).graph.output)
     return Graph(f"{plan.folder}/{written.path.name}", written.dim, inputs, outputs, fidelity)
 

@@ -44,6 +44,11 @@ def this_target() -> str:
     return target_of(platform.machine(), features())
 
 
+def saturates(target: str, here: str) -> bool:
+    """Return whether sums of 8-bit products made for a target, perhaps several, may saturate on a processor."""
+    return here in ("avx2", "avx512") and not set(target.split(",")) & {ANY, "avx2", "avx512"}
+
+
 def fitness(target: str, here: str) -> int:
     """Return how well a variant's target, perhaps several as in `arm64,avx512-vnni`, suits a processor.
 
@@ -52,5 +57,4 @@ def fitness(target: str, here: str) -> int:
     made_for = set(target.split(","))
     if ANY in made_for or here in made_for:
         return 2
-    saturates = here in ("avx2", "avx512") and not made_for & {"avx2", "avx512"}
-    return 0 if saturates else 1
+    return 0 if saturates(target, here) else 1

@@ -6,6 +6,7 @@ Each entry lives in a process of its own with one thread. A round asks each for 
 one at a time, so that a ratio is of times when the machine was the same for both. Fidelity is of 2,000 glosses,
 one at a time, to our fp32; recall@10 is of the first 1,000 glosses among the 3,979 entries of the dev set. The
 peers' graphs end at the last layer: what pools and projects their output for the fidelity is not in their time.
+Whether ours is worse than a peer is asked text by text: the mean of the differences, and its 95% bootstrap interval.
 """
 
 from __future__ import annotations
@@ -23,10 +24,18 @@ from typing import Any
 import numpy as np
 from mrl_edge.bench.memory import read_memory
 from mrl_edge.bench.timing import median_interval
+from scipy.stats import bootstrap
 
 from mrl_edge.bundle import open_bundle
 from mrl_edge.datasets import Columns, read_table
-from mrl_edge.metrics import exact_top_k, mean_and_min_cosine, retrieval_quality, retrieval_task
+from mrl_edge.metrics import (
+    RetrievalTask,
+    exact_top_k,
+    mean_and_min_cosine,
+    paired_cosines,
+    retrieval_quality,
+    retrieval_task,
+)
 from mrl_edge.nesting import normalise
 
 PRECISIONS = ("fp32", "fp16", "int8", "int8-static", "int4")
@@ -229,17 +238,41 @@ def _row(
 
 
 def _recall(vectors: dict[str, np.ndarray], dim: int) -> float:
-    rows = read_table("builtin:wordnet_nouns/dev", Columns(query="gloss", positive="lemmas")).roles
-    task = retrieval_task(rows["query"], rows["positive"])
+    return float(_hits(vectors, dim).mean())
+
+
+def _hits(vectors: dict[str, np.ndarray], dim: int) -> np.ndarray:
+    """Return the recall@10 of each query, [queries]."""
+    task = _task()
     queries, documents = (normalise(vectors[part][:, :dim]) for part in ("glosses", "documents"))
     found = exact_top_k(queries[:_QUERIES], documents, 10)
-    return retrieval_quality(found, task.relevant[:_QUERIES])["recall_at_10"]
+    return np.array(
+        [retrieval_quality([f], [r])["recall_at_10"] for f, r in zip(found, task.relevant[:_QUERIES], strict=True)]
+    )
 
 
-def shortfalls(rows: list[dict[str, Any]], peers: list[dict[str, Any]]) -> list[str]:
+def differences(vectors: dict[str, dict[str, np.ndarray]]) -> list[dict[str, Any]]:
+    """Return by how much our int8 graph is more faithful than each peer's, text by text, with 95% intervals."""
+    fp32, ours = vectors["fp32"], vectors["int8 graph"]
+    rows = []
+    for name in PEERS:
+        theirs = vectors[name]
+        own, other = (paired_cosines(each["glosses"], fp32["glosses"]) for each in (ours, theirs))
+        pairs = {"cosine": own - other}
+        pairs |= {f"recall@10, d{dim}": _hits(ours, dim) - _hits(theirs, dim) for dim in _DIMS}
+        for what, values in pairs.items():
+            interval = bootstrap((values,), np.mean, method="percentile", rng=0).confidence_interval
+            row = {"peer": name, "what": what, "difference": float(values.mean()), "ci95": tuple(map(float, interval))}
+            rows.append(
+                {**row, "texts": len(values), "better": int((values > 0).sum()), "worse": int((values < 0).sum())}
+            )
+    return rows
+
+
+def shortfalls(rows: list[dict[str, Any]], peers: list[dict[str, Any]], fidelity: list[dict[str, Any]]) -> list[str]:
     """Return the promises of issue 4 that are not kept; that of speed is made for processors with VNNI."""
     of = {row["name"]: row for row in (*rows, *peers)}
-    int8, int4, fp32, graph = of["int8"], of["int4"], of["fp32"], of["int8 graph"]
+    int8, int4, fp32 = of["int8"], of["int4"], of["fp32"]
     checks = [
         ("int8 takes at most 24 MB of weights and graph", int8["disk_mb"] <= 24),
         ("int4 takes at most 15 MB of weights and graph", int4["disk_mb"] <= 15),
@@ -249,12 +282,8 @@ def shortfalls(rows: list[dict[str, Any]], peers: list[dict[str, Any]]) -> list[
         for dim in _DIMS:
             key = f"recall_at_10_d{dim}"
             checks.append((f"{row['name']} loses at most {points} of {key}", fp32[key] - row[key] <= points))
-    for name in PEERS:
-        checks.append((f"our int8 is no slower than {name}", of[name]["faster_ci95"][0] <= 1.0))
-        checks += [
-            (f"our int8 is no worse than {name} in {key}", graph[key] >= of[name][key] - 1e-4)
-            for key in ("cosine_mean", "cosine_min", *(f"recall_at_10_d{dim}" for dim in _DIMS))
-        ]
+    checks += [(f"our int8 is no slower than {name}", of[name]["faster_ci95"][0] <= 1.0) for name in PEERS]
+    checks += [(f"our int8 is no worse than {row['peer']} in {row['what']}", row["ci95"][1] >= 0) for row in fidelity]
     return [text for text, kept in checks if not kept]
 
 
@@ -275,6 +304,18 @@ def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
         )
 
 
+def print_differences(fidelity: list[dict[str, Any]]) -> None:
+    """Print one line a peer and measure; above 0, ours is the nearer to fp32."""
+    print("\nOur int8 graph less its peers', text by text\n")
+    print(f"{'':28}{'':16}{'texts':>7}{'better':>8}{'worse':>7}{'difference':>12}{'95% interval':>22}")
+    for row in fidelity:
+        low, high = row["ci95"]
+        print(
+            f"{row['peer']:28}{row['what']:16}{row['texts']:7}{row['better']:8}{row['worse']:7}{row['difference']:12.5f}"
+            f"{f'{low:.5f} to {high:.5f}':>22}"
+        )
+
+
 def main() -> None:
     """Print the tables, or JSON; exit code 1 when a promise is not kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -292,20 +333,26 @@ def main() -> None:
     vectors: dict[str, dict[str, np.ndarray]] = {}
     rows = measure(options.folder, PRECISIONS, options.rounds, vectors)
     peers = measure(options.folder, ("int8 graph", *PEERS), options.rounds, vectors)
-    broken = shortfalls(rows, peers)
+    fidelity = differences(vectors)
+    broken = shortfalls(rows, peers, fidelity)
     if options.json:
-        print(json.dumps({"precisions": rows, "peers": peers, "shortfalls": broken}, indent=2))
+        print(json.dumps({"precisions": rows, "peers": peers, "fidelity": fidelity, "shortfalls": broken}, indent=2))
         sys.exit(bool(broken))
     print_rows("Precisions: mrl_edge.load, texts in, vectors out, one thread, in turn", rows)
     print_rows("Our int8 graph and its peers', on the same token ids, one thread, in turn", peers)
+    print_differences(fidelity)
     print("\n" + ("\n".join(f"NOT KEPT: {text}" for text in broken) or "every promise of issue 4 is kept"))
     sys.exit(bool(broken))
 
 
 def _texts() -> tuple[list[str], list[str]]:
-    rows = read_table("builtin:wordnet_nouns/dev", Columns(query="gloss", positive="lemmas")).roles
-    task = retrieval_task(rows["query"], rows["positive"])
+    task = _task()
     return task.queries[:_GLOSSES], task.documents
+
+
+def _task() -> RetrievalTask:
+    rows = read_table("builtin:wordnet_nouns/dev", Columns(query="gloss", positive="lemmas")).roles
+    return retrieval_task(rows["query"], rows["positive"])
 
 
 def _timed_texts() -> list[str]:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mrl_edge.export.exact import open_exact
 from torch import Tensor
 
-from mrl_edge.encoder import open_session
+from mrl_edge.cpu import ANY
 from mrl_edge.metrics import mean_and_min_cosine
 from mrl_edge.nesting import Floats
 from mrl_edge.tokens import Batch
@@ -32,18 +33,19 @@ class Judge:
     def __init__(self, fp32: Path, batches: Sequence[Batch], embed: Embed) -> None:
         self._batches = batches
         self._embed = embed
-        self._wanted = list(self._vectors(fp32))
+        self._wanted = list(self._vectors(fp32, ANY))
 
-    def measure(self, path: Path) -> Agreement:
-        """Return how near a trunk is; of several outputs (exits) the worst counts."""
+    def measure(self, path: Path, target: str) -> Agreement:
+        """Return how near a trunk is where it was made for; of several outputs (exits) the worst counts."""
         pairs = [
-            mean_and_min_cosine(ours, wanted) for ours, wanted in zip(self._vectors(path), self._wanted, strict=True)
+            mean_and_min_cosine(ours, wanted)
+            for ours, wanted in zip(self._vectors(path, target), self._wanted, strict=True)
         ]
         return Agreement(min(mean for mean, _ in pairs), min(least for _, least in pairs))
 
-    def _vectors(self, path: Path) -> Iterator[Floats]:
+    def _vectors(self, path: Path, target: str) -> Iterator[Floats]:
         """Yield the embeddings [texts, width] of each output of a trunk."""
-        session = open_session(path, threads=None)
+        session = open_exact(path, target)
         parts = [session.run(None, batch) for batch in self._batches]
         inputs = [{name: torch.from_numpy(rows) for name, rows in batch.items()} for batch in self._batches]
         with torch.inference_mode():

@@ -97,7 +97,7 @@ def _faster(plan: Plan, plain: Converted, job: Job, judge: Judge, floor: Agreeme
     least = floor or PRECISIONS[plan.precision].floor
     candidate = next((c for c in PRECISIONS[plan.precision].candidates if dict(c.settings) == plain.settings), None)
     path = candidate.convert(replace(job, trunk=fused_trunk), {}) if candidate else fused_trunk
-    agreement = judge.measure(path)
+    agreement = judge.measure(path, job.target)
     # fp32's own floor is PyTorch to 1e-4, which every graph is held to afterwards.
     if candidate and not holds(agreement, least):
         return replace(plain, settings={**plain.settings, "fusions": "not kept, below the floor"})

@@ -51,7 +51,7 @@ def convert(name: str, job: Job, judge: Judge, floor: Agreement | None, report: 
     for number, candidate in enumerate(precision.candidates):
         report(f"choosing {name}", number, len(precision.candidates))
         path = _kept(candidate.convert(job, {}), job.folder / f"candidate{number}.onnx")
-        tried.append((judge.measure(path), path, candidate))
+        tried.append((judge.measure(path, job.target), path, candidate))
     report(f"choosing {name}", len(precision.candidates), len(precision.candidates))
     holding = [one for one in tried if holds(one[0], least)]
     if not holding:
@@ -93,7 +93,7 @@ def _fall_back(
 
     def measured(count: int) -> Agreement:
         report(f"{name}: falling back", count, len(steps))
-        return judge.measure(candidate.convert(job, levels(count)))
+        return judge.measure(candidate.convert(job, levels(count)), job.target)
 
     if not steps or not holds(best := measured(len(steps)), floor):
         reached = best if steps else before
@@ -104,7 +104,7 @@ def _fall_back(
     count = _fewest(len(steps), lambda n: holds(measured(n), floor))
     path = candidate.convert(job, levels(count))
     report(f"{name}: falling back", len(steps), len(steps))
-    return Converted(path, judge.measure(path), dict(candidate.settings), levels(count))
+    return Converted(path, judge.measure(path, job.target), dict(candidate.settings), levels(count))
 
 
 def _by_sensitivity(name: str, job: Job, judge: Judge, candidate: Candidate, report: Report) -> list[list[str]]:
@@ -113,7 +113,8 @@ def _by_sensitivity(name: str, job: Job, judge: Judge, candidate: Candidate, rep
     gains = []
     for number, group in enumerate(groups):
         report(f"{name}: measuring nodes", number, len(groups))
-        gains.append(_number(judge.measure(candidate.convert(job, dict.fromkeys(group, "fp32"))).mean))
+        without = candidate.convert(job, dict.fromkeys(group, "fp32"))
+        gains.append(_number(judge.measure(without, job.target).mean))
     report(f"{name}: measuring nodes", len(groups), len(groups))
     return [groups[i] for i in sorted(range(len(groups)), key=lambda i: (-gains[i], i))]
 

@@ -59,7 +59,7 @@ PRECISIONS = ("fp16", "int8", "int8-static", "int4")
 def test_nothing_falls_back_where_the_floor_holds(name, job, judge):
     converted = convert(name, job, judge, Agreement(0.5, 0.2))
     assert converted.fell_back == {}
-    assert holds(judge.measure(converted.path), Agreement(0.5, 0.2))
+    assert holds(judge.measure(converted.path, job.target), Agreement(0.5, 0.2))
 
 
 @pytest.mark.parametrize("name", ["int8", "int4"])
@@ -67,7 +67,7 @@ def test_the_nodes_that_cost_most_fall_back_and_the_floor_then_holds(name, job, 
     plain = convert(name, job, judge, Agreement(0.1, 0.1)).agreement
     floor = Agreement(plain.mean + (1 - plain.mean) / 3, 0.1)
     converted = convert(name, job, judge, floor)
-    assert holds(judge.measure(converted.path), floor)
+    assert holds(judge.measure(converted.path, job.target), floor)
     assert "product2" in converted.fell_back
     assert len(converted.fell_back) <= 4
     assert set(converted.fell_back.values()) <= {"int8", "fp32"}
@@ -99,4 +99,4 @@ def test_of_several_outputs_the_worst_counts(name, job, trunk):
     converted = convert(name, job, judge, Agreement(0.5, 0.2))
     names = [output.name for output in onnx.load(converted.path).graph.output]
     assert names == ["last_hidden_state", "x2"]
-    assert 0.5 <= judge.measure(converted.path).mean <= 1
+    assert 0.5 <= judge.measure(converted.path, job.target).mean <= 1

