@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM ?= chromium
 
-.PHONY: .venv quickstart test browser browser-tools lint typecheck peers ladder training-peers clean
+.PHONY: .venv quickstart test browser browser-tools lint typecheck peers ladder training-peers export-peers clean
 
 .venv: .venv/installed
 
@@ -50,6 +50,9 @@ ladder: .venv
 
 training-peers: .venv
 	$(BIN)/python bench/peers/training.py
+
+export-peers: .venv
+	$(BIN)/python bench/peers/exporting.py
 
 clean:
 	rm -rf build .venv quickstart *.egg-info tests/browser/node_modules
