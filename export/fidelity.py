@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mrl_edge.export.exact import open_exact
 from mrl_edge.export.model import Exit
 from torch import Tensor
 
 from mrl_edge.bundle import Fidelity
+from mrl_edge.encoder import open_session
 from mrl_edge.errors import FidelityError
 from mrl_edge.metrics import mean_and_min_cosine
 from mrl_edge.nesting import Floats
@@ -54,9 +54,10 @@ def _reference(vectors: Tensor, batches: list[Batch], exit: Exit, dims: Sequence
 def check_graph(path: Path, dim: int | None, wanted: Reference, exact: bool, target: str) -> Fidelity:
     """Run one graph as its target does on the reference's texts; return how near it is, by the worst dimension.
 
-    With `exact` (fp32) a difference above `FP32_TOLERANCE` raises `FidelityError`.
+    Raises `FidelityError` for embeddings that are not finite and, with `exact` (fp32), for a difference above
+    `FP32_TOLERANCE`.
     """
-    session = open_exact(path, target)
+    session = open_session(path, threads=None, target=target)
     names = [output.name for output in session.get_outputs()]
     parts = [session.run(names, batch) for batch in wanted.batches]
     outputs = {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
@@ -65,6 +66,8 @@ def check_graph(path: Path, dim: int | None, wanted: Reference, exact: bool, tar
         suffix = f"_{each}" if dim is None else ""
         ours = outputs[f"embedding{suffix}"]
         error = float(np.abs(ours - wanted.embeddings[each]).max())
+        if not np.isfinite(error):
+            raise FidelityError(f"{path.name}: its embeddings are not finite: the model's weights are not, or overflow")
         mean, least = mean_and_min_cosine(ours, wanted.embeddings[each])
         worst = Fidelity(
             max(worst.max_abs_error, error),
@@ -74,7 +77,7 @@ def check_graph(path: Path, dim: int | None, wanted: Reference, exact: bool, tar
         )
         if exact and each in wanted.logits:
             _check_logits(path, outputs[f"logits{suffix}"], wanted.logits[each])
-    if exact and not worst.max_abs_error <= FP32_TOLERANCE:  # NaN fails too
+    if exact and worst.max_abs_error > FP32_TOLERANCE:
         raise FidelityError(
             f"{path.name}: fp32 embeddings differ from PyTorch's by {worst.max_abs_error:.2g}, "
             f"more than {FP32_TOLERANCE:g}: this encoder does not export correctly"

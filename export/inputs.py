@@ -15,7 +15,8 @@ from mrl_edge.feeds import Feeder
 from mrl_edge.tokens import Batch
 from mrl_edge.train.trunk import load_tokenizer
 
-_BATCH = 16
+_BATCH = 16  # rows of at most
+_TOKENS = 512  # and fewer of longer texts: the memory of attention goes with their square
 
 
 def write_inputs(model: Model, folder: Path) -> EncoderInfo:
@@ -51,6 +52,12 @@ def sample_feeds(feeder: Feeder, samples: Sequence[str]) -> tuple[NDArray[np.int
 
     Of texts these are the shortest and the longest. Also returns which sample each row of the batches is of.
     """
-    rows, feeds = zip(*feeder.batches(samples, None, _BATCH), strict=True)
+    rows, feeds = zip(*feeder.batches(samples, None, _batch_size(feeder, samples)), strict=True)
     order = np.concatenate([*rows, rows[0][:1], rows[-1][-1:]])
     return order, [*feeds, *(feeder.feed([samples[i]], None) for i in order[-2:])]
+
+
+def _batch_size(feeder: Feeder, samples: Sequence[str]) -> int:
+    longest = feeder.feed([max(samples, key=len)], None)
+    tokens = longest["input_ids"].shape[1] if "input_ids" in longest else 1
+    return max(1, min(_BATCH, _BATCH * _TOKENS**2 // tokens**2))

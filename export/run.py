@@ -11,10 +11,10 @@ import onnx
 from mrl_edge.export.fidelity import Reference, check_graph, references
 from mrl_edge.export.graphs import Written, opset_of, write_graphs
 from mrl_edge.export.inputs import sample_feeds, write_inputs
-from mrl_edge.export.model import Model, read_model
+from mrl_edge.export.model import Exit, Model, read_model
 from mrl_edge.export.precisions import check_family_precisions
 from mrl_edge.export.precisions.fusion import shape_of
-from mrl_edge.export.precisions.judge import Judge
+from mrl_edge.export.precisions.judge import Embed, Judge
 from mrl_edge.export.precisions.ladder import Choices, Plan, make, plans_for
 from mrl_edge.export.samples import with_image_copies, write_samples
 from mrl_edge.export.trunk import IR_VERSION, check_family, export_trunk, inputs_of, set_image_size
@@ -70,7 +70,7 @@ def export_bundle(
         slices = measure_slices(model, trunk, report)
         done = 1
         variants = []
-        judge = Judge(onnx_trunk, feeds, trunk.after)
+        judge = Judge(onnx_trunk, feeds, [_embed(trunk, exit, model.dims[-1]) for exit in model.exits])
         calibration = feeds
         if choices.calibration:
             _, calibration = sample_feeds(feeder, choices.calibration)
@@ -96,6 +96,10 @@ def export_bundle(
         write_manifest(folder, manifest)
         report("exporting", total, total)
     return manifest
+
+
+def _embed(trunk: Trunk, exit: Exit, full: int) -> Embed:
+    return lambda state, inputs: exit.projected(trunk.after(state, inputs), full)
 
 
 def _checked(plan: Plan, written: Written, inputs: tuple[str, ...], wanted: Reference) -> Graph:

@@ -52,7 +52,8 @@ def saturates(target: str, here: str) -> bool:
 def fitness(target: str, here: str) -> int:
     """Return how well a variant's target, perhaps several as in `arm64,avx512-vnni`, suits a processor.
 
-    2: it was made for it. 1: it computes the same there, perhaps slower. 0: its sums may saturate there.
+    2: it was made for it. 1: it computes the same there, perhaps slower. 0: only with its weights
+    made unsigned, or its sums may saturate.
     """
     made_for = set(target.split(","))
     if ANY in made_for or here in made_for:

@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime as ort
 
 from mrl_edge.bundle import Bundle, Manifest, Variant, open_bundle
-from mrl_edge.cpu import fitness, this_target
+from mrl_edge.cpu import ANY, saturates, this_target
 from mrl_edge.errors import BundleError, UsageError
 from mrl_edge.feeds import Feeder, open_feeder
 from mrl_edge.nesting import Floats
@@ -122,12 +122,35 @@ class NestedEncoder:
         return {dim: softmax(rows) for dim, rows in zip(self.dims, logits, strict=True)}
 
 
-def open_session(path: Path, threads: int | None) -> ort.InferenceSession:
-    """Open an ONNX graph on the CPU with `threads` intra-op threads (None: one per physical core)."""
+def open_session(path: Path, threads: int | None, target: str = ANY) -> ort.InferenceSession:
+    """Open an ONNX graph on the CPU with `threads` intra-op threads (None: one per physical core).
+
+    Where the sums of a graph made for `target` would saturate on this processor, onnxruntime makes its signed
+    weights unsigned, which computes the same integers as on the target. Where it cannot, a `RuntimeWarning` says
+    so. Raises `BundleError` for a graph that does not load.
+    """
+    if not saturates(target, here := this_target()):
+        return _open(path, threads, exact=False)
+    try:
+        return _open(path, threads, exact=True)
+    except BundleError:
+        session = _open(path, threads, exact=False)
+    warnings.warn(
+        f"{path.name} was made for {target}; on this processor ({here}, without VNNI) its sums may saturate: "
+        f"export with --target {here}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return session
+
+
+def _open(path: Path, threads: int | None, exact: bool) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    if exact:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except MemoryError:
@@ -155,6 +178,8 @@ class _Model:
         self, texts: Sequence[Input], outputs: tuple[str, ...], prompt: str | None, batch_size: int
     ) -> list[Floats]:
         """Run texts (in batches of similar length) or images; return each output as [n, columns]."""
+        if batch_size < 1:
+            raise UsageError(f"batch_size {batch_size}: expected at least 1")
         if len(texts) == 1:
             return list(self._session.run(outputs, self.feeder.feed(texts, prompt)))
         columns = {output.name: output.shape[1] for output in self._session.get_outputs()}
@@ -167,22 +192,10 @@ class _Model:
 
 def _open_model(bundle: Bundle, variant: Variant, dim: int | None, threads: int | None) -> _Model:
     graph = bundle.graph(variant, dim)
-    _warn_of_saturation(variant)
     bundle.checked(variant.weights)
     feeder = open_feeder(bundle, graph.inputs)
-    session = open_session(bundle.checked(graph.file), threads)
+    session = open_session(bundle.checked(graph.file), threads, variant.target)
     return _Model(bundle.manifest, variant, feeder, session)
-
-
-def _warn_of_saturation(variant: Variant) -> None:
-    here = this_target()
-    if fitness(variant.target, here) == 0:
-        warnings.warn(
-            f"this {variant.precision} graph was made for {variant.target}; on this processor ({here}, without VNNI) "
-            f"its sums may saturate: export with --target {here}",
-            RuntimeWarning,
-            stacklevel=4,
-        )
 
 
 def _need_classes(model: _Model) -> None:

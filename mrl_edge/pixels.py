@@ -88,7 +88,8 @@ def _size(height: int, width: int, wanted: ImageInput) -> tuple[int, int]:
 
 
 def _checked(array: NDArray[Any]) -> Pixels:
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
+    shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
+    if array.dtype != np.uint8 or not shaped or not array.size:
         raise UsageError(
             f"an image as an array is uint8 [height, width, 3] or [height, width], not {array.dtype} {array.shape}"
         )

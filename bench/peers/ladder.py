@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -48,24 +49,23 @@ Feed = dict[str, np.ndarray]
 
 
 def export(folder: Path) -> None:
-    """Make what is measured, where it is missing: our bundle and the peers' int8 graphs of the same model."""
+    """Make what is measured: our bundle and the peers' int8 graphs of the same model."""
     from optimum.onnxruntime import ORTQuantizer
     from optimum.onnxruntime.configuration import AutoQuantizationConfig
     from sentence_transformers import SentenceTransformer, export_dynamic_quantized_onnx_model
 
     model, out = folder / "model", folder / "ladder"
-    if not (out / "bundle" / "bundle.json").is_file():
-        command = ["export", str(model), "--out", str(out / "bundle"), "--precision", ",".join(PRECISIONS)]
-        subprocess.run([sys.executable, "-m", "mrl_edge", *command], check=True, stdout=subprocess.DEVNULL)
+    shutil.rmtree(out, ignore_errors=True)  # of an earlier model or an earlier commit
+    command = ["export", str(model), "--out", str(out / "bundle"), "--precision", ",".join(PRECISIONS)]
+    subprocess.run([sys.executable, "-m", "mrl_edge", *command], check=True, stdout=subprocess.DEVNULL)
     target = "avx512_vnni" if _has_vnni() else "avx2"
     peer = out / "peer"
-    if not (peer / "sentence-transformers").is_dir():
-        encoder = SentenceTransformer(str(model), backend="onnx", device="cpu", model_kwargs={"export": True})
-        encoder.save_pretrained(str(peer / "onnx"))
-        export_dynamic_quantized_onnx_model(encoder, target, str(peer / "sentence-transformers"))
-        quantizer = ORTQuantizer.from_pretrained(peer / "onnx", file_name="onnx/model.onnx")
-        config = getattr(AutoQuantizationConfig, target)(is_static=False)
-        quantizer.quantize(quantization_config=config, save_dir=peer / "optimum")
+    encoder = SentenceTransformer(str(model), backend="onnx", device="cpu", model_kwargs={"export": True})
+    encoder.save_pretrained(str(peer / "onnx"))
+    export_dynamic_quantized_onnx_model(encoder, target, str(peer / "sentence-transformers"))
+    quantizer = ORTQuantizer.from_pretrained(peer / "onnx", file_name="onnx/model.onnx")
+    config = getattr(AutoQuantizationConfig, target)(is_static=False)
+    quantizer.quantize(quantization_config=config, save_dir=peer / "optimum")
 
 
 class Ours:
@@ -276,8 +276,9 @@ def shortfalls(rows: list[dict[str, Any]], peers: list[dict[str, Any]], fidelity
     checks = [
         ("int8 takes at most 24 MB of weights and graph", int8["disk_mb"] <= 24),
         ("int4 takes at most 15 MB of weights and graph", int4["disk_mb"] <= 15),
-        ("int8 is 2.8 × as fast as fp32", int8["faster"] >= 2.8 or not _has_vnni()),
     ]
+    if _has_vnni():
+        checks.append(("int8 is 2.8 × as fast as fp32", int8["faster"] >= 2.8))
     for row, points in ((int8, 0.01), (int4, 0.02)):
         for dim in _DIMS:
             key = f"recall_at_10_d{dim}"
@@ -302,6 +303,11 @@ def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
             f"{row['cosine_mean']:10.4f}{row['cosine_min']:8.4f}{row['recall_at_10_d64']:10.3f}{row['kept_d64']:7.3f}"
             f"{row['recall_at_10_d384']:8.3f}{row['kept_d384']:7.3f}"
         )
+
+
+def _kept() -> str:
+    asked = "" if _has_vnni() else "; int8 2.8 × as fast as fp32 is asked on a processor with VNNI, which this is not"
+    return f"no promise of issue 4 was seen broken (`faster` and the differences by their intervals){asked}"
 
 
 def print_differences(fidelity: list[dict[str, Any]]) -> None:
@@ -341,7 +347,7 @@ def main() -> None:
     print_rows("Precisions: mrl_edge.load, texts in, vectors out, one thread, in turn", rows)
     print_rows("Our int8 graph and its peers', on the same token ids, one thread, in turn", peers)
     print_differences(fidelity)
-    print("\n" + ("\n".join(f"NOT KEPT: {text}" for text in broken) or "every promise of issue 4 is kept"))
+    print("\n" + ("\n".join(f"NOT KEPT: {text}" for text in broken) or _kept()))
     sys.exit(bool(broken))
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mrl_edge.export.exact import open_exact
 from torch import Tensor
 
 from mrl_edge.cpu import ANY
+from mrl_edge.encoder import open_session
 from mrl_edge.metrics import mean_and_min_cosine
 from mrl_edge.nesting import Floats
 from mrl_edge.tokens import Batch
 
-Embed = Callable[[Tensor, dict[str, Tensor]], Tensor]  # a layer's output [batch, …], inputs → vectors [batch, width]
+Embed = Callable[[Tensor, dict[str, Tensor]], Tensor]  # a layer's output [batch, …], inputs → vectors [batch, full]
 
 
 @dataclass(frozen=True, order=True)
@@ -28,11 +28,14 @@ class Agreement:
 
 
 class Judge:
-    """Runs trunks on the same tokenised texts and compares their embeddings with the fp32 trunk's."""
+    """Runs trunks on the same tokenised texts and compares their embeddings with the fp32 trunk's.
 
-    def __init__(self, fp32: Path, batches: Sequence[Batch], embed: Embed) -> None:
+    `embeds` are those of the trunk's outputs, one an exit.
+    """
+
+    def __init__(self, fp32: Path, batches: Sequence[Batch], embeds: Sequence[Embed]) -> None:
         self._batches = batches
-        self._embed = embed
+        self._embeds = embeds
         self._wanted = list(self._vectors(fp32, ANY))
 
     def measure(self, path: Path, target: str) -> Agreement:
@@ -44,11 +47,11 @@ class Judge:
         return Agreement(min(mean for mean, _ in pairs), min(least for _, least in pairs))
 
     def _vectors(self, path: Path, target: str) -> Iterator[Floats]:
-        """Yield the embeddings [texts, width] of each output of a trunk."""
-        session = open_exact(path, target)
+        """Yield the embeddings [texts, full] of each output of a trunk."""
+        session = open_session(path, threads=None, target=target)
         parts = [session.run(None, batch) for batch in self._batches]
         inputs = [{name: torch.from_numpy(rows) for name, rows in batch.items()} for batch in self._batches]
         with torch.inference_mode():
-            for number in range(len(parts[0])):
-                states = [self._embed(torch.from_numpy(p[number]), i) for p, i in zip(parts, inputs, strict=True)]
+            for number, embed in enumerate(self._embeds):
+                states = [embed(torch.from_numpy(p[number]), i) for p, i in zip(parts, inputs, strict=True)]
                 yield np.asarray(torch.cat(states).numpy(), dtype=np.float32)

@@ -50,6 +50,10 @@ def plans_for(precisions: Sequence[str], choices: Choices) -> list[Plan]:
     floor = choices.floor
     if floor and not 0 < floor.least <= floor.mean < 1:
         raise UsageError("--floor: expected cosines below 1, the mean and then the least, as in 0.98,0.95")
+    if floor and set(precisions) == {"fp32"}:
+        raise UsageError("--floor is for the other precisions: fp32 is PyTorch's to 1e-4")
+    if choices.calibration and "int8-static" not in precisions:
+        raise UsageError("--calibration is for int8-static: name it in --precision")
     here = this_target()
     wanted = choices.targets or ("avx2" if here == ANY else here,)  # avx2's flags are right everywhere
     plans = []

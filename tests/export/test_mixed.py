@@ -49,7 +49,7 @@ def job(trunk, tmp_path):
 
 @pytest.fixture
 def judge(job):
-    return Judge(job.trunk, job.calibration, lambda state, inputs: state.mean(dim=1))
+    return Judge(job.trunk, job.calibration, [lambda state, inputs: state.mean(dim=1)])
 
 
 PRECISIONS = ("fp16", "int8", "int8-static", "int4")
@@ -95,7 +95,7 @@ def test_of_several_outputs_the_worst_counts(name, job, trunk):
     model = onnx.load(trunk)
     model.graph.output.append(helper.make_tensor_value_info("x2", TensorProto.FLOAT, ["batch", "tokens", WIDTH]))
     onnx.save(model, trunk)
-    judge = Judge(trunk, job.calibration, lambda state, inputs: state.mean(dim=1))
+    judge = Judge(trunk, job.calibration, [lambda state, inputs: state.mean(dim=1)] * 2)
     converted = convert(name, job, judge, Agreement(0.5, 0.2))
     names = [output.name for output in onnx.load(converted.path).graph.output]
     assert names == ["last_hidden_state", "x2"]

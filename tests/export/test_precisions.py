@@ -1,4 +1,4 @@
-import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -6,11 +6,13 @@ import onnx
 import onnxruntime as ort
 import pytest
 from conftest import mrl_edge_here, run_here, the_one_error_line
-from mrl_edge.export.exact import with_unsigned_weights
+from onnx import TensorProto
 from tokenizers import Tokenizer
 
 import mrl_edge as runtime
 from mrl_edge.bundle import open_bundle
+from mrl_edge.encoder import open_session
+from mrl_edge.errors import BundleError
 
 LADDER = ("fp32", "fp16", "int8", "int8-static", "int4")
 
@@ -100,22 +102,25 @@ def test_the_variant_made_for_this_processor_is_loaded(targeted, here, monkeypat
     assert here in open_bundle(targeted).variant("int8", None).target.split(",")
 
 
-def test_a_graph_for_vnni_warns_where_its_sums_saturate(bundle, targeted, monkeypatch, recwarn):
-    for module in ("mrl_edge.bundle", "mrl_edge.encoder"):
-        monkeypatch.setattr(f"{module}.this_target", lambda: "avx2")
-    runtime.load(targeted, 8, "int8")  # has a variant for avx2
-    runtime.load(bundle, 8, "fp32")
-    assert not [w for w in recwarn if "saturate" in str(w.message)]
-    opened = open_bundle(targeted)
-    only = json.loads((targeted / "bundle.json").read_text())
-    only["variants"] = [v for v in only["variants"] if v["target"] == "arm64,avx512-vnni"]
-    (copy := Path(targeted).parent / "only").mkdir(exist_ok=True)
-    for name in opened.manifest.files:
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        (copy / name).write_bytes((targeted / name).read_bytes())
-    (copy / "bundle.json").write_text(json.dumps(only))
+def test_a_graph_that_onnxruntime_cannot_make_unsigned_warns_where_its_sums_saturate(bundle, targeted, monkeypatch):
+    from mrl_edge import encoder
+
+    path = targeted / "int8-arm64+avx512-vnni" / "d8.onnx"
+    monkeypatch.setattr("mrl_edge.encoder.this_target", lambda: "avx2")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        runtime.load(bundle, 8, "fp32")
+        open_session(path, None, "arm64,avx512-vnni")
+    plain = encoder._open
+
+    def refusing(path, threads, exact):  # as onnxruntime 1.32 does for ALBERT's int8-static
+        if exact:
+            raise BundleError("Attempt to replace the existing tensor")
+        return plain(path, threads, exact)
+
+    monkeypatch.setattr(encoder, "_open", refusing)
     with pytest.warns(RuntimeWarning, match="without VNNI.*may saturate: export with --target avx2"):
-        runtime.load(copy, 8, "int8")
+        open_session(path, None, "arm64,avx512-vnni")
 
 
 def weights_of_products(model: onnx.ModelProto) -> dict[str, np.ndarray]:
@@ -161,32 +166,22 @@ def test_sums_of_vpmaddubsw_saturate_with_8_bits_a_weight_and_never_with_7(targe
     assert max(int(np.abs(matrix).max()) for matrix in bits7.values()) * 255 * 2 <= 32767  # whatever the activations
 
 
-def outputs_of_products(model: onnx.ModelProto, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The integers [tokens, outputs] that each MatMulInteger node computes for a text."""
-    names = [node.output[0] for node in model.graph.node if node.op_type == "MatMulInteger"]
-    model.graph.output.extend(onnx.helper.make_tensor_value_info(n, onnx.TensorProto.INT32, None) for n in names)
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return dict(zip(names, session.run(names, feed), strict=True))
-
-
-def test_unsigned_weights_give_the_integers_of_a_target_whose_sums_never_saturate(targeted, dev):
+def test_integers_are_those_of_the_target_where_sums_would_saturate(targeted, dev, tmp_path, monkeypatch):
     ids = np.array([Tokenizer.from_file(str(targeted / "tokenizer.json")).encode(max(dev["query"][:200], key=len)).ids])
     feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-    path = targeted / "int8-arm64+avx512-vnni" / "d384.onnx"
-    weights = weights_of_products(onnx.load(path))
-    unsigned = with_unsigned_weights(onnx.load(path))
-    tensors = {t.name: onnx.numpy_helper.to_array(t) for t in unsigned.graph.initializer}
-    nodes = [node for node in unsigned.graph.node if node.op_type == "MatMulInteger"]
-    assert {tensors[node.input[1]].dtype for node in nodes} == {np.dtype(np.uint8)}
-    zeros = [node.input[2] for node in nodes]
-    unsigned.graph.output.extend(onnx.helper.make_tensor_value_info(n, onnx.TensorProto.UINT8, None) for n in zeros)
-    ours = outputs_of_products(with_unsigned_weights(onnx.load(path)), feed)
-    given = activations_of_products(with_unsigned_weights(onnx.load(path)), feed)
-    session = ort.InferenceSession(unsigned.SerializeToString(), providers=["CPUExecutionProvider"])
-    offsets = dict(zip((node.output[0] for node in nodes), session.run(zeros, feed), strict=True))
-    for name, matrix in weights.items():
-        wanted = (given[name].astype(np.int64) - int(offsets[name])) @ matrix
-        assert np.array_equal(ours[name].reshape(wanted.shape), wanted)
+    model = onnx.load(targeted / "int8-arm64+avx512-vnni" / "d384.onnx")
+    nodes = [node for node in model.graph.node if node.op_type == "MatMulInteger"]
+    weights = weights_of_products(model)
+    kinds = {node.input[0]: TensorProto.UINT8 for node in nodes} | {node.input[2]: TensorProto.UINT8 for node in nodes}
+    kinds |= {node.output[0]: TensorProto.INT32 for node in nodes}
+    model.graph.output.extend(onnx.helper.make_tensor_value_info(name, kind, None) for name, kind in kinds.items())
+    onnx.save(model, tmp_path / "open.onnx")
+    monkeypatch.setattr("mrl_edge.encoder.this_target", lambda: "avx2")
+    session = open_session(tmp_path / "open.onnx", None, "arm64,avx512-vnni")
+    values = dict(zip(kinds, session.run(list(kinds), feed), strict=True))
+    for node in nodes:
+        given, zero, ours = (values[name].astype(np.int64) for name in (node.input[0], node.input[2], node.output[0]))
+        assert np.array_equal(ours, (given - zero) @ weights[node.output[0]])
 
 
 def test_avx2_has_unsigned_weights_which_its_kernels_add_in_32_bits(targeted):
@@ -202,6 +197,8 @@ def test_avx2_has_unsigned_weights_which_its_kernels_add_in_32_bits(targeted):
         (("--precision", "int8", "--floor", "near"), "--floor near: expected one or two cosines"),
         (("--precision", "int8", "--target", "avx9"), "--target avx9: unknown"),
         (("--precision", "int8", "--target", "cuda"), "int8 is not for --target cuda"),
+        (("--precision", "fp32", "--floor", "0.9"), "--floor is for the other precisions"),
+        (("--precision", "int8", "--calibration", __file__), "--calibration is for int8-static"),
         (("--precision", "int3"), "--precision int3: unknown"),
     ],
 )
