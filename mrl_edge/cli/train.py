@@ -65,7 +65,7 @@ def train(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Default: 512 frozen, 64 fine-tuned.")] = None,
     lr: Annotated[float, typer.Option(min=0, max=1e30, help="Peak learning rate of the projection.")] = 2e-3,
     trunk_lr: Annotated[float, typer.Option(min=0, max=1e30, help="Peak learning rate of a fine-tuned trunk.")] = 1e-4,
-    temperature: Annotated[float, typer.Option(min=1e-3, help="Temperature of the contrastive loss.")] = 0.05,
+    temperature: Annotated[float, typer.Option(min=1e-3, max=1e3, help="Temperature of the contrastive loss.")] = 0.05,
     label_weight: Annotated[float, typer.Option(min=0, help="Weight of the class loss beside the pairs'.")] = 1.0,
     exit_weight: Annotated[
         float, typer.Option(min=0, help="Weight of an exit's losses beside the full depth's.")

@@ -45,6 +45,8 @@ def train(here, *options, encoder="bert", data="data.csv", run=run_mrl_edge):
         ((*PAIRS, "--dims", "8,32", "--weights", "1"), "1 weights for 2 dimensions"),
         ((*PAIRS, "--batch-size", "1"), "batches of at least 2 rows"),
         (("--text", "q", "--label", "l", "--lr", "1e30"), "the loss became"),
+        ((*PAIRS, "--lr", "1e30", "--epochs", "1"), "the loss became nan at step 1"),
+        ((*PAIRS, "--temperature", "inf"), "'--temperature'"),
         ((*PAIRS, "--epochs", "x"), "'--epochs'"),
         ((*PAIRS, "--nonsense"), "--nonsense"),
         ((*PAIRS, "--depths", "2,1"), "1 comes after 2"),
