@@ -81,7 +81,7 @@ class Loop:
         on_epoch: Callable[[dict[str, Any]], None],
     ) -> list[dict[str, Any]]:
         """Train from the checkpoint's step, or the first, to the last; return the epochs' losses and quality."""
-        now = checkpoint.restore(self._state, self._optimizer)
+        now = checkpoint.restore(self._state, self._optimizer, self._accelerator.scaler)
         self._check_together(now.step)
         per_epoch = len(self.batches(0))
         total = self._settings.epochs * per_epoch
@@ -182,7 +182,7 @@ class Loop:
 
     def _save(self, checkpoint: Checkpoint, now: Progress) -> None:
         if self._accelerator.is_main_process:
-            checkpoint.save(now, self._state, self._optimizer)
+            checkpoint.save(now, self._state, self._optimizer, self._accelerator.scaler)
 
 
 def _optimizer(model: NestedModel, settings: Settings, scale: float) -> torch.optim.Optimizer:
