@@ -6,11 +6,11 @@ import sys
 
 import pytest
 import torch
-from conftest import leftovers, run_here, the_one_error_line
+from conftest import leftovers, mrl_edge_here, run_here, the_one_error_line
 from safetensors.torch import load_file
 from train.encoders import read_json, tiny_bert
 
-from mrl_edge.train import loop
+from mrl_edge.train import loop, nested
 
 
 def launch(processes, *arguments):
@@ -76,6 +76,18 @@ def test_processes_that_find_different_checkpoints_say_so_and_do_not_wait_for_ea
         "--out", tmp_path / "m", "--cache", tmp_path / "cache", "--mixed-precision", "no", "--dev", words,
     ))  # fmt: skip
     assert "differ (steps 0, 5): give --out in a folder that all of them share" in error
+
+
+@pytest.mark.parametrize(("options", "gathers"), [((), False), (("--depths", "1"), True)], ids=["full", "an exit"])
+def test_vectors_travel_between_processes_only_where_they_are_compared(tmp_path, words, monkeypatch, options, gathers):
+    """Classes alone compare nothing, until an exit learns to find the same rows alike."""
+    sent = []
+    monkeypatch.setattr(nested, "gather_vectors", lambda rows: sent.append(rows) or rows)
+    mrl_edge_here(
+        "train", "--encoder", tiny_bert(tmp_path / "bert"), "--data", words, "--text", "q", "--label", "c",
+        "--out", tmp_path / "m", "--cache", tmp_path / "cache", "--mixed-precision", "no", "--dev", words, *options,
+    )  # fmt: skip
+    assert bool(sent) == gathers
 
 
 def test_accumulated_batches_are_one_step(tmp_path, words):
