@@ -11,6 +11,7 @@ import csv
 import gzip
 import io
 import math
+import random
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,12 +21,15 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from mrl_edge.errors import DataError
+from mrl_edge.errors import DataError, UsageError
+from mrl_edge.groups import linked_rows
 
 BUILTIN = "builtin:"
 _BUILTIN_FOLDER = Path(__file__).parent / "data"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _Row = tuple[int, dict[str, Any]]
+_INPUTS = ("query", "text", "image")
+_TEXTS = (*_INPUTS, "positive")
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,17 @@ class Table:
         return len(next(iter(self.roles.values())))
 
     def split(self, fraction: float, seed: int) -> tuple[Table, Table]:
-        """Return the rows in two parts, the second a random `fraction` of them (at least one row)."""
-        import random
+        """Return the rows in two parts, the second a random `fraction` of them (at least one row).
 
-        order = list(range(len(self)))
-        random.Random(seed).shuffle(order)  # noqa: S311 (a data split, not a secret)
-        held = set(order[: max(1, round(fraction * len(order)))])
-        return self._rows(i for i in range(len(self)) if i not in held), self._rows(sorted(held))
+        No text or image is in both parts. Where positives are so few, or link so many queries, that this leaves no
+        such part, a positive may be in both. Raises `UsageError` where the inputs themselves are too few.
+        """
+        for roles in (_TEXTS, _INPUTS):
+            groups = linked_rows([self.roles[role] for role in roles if role in self.roles], len(self))
+            held = _held_out(groups, max(1, round(fraction * len(self))), seed)
+            if held:
+                return self._rows(i for i in range(len(self)) if i not in held), self._rows(sorted(held))
+        raise UsageError(f"{self.source}: too few different inputs to hold some out as dev rows: give them with --dev")
 
     def first(self, count: int | None) -> Table:
         """Return the first `count` rows (None: all)."""
@@ -125,6 +133,20 @@ def spread(count: int, wanted: int | None) -> list[int]:
     if wanted is None or wanted >= count:
         return list(range(count))
     return [round(i * (count - 1) / max(1, wanted - 1)) for i in range(wanted)]
+
+
+def _held_out(groups: list[list[int]], wanted: int, seed: int) -> set[int]:
+    """Return the rows of two or more random groups, half to twice as many as `wanted`; none where that cannot be."""
+    order = list(groups)
+    random.Random(seed).shuffle(order)  # noqa: S311 (a data split, not a secret)
+    held: set[int] = set()
+    count = 0
+    for group in order:
+        if len(held) < wanted and len(held) + len(group) <= 2 * wanted:
+            held |= {*group}
+            count += 1
+    fits = count >= min(wanted, 2) and count < len(groups) and 2 * len(held) >= wanted
+    return held if fits else set()
 
 
 def _cell(source: str, line: int, column: str, value: Any) -> str:

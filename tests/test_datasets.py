@@ -14,7 +14,7 @@ import pytest
 from pyarrow import parquet
 
 from mrl_edge.datasets import Columns, Table, read_table
-from mrl_edge.errors import DataError
+from mrl_edge.errors import DataError, UsageError
 
 TEXT = Columns(text="text")
 ROWS = [
@@ -359,6 +359,34 @@ def test_a_split_is_random_and_not_the_tail():
     held = _pairs(1000).split(0.5, seed=0)[1].roles["query"]
     numbers = [int(query[1:]) for query in held]
     assert 400 < sum(numbers) / len(numbers) < 600
+
+
+def test_no_text_or_image_is_on_both_sides_of_a_split():
+    """Queries of many positives, positives of many queries, and texts that are a query here and a positive there."""
+    rng = random.Random(3)
+    queries = [f"t{rng.randrange(300)}" for _ in range(300)]
+    positives = [query if rng.random() < 0.3 else f"t{rng.randrange(3000)}" for query in queries]
+    pairs = Table("made", {"query": queries, "positive": positives})
+    images = Table("made", {"image": [f"{number // 3}.png" for number in range(300)], "label": ["a"] * 300})
+    for table in (pairs, images):
+        kept, held = (
+            {t for role, ts in part.roles.items() if role != "label" for t in ts} for part in table.split(0.1, 0)
+        )
+        assert not kept & held
+        assert 15 <= len(table.split(0.1, 0)[1]) <= 60
+        assert table.split(0.1, 0) == table.split(0.1, 0)
+
+
+def test_a_split_of_few_positives_keeps_queries_apart_and_lets_positives_repeat():
+    queries = [f"q{number // 2}" for number in range(200)]
+    kept, held = Table("made", {"query": queries, "positive": ["yes", "no"] * 100}).split(0.1, seed=0)
+    assert len(held) == 20
+    assert not {*kept.roles["query"]} & {*held.roles["query"]}
+
+
+def test_a_table_of_one_text_cannot_be_split():
+    with pytest.raises(UsageError, match="give them with --dev"):
+        Table("made", {"text": ["same"] * 50, "label": ["a", "b"] * 25}).split(0.1, seed=0)
 
 
 def test_a_row_without_a_class_is_refused_and_not_given_the_last_one(tmp_path):

@@ -64,21 +64,26 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Default: 8 with a frozen trunk, 1 fine-tuned.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Default: 512 frozen, 64 fine-tuned.")] = None,
     lr: Annotated[float, typer.Option(min=0, max=1e30, help="Peak learning rate of the projection.")] = 2e-3,
-    trunk_lr: Annotated[float, typer.Option(min=0, max=1e30, help="Peak learning rate of a fine-tuned trunk.")] = 1e-4,
-    temperature: Annotated[float, typer.Option(min=1e-3, help="Temperature of the contrastive loss.")] = 0.05,
-    label_weight: Annotated[float, typer.Option(min=0, help="Weight of the class loss beside the pairs'.")] = 1.0,
+    trunk_lr: Annotated[
+        float | None, typer.Option(min=0, max=1e30, help="Peak learning rate of a fine-tuned trunk; 1e-4 by default.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(min=1e-3, max=1e3, help="Temperature of the contrastive loss.")] = 0.05,
+    label_weight: Annotated[
+        float | None, typer.Option(min=0, help="Weight of the class loss beside the pairs'; 1 by default.")
+    ] = None,
     exit_weight: Annotated[
-        float, typer.Option(min=0, help="Weight of an exit's losses beside the full depth's.")
-    ] = 0.3,
+        float | None, typer.Option(min=0, help="Weight of an exit's losses beside the full depth's; 0.3 by default.")
+    ] = None,
     exit_distillation: Annotated[
-        float, typer.Option(min=0, help="Weight of an exit's learning from the full depth's similarities.")
-    ] = 1.0,
+        float | None,
+        typer.Option(min=0, help="Weight of an exit's learning from the full depth's similarities; 1 by default."),
+    ] = None,
     sample_exits: Annotated[
         bool, typer.Option("--sample-exits", help="Train one random exit a step, not all.")
     ] = False,
     accumulate: Annotated[int, typer.Option(min=1, help="Batches an optimizer step.")] = 1,
     max_tokens: Annotated[int | None, typer.Option(min=2, help="Truncate at fewer tokens than the encoder.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the split, the batches and dropout.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the split, the batches and dropout.")] = 0,
     mixed_precision: Annotated[
         str, typer.Option(help="Of the trunk: no, bf16, fp16, or auto: bf16 where the machine is fast at it.")
     ] = "auto",
@@ -121,6 +126,21 @@ def train(
     columns = datasets.Columns(
         text=text, image=image, label=label, query=query, positive=positive, negative=negative, score=score
     )
+    layers = _depths(depths, spec.layers)
+    _check_used(
+        {
+            "--fine-tune": (fine_tune, {"--trunk-lr": trunk_lr, "--train-word-embeddings": train_word_embeddings}),
+            "an exit: give --depths": (
+                len(layers) > 1,
+                {
+                    "--exit-weight": exit_weight,
+                    "--exit-distillation": exit_distillation,
+                    "--sample-exits": sample_exits,
+                },
+            ),
+            "both --query and --label": (query and label, {"--label-weight": label_weight}),
+        }
+    )
     table = datasets.read_table(data, columns).sample(max_rows)
     dev_table = datasets.read_table(dev, replace(columns, negative=None)) if dev else None
     if dev_table is None:
@@ -132,17 +152,17 @@ def train(
 
     settings = Settings(
         dims=nesting,
-        depths=_depths(depths, spec.layers),
+        depths=layers,
         weights=_weights(weights, len(nesting)),
         tied=tied,
         epochs=epochs or (1 if fine_tune else 8),
         batch_size=batch_size or (64 if fine_tune else 512),
         learning_rate=lr,
-        trunk_learning_rate=trunk_lr,
+        trunk_learning_rate=1e-4 if trunk_lr is None else trunk_lr,
         temperature=temperature,
-        label_weight=label_weight,
-        exit_weight=exit_weight,
-        exit_distillation=exit_distillation,
+        label_weight=1.0 if label_weight is None else label_weight,
+        exit_weight=0.3 if exit_weight is None else exit_weight,
+        exit_distillation=1.0 if exit_distillation is None else exit_distillation,
         sample_exits=sample_exits,
         accumulate=accumulate,
         fine_tune=fine_tune,
@@ -200,6 +220,14 @@ def _depths(text: str | None, layers: int) -> tuple[int, ...]:
         return (layers,)
     depths = parse_ascending("--depths", text)
     return depths if depths[-1] >= layers else (*depths, layers)
+
+
+def _check_used(needs: dict[str, tuple[object, dict[str, object]]]) -> None:
+    """Refuse options that were given and do nothing: by what they need, whether it is there, and their values."""
+    for needed, (there, given) in needs.items():
+        for option, value in given.items():
+            if not there and value is not None and value is not False:
+                raise UsageError(f"{option} does nothing without {needed}")
 
 
 def _check_fixed_out(fixed_out: Path, out: Path, smallest: int, overwrite: bool) -> None:

@@ -34,8 +34,14 @@ class Checkpoint:
         key = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
         self._file = self.folder / f"{key}.safetensors"
 
-    def save(self, progress: Progress, state: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
-        """Store everything that the steps to come depend on."""
+    def save(
+        self,
+        progress: Progress,
+        state: dict[str, Tensor],
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        """Store everything that the steps to come depend on; fp16 has a `scaler`."""
         tensors = {f"model.{name}": value for name, value in state.items()}
         for number, values in optimizer.state_dict()["state"].items():
             for name, value in values.items():
@@ -46,11 +52,17 @@ class Checkpoint:
             "step": str(progress.step),
             "losses": json.dumps(progress.losses),
             "history": json.dumps(progress.history),
+            "scaler": json.dumps(scaler and scaler.state_dict()),
         }
         write_file(self._file, save(contiguous, metadata=metadata))
 
-    def restore(self, state: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> Progress:
-        """Copy what was stored, if anything, into the tensors of `state` and the optimizer; return where it was."""
+    def restore(
+        self,
+        state: dict[str, Tensor],
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> Progress:
+        """Copy what was stored, if anything, into `state`, the optimizer and the scaler; return where it was."""
         if not self._file.is_file():
             return Progress()
         with safe_open(self._file, framework="pt") as opened:
@@ -60,7 +72,13 @@ class Checkpoint:
             for name, value in state.items():
                 value.copy_(tensors[f"model.{name}"])
         optimizer.load_state_dict({**optimizer.state_dict(), "state": _optimizer_state(tensors)})
-        return Progress(int(metadata["step"]), json.loads(metadata["losses"]), json.loads(metadata["history"]))
+        if scaler is not None:
+            scaler.load_state_dict(json.loads(metadata["scaler"]))
+        history = [
+            {**epoch, "dev": {int(dim): quality for dim, quality in epoch["dev"].items()}}  # JSON's keys are texts
+            for epoch in json.loads(metadata["history"])
+        ]
+        return Progress(int(metadata["step"]), json.loads(metadata["losses"]), history)
 
     def remove(self) -> None:
         """Delete the state, once the model is saved."""

@@ -12,11 +12,12 @@ import torch
 from mrl_edge.atomic import sha256, write_file
 from mrl_edge.nesting import Floats
 from mrl_edge.progress import Report
-from mrl_edge.train.source import EncoderSpec
+from mrl_edge.train.source import Dense, EncoderSpec, LayerNorm
 from mrl_edge.train.trunk import Preprocess, Trunk
 
 _PIECE = 2048  # texts a cache file
 _BATCH = 64
+_WITH_FILES = (Dense, LayerNorm)
 
 
 class FeatureCache:
@@ -85,6 +86,13 @@ def has_fast_bfloat16() -> bool:
 
 
 def encoder_key(spec: EncoderSpec) -> str:
-    """Return what decides an encoder's embeddings: the hashes of its weights and settings, and its truncation."""
-    files = sorted([*spec.folder.rglob("*.safetensors"), *spec.folder.rglob("*.json"), *spec.folder.rglob("*.txt")])
-    return repr(([sha256(file) for file in files], spec.max_tokens, spec.prompts, spec.default_prompt))
+    """Return what decides an encoder's embeddings: the hashes of its weights and settings, and its truncation.
+
+    What else lies in its folder, as this run's own checkpoint may, decides nothing.
+    """
+    files = {spec.folder / name for name in ("modules.json", "config_sentence_transformers.json")}
+    for folder in (spec.transformer, *(module.folder for module in spec.modules if isinstance(module, _WITH_FILES))):
+        if folder is not None:
+            files |= {path for ending in ("json", "safetensors", "txt", "model") for path in folder.glob(f"*.{ending}")}
+    hashes = [sha256(file) for file in sorted(files) if file.is_file()]
+    return repr((hashes, spec.pooling, spec.max_tokens, spec.prompts, spec.default_prompt))

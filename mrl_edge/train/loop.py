@@ -19,6 +19,7 @@ from mrl_edge.progress import Report
 from mrl_edge.train.checkpoint import Checkpoint, Progress
 from mrl_edge.train.inputs import Inputs
 from mrl_edge.train.nested import Features, NestedModel
+from mrl_edge.train.processes import gather
 from mrl_edge.train.record import Quality
 from mrl_edge.train.rows import TrainingRows
 from mrl_edge.train.settings import Settings
@@ -80,7 +81,8 @@ class Loop:
         on_epoch: Callable[[dict[str, Any]], None],
     ) -> list[dict[str, Any]]:
         """Train from the checkpoint's step, or the first, to the last; return the epochs' losses and quality."""
-        now = checkpoint.restore(self._state, self._optimizer)
+        now = checkpoint.restore(self._state, self._optimizer, self._accelerator.scaler)
+        self._check_together(now.step)
         per_epoch = len(self.batches(0))
         total = self._settings.epochs * per_epoch
         saved = time.monotonic()
@@ -93,6 +95,7 @@ class Loop:
                 if now.step % per_epoch and self._may_save(now.step, saved):
                     self._save(checkpoint, now)
                     saved = time.monotonic()
+            self._check_weights(now.step)
             loss = self._accelerator.reduce(
                 torch.tensor(np.mean(now.losses), dtype=torch.float32, device=self._accelerator.device), "mean"
             ).item()
@@ -105,6 +108,15 @@ class Loop:
             saved = time.monotonic()
         self._report("training", total, total)
         return now.history
+
+    def _check_together(self, step: int) -> None:
+        """Raise `MrlEdgeError` where the processes restored different steps: they would wait for each other forever."""
+        steps = gather(torch.tensor([step], device=self._accelerator.device)).tolist()
+        if len(set(steps)) > 1:
+            raise MrlEdgeError(
+                f"the checkpoint folders of the processes differ (steps {', '.join(map(str, steps))}):"
+                " give --out in a folder that all of them share"
+            )
 
     def batches(self, epoch: int) -> list[list[int]]:
         """Return the batches of all processes together; an optimizer step takes `accumulate` of them.
@@ -134,12 +146,17 @@ class Loop:
         with self._accelerator.accumulate(self._model):
             loss = self._loss(rows, step)
             value = loss.item()
-            if not math.isfinite(value):
-                raise MrlEdgeError(f"the loss became {value} at step {step + 1}: lower --lr, or raise --temperature")
+            _check_loss(value, step + 1)
             self._accelerator.backward(loss)
             self._optimizer.step()
             self._optimizer.zero_grad(set_to_none=True)
         return value
+
+    def _check_weights(self, step: int) -> None:
+        """Raise `MrlEdgeError` where the last of `step` steps left weights or a loss that are not finite."""
+        loss = self.first_loss()  # on all processes, whatever the weights of this one are
+        finite = all(bool(value.isfinite().all()) for value in self._state.values())
+        _check_loss(loss if finite else math.nan, step)
 
     def _loss(self, rows: Sequence[int], step: int) -> Tensor:
         """Return the loss of this process' share of a batch."""
@@ -165,7 +182,7 @@ class Loop:
 
     def _save(self, checkpoint: Checkpoint, now: Progress) -> None:
         if self._accelerator.is_main_process:
-            checkpoint.save(now, self._state, self._optimizer)
+            checkpoint.save(now, self._state, self._optimizer, self._accelerator.scaler)
 
 
 def _optimizer(model: NestedModel, settings: Settings, scale: float) -> torch.optim.Optimizer:
@@ -182,6 +199,11 @@ def _optimizer(model: NestedModel, settings: Settings, scale: float) -> torch.op
         trainable = [parameter for parameter in model.trunk.parameters() if parameter.requires_grad]
         groups.append({"params": trainable, "peak": settings.trunk_learning_rate})
     return torch.optim.AdamW(groups, lr=rate, weight_decay=0.0, fused=True)
+
+
+def _check_loss(value: float, step: int) -> None:
+    if not math.isfinite(value):
+        raise MrlEdgeError(f"the loss became {value} at step {step}: lower --lr, or raise --temperature")
 
 
 def _moved(features: Features, device: torch.device) -> Features:

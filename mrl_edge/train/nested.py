@@ -66,7 +66,9 @@ class NestedModel(nn.Module):
         projected |= {alias: projected[role] for alias, role in self._aliases.items()}
         own = _gathered(targets)
         total = torch.zeros((), device=next(self.heads.parameters()).device)
-        everything = {role: gather_vectors(rows) for role, rows in projected.items()}  # [exits, all, full]
+        everything = projected  # [exits, all, full]: of this process alone where nothing is compared
+        if self.compares() or len(exits) > 1:
+            everything = {role: gather_vectors(rows) for role, rows in projected.items()}
         for place, exit in enumerate(exits):
             weight = 1.0 if exit == exits[-1] else self.settings.exit_weight
             vectors = {role: rows[place] for role, rows in everything.items()}

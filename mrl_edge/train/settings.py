@@ -50,7 +50,8 @@ def check(spec: EncoderSpec, data: Table, dev: Table, settings: Settings) -> Non
         _check_weights(settings.weights, len(settings.dims))
     _check_modality(spec, set(data.roles))
     _check_roles(set(data.roles))
-    if "label" not in data.roles and min(len(data), settings.batch_size) < 2:
+    compares = "label" not in data.roles or "query" in data.roles
+    if compares and min(len(data), settings.batch_size) < 2:
         raise UsageError("this training needs batches of at least 2 rows: a row is compared with the others")
     if "label" in data.roles and len(Counter(data.roles["label"])) < 2:
         raise DataError(f"{data.source}: all rows have the same label; a classifier needs at least two")

@@ -45,6 +45,8 @@ def train(here, *options, encoder="bert", data="data.csv", run=run_mrl_edge):
         ((*PAIRS, "--dims", "8,32", "--weights", "1"), "1 weights for 2 dimensions"),
         ((*PAIRS, "--batch-size", "1"), "batches of at least 2 rows"),
         (("--text", "q", "--label", "l", "--lr", "1e30"), "the loss became"),
+        ((*PAIRS, "--lr", "1e30", "--epochs", "1"), "the loss became nan at step 1"),
+        ((*PAIRS, "--temperature", "inf"), "'--temperature'"),
         ((*PAIRS, "--epochs", "x"), "'--epochs'"),
         ((*PAIRS, "--nonsense"), "--nonsense"),
         ((*PAIRS, "--depths", "2,1"), "1 comes after 2"),
@@ -60,6 +62,14 @@ def train(here, *options, encoder="bert", data="data.csv", run=run_mrl_edge):
         ((*PAIRS, "--mixed-precision", "fp16"), "needs a GPU"),
         ((*PAIRS, "--mixed-precision", "int8"), "expected auto, no, bf16 or fp16"),
         (("--text", "q", "--batch-size", "1"), "batches of at least 2 rows"),
+        ((*PAIRS, "--text", "q", "--label", "l", "--batch-size", "1"), "batches of at least 2 rows"),
+        ((*PAIRS, "--seed", str(2**31)), "'--seed'"),
+        ((*PAIRS, "--trunk-lr", "1e-4"), "--trunk-lr does nothing without --fine-tune"),
+        ((*PAIRS, "--train-word-embeddings"), "--train-word-embeddings does nothing without --fine-tune"),
+        ((*PAIRS, "--exit-weight", "0"), "--exit-weight does nothing without an exit: give --depths"),
+        ((*PAIRS, "--depths", "2", "--exit-distillation", "1"), "--exit-distillation does nothing without an exit"),
+        ((*PAIRS, "--sample-exits"), "--sample-exits does nothing without an exit"),
+        ((*PAIRS, "--label-weight", "1"), "--label-weight does nothing without both --query and --label"),
     ],
 )
 def test_training_options_that_make_no_sense(here, options, said):

@@ -23,9 +23,8 @@ from mrl_edge.datasets import Columns, read_table
 from mrl_edge.errors import DataError, ModelError, MrlEdgeError, UsageError
 from mrl_edge.train.image_families import image_shape
 from mrl_edge.train.images import image_inputs, load_image_processor
-from mrl_edge.train.inputs import Live
 from mrl_edge.train.model import load_model
-from mrl_edge.train.run import train
+from mrl_edge.train.run import Run, train
 from mrl_edge.train.settings import Settings
 from mrl_edge.train.source import read_encoder
 from mrl_edge.train.trunk import Trunk
@@ -127,11 +126,16 @@ def test_frozen_embeddings_follow_an_images_bytes_and_not_its_path(tmp_path, dig
     assert {path.name for path in cache.iterdir()} > cached
 
 
-def test_batches_of_images_are_not_sorted_by_their_paths(digits):
-    table = read_table(str(digits), Columns())
-    longer = [path.replace("/1/", "/a-much-longer-name-of-a-class/") for path in table.roles["image"]]
-    live = Live(lambda paths: {}, {"text": longer}, length=lambda path: 1)
-    kinds = [len({table.roles["label"][row] for row in batch}) for batch in live.batches(IMAGES, 30, seed=0)]
+def test_batches_of_images_are_not_sorted_by_their_paths(tmp_path, digits):
+    """Each class has a name of its own length, so that by length a batch would be of two or three classes."""
+    spec = read_encoder(str(tiny_vit(tmp_path / "vit")))
+    named = tmp_path / "named"
+    for number in range(10):
+        shutil.copytree(digits / str(number), named / f"{number}{'x' * 9 * number}")
+    table = read_table(str(named), Columns())
+    settings = settings_for(spec, fine_tune=True, batch_size=15)
+    loop = Run(spec, table, table.first(20), settings, tmp_path / "cache", lambda *_: None).loop()
+    kinds = [len({table.roles["label"][row] for row in batch}) for batch in loop.batches(0)]
     assert min(kinds) > 4, kinds
 
 
@@ -284,6 +288,13 @@ def digits(tmp_path_factory):
 def run(encoder, data, out, columns=None, cache=None, **changes):
     """Train in this process; the command line has tests of its own."""
     spec = read_encoder(str(encoder))
+    settings = settings_for(spec, **changes)
+    table, dev = read_table(str(data), columns or Columns()).split(0.2, 0)
+    cache = cache or out.parent / "cache"
+    return train(spec, table, dev, settings, out, cache, lambda *_: None, lambda entry: None)
+
+
+def settings_for(spec, **changes):
     settings = {
         "dims": DIMS, "depths": (spec.layers,), "weights": None, "tied": False, "epochs": 1, "batch_size": 60,
         "accumulate": 1, "learning_rate": 2e-3, "trunk_learning_rate": 1e-3, "temperature": 0.05, "label_weight": 1.0,
@@ -291,9 +302,7 @@ def run(encoder, data, out, columns=None, cache=None, **changes):
         "train_word_embeddings": False, "seed": 0, "mixed_precision": "no",
     } | changes  # fmt: skip
     settings["weights"] = (1.0,) * len(settings["dims"])
-    table, dev = read_table(str(data), columns or Columns()).split(0.2, 0)
-    cache = cache or out.parent / "cache"
-    return train(spec, table, dev, Settings(**settings), out, cache, lambda *_: None, lambda entry: None)
+    return Settings(**settings)
 
 
 def command(encoder, data, out, *options):

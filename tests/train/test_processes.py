@@ -6,9 +6,11 @@ import sys
 
 import pytest
 import torch
-from conftest import leftovers
+from conftest import leftovers, mrl_edge_here, run_here, the_one_error_line
 from safetensors.torch import load_file
 from train.encoders import read_json, tiny_bert
+
+from mrl_edge.train import loop, nested
 
 
 def launch(processes, *arguments):
@@ -64,6 +66,28 @@ def test_two_processes_train_what_one_trains_with_the_doubled_batch(tmp_path, wo
         for name, value in alone.items():
             torch.testing.assert_close(shared[name], value, atol=2e-4, rtol=1e-3)
     assert leftovers(tmp_path) == []
+
+
+def test_processes_that_find_different_checkpoints_say_so_and_do_not_wait_for_each_other(tmp_path, words, monkeypatch):
+    """As on two machines, each with a disk of its own; the other one is at step 5."""
+    monkeypatch.setattr(loop, "gather", lambda steps: torch.cat([steps, steps + 5]))
+    error = the_one_error_line(run_here(
+        "train", "--encoder", tiny_bert(tmp_path / "bert"), "--data", words, "--text", "q", "--label", "c",
+        "--out", tmp_path / "m", "--cache", tmp_path / "cache", "--mixed-precision", "no", "--dev", words,
+    ))  # fmt: skip
+    assert "differ (steps 0, 5): give --out in a folder that all of them share" in error
+
+
+@pytest.mark.parametrize(("options", "gathers"), [((), False), (("--depths", "1"), True)], ids=["full", "an exit"])
+def test_vectors_travel_between_processes_only_where_they_are_compared(tmp_path, words, monkeypatch, options, gathers):
+    """Classes alone compare nothing, until an exit learns to find the same rows alike."""
+    sent = []
+    monkeypatch.setattr(nested, "gather_vectors", lambda rows: sent.append(rows) or rows)
+    mrl_edge_here(
+        "train", "--encoder", tiny_bert(tmp_path / "bert"), "--data", words, "--text", "q", "--label", "c",
+        "--out", tmp_path / "m", "--cache", tmp_path / "cache", "--mixed-precision", "no", "--dev", words, *options,
+    )  # fmt: skip
+    assert bool(sent) == gathers
 
 
 def test_accumulated_batches_are_one_step(tmp_path, words):

@@ -21,7 +21,7 @@ def untrained_model(folder, encoder, depths, dims=DIMS, classes=CLASSES, seed=1)
     torch.manual_seed(seed)
     spec = read_encoder(str(encoder))
     heads = [Head(spec.width, dims, len(classes), tied=False) for _ in depths]
-    for head in heads:  # class heads start at zero
+    for head in heads:  # of one size, whatever each layer starts with
         for parameter in head.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
     record = Record(
