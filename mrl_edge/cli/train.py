@@ -78,6 +78,9 @@ def train(
         float | None,
         typer.Option(min=0, help="Weight of an exit's learning from the full depth's similarities; 1 by default."),
     ] = None,
+    self_distillation: Annotated[
+        float, typer.Option(min=0, help="Weight of the shorter dimensions' learning from the full one's similarities.")
+    ] = 0.0,
     sample_exits: Annotated[
         bool, typer.Option("--sample-exits", help="Train one random exit a step, not all.")
     ] = False,
@@ -163,6 +166,7 @@ def train(
         label_weight=1.0 if label_weight is None else label_weight,
         exit_weight=0.3 if exit_weight is None else exit_weight,
         exit_distillation=1.0 if exit_distillation is None else exit_distillation,
+        self_distillation=self_distillation,
         sample_exits=sample_exits,
         accumulate=accumulate,
         fine_tune=fine_tune,

@@ -54,8 +54,8 @@ class NestedModel(nn.Module):
     def forward(self, features: Mapping[str, Features], targets: Targets, exits: Sequence[int]) -> Tensor:
         """Return the loss of a batch by role (`query`, `document`, `negative`, `text`) over some exits.
 
-        `exits` are places in the trunk's depths and end with the last. An exit before it also learns to find the
-        same texts alike as the last one does at its full dimension.
+        `exits` are places in the trunk's depths and end with the last. An exit before it, and the shorter prefixes of
+        the last, may also learn to find the same texts alike as the last one does at its full dimension.
         """
         outputs = {role: self.trunk(given) if isinstance(given, dict) else given for role, given in features.items()}
         with torch.autocast(next(self.heads.parameters()).device.type, enabled=False):  # all but the trunk is fp32
@@ -67,7 +67,7 @@ class NestedModel(nn.Module):
         own = _gathered(targets)
         total = torch.zeros((), device=next(self.heads.parameters()).device)
         everything = projected  # [exits, all, full]: of this process alone where nothing is compared
-        if self.compares() or len(exits) > 1:
+        if self.compares() or len(exits) > 1 or self.settings.self_distillation:
             everything = {role: gather_vectors(rows) for role, rows in projected.items()}
         for place, exit in enumerate(exits):
             weight = 1.0 if exit == exits[-1] else self.settings.exit_weight
@@ -76,8 +76,9 @@ class NestedModel(nn.Module):
             batch = Batch(vectors, own.ids, own.scores, own.teacher, logits, own.labels)
             for name, objective in self.objectives.items():
                 total = total + weight * self._share(name) * self.weightings[name](objective(batch))
-            if exit != exits[-1] and self.settings.exit_distillation:
-                total = total + self.settings.exit_distillation * self._self_distillation(everything, place)
+            learning = self.settings.self_distillation if exit == exits[-1] else self.settings.exit_distillation
+            if learning:
+                total = total + learning * self._self_distillation(everything, place)
         return total
 
     def _share(self, name: str) -> float:

@@ -30,6 +30,7 @@ class Settings:
     label_weight: float  # of the classification loss beside the contrastive one
     exit_weight: float  # of the losses of an exit before the last
     exit_distillation: float  # weight of an exit's self-distillation from the last
+    self_distillation: float  # weight of the shorter prefixes' learning from the full dimension's similarities
     sample_exits: bool  # train one exit before the last a step, not all
     fine_tune: bool
     train_word_embeddings: bool
