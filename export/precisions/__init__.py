@@ -36,7 +36,7 @@ class Precision:
 PRECISIONS = {
     "fp32": Precision((), Agreement(1.0, 1.0), (), convolutions=True),
     "fp16": Precision(fp16.CANDIDATES, Agreement(0.9999, 0.999), ("fp32",), convolutions=True),
-    "int8": Precision(int8.CANDIDATES, Agreement(0.99, 0.97), ("fp32",), _CPUS),
+    "int8": Precision(int8.CANDIDATES, Agreement(0.99, 0.95), ("fp32",), _CPUS),
     "int8-static": Precision(
         int8_static.CANDIDATES, Agreement(0.98, 0.95), ("fp32",), (*_CPUS, "cuda"), static=True, convolutions=True
     ),
