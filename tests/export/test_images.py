@@ -87,9 +87,10 @@ def bundle(digits, tmp_path_factory):
 
 
 def exported(folder, encoder, items, precisions, tower=None):
-    floor = Choices(floor=Agreement(0.8, 0.5))  # what random weights keep is asserted on whole vectors below
+    # What random weights keep is asserted on whole vectors below; fp32 has no floor to set.
+    choices = Choices() if precisions == ("fp32",) else Choices(floor=Agreement(0.8, 0.5))
     export_bundle(
-        read_untrained(str(encoder), items, dims_of(encoder, tower), tower=tower), folder, precisions, choices=floor
+        read_untrained(str(encoder), items, dims_of(encoder, tower), tower=tower), folder, precisions, choices=choices
     )
     return folder
 
