@@ -141,6 +141,10 @@ def train(
                     "--sample-exits": sample_exits,
                 },
             ),
+            "shorter dimensions: give --dims": (
+                len(nesting) > 1,
+                {"--self-distillation": self_distillation or None},
+            ),
             "both --query and --label": (query and label, {"--label-weight": label_weight}),
         }
     )

@@ -69,6 +69,7 @@ def train(here, *options, encoder="bert", data="data.csv", run=run_mrl_edge):
         ((*PAIRS, "--exit-weight", "0"), "--exit-weight does nothing without an exit: give --depths"),
         ((*PAIRS, "--depths", "2", "--exit-distillation", "1"), "--exit-distillation does nothing without an exit"),
         ((*PAIRS, "--sample-exits"), "--sample-exits does nothing without an exit"),
+        ((*PAIRS, "--dims", "32", "--self-distillation", "1"), "--self-distillation does nothing without shorter"),
         ((*PAIRS, "--label-weight", "1"), "--label-weight does nothing without both --query and --label"),
     ],
 )
