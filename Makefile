@@ -17,8 +17,9 @@ CHROMIUM ?= chromium
 quickstart: .venv
 	$(BIN)/mrl-edge quickstart
 
+# A process a core, each with one thread; `.venv/bin/python -m pytest tests/…` runs single tests without them.
 test: .venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # The graphs in Node and in Chromium (or `make browser CHROMIUM=google-chrome`), beside Python.
 browser: browser-tools tests/browser/node_modules/.package-lock.json .venv

@@ -1,6 +1,7 @@
 """One real encoder, trained and exported once a test session on a cut of the built-in data."""
 
 import csv
+import fcntl
 import io
 import os
 import shutil
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: threads of each would wait for the others'
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 DIMS = (8, 16, 32, 64, 128, 384)
 ROWS = 3000
@@ -26,53 +29,76 @@ def minilm():
 
 
 @pytest.fixture(scope="session")
-def pairs(tmp_path_factory):
+def made_once(tmp_path_factory):
+    """A function that makes something under a name in a folder that all processes of this session share."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    shared.mkdir(exist_ok=True)
+
+    def once(name, make):
+        path, done = shared / name, shared / f"{name}.done"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                make(path)
+                done.touch()
+        return path
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def pairs(made_once):
     """A CSV with the first rows of the built-in training data: gloss, lemmas, label."""
+    return made_once("pairs.csv", _write_pairs)
+
+
+def _write_pairs(path):
     from mrl_edge.datasets import Columns, read_table
 
     table = read_table("builtin:wordnet_nouns/train", Columns(query="gloss", positive="lemmas", label="label"))
-    path = tmp_path_factory.mktemp("data") / "pairs.csv"
     roles = {role: texts[:ROWS] for role, texts in table.roles.items()}
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["gloss", "lemmas", "label"])
         writer.writerows(zip(roles["query"], roles["positive"], roles["label"], strict=True))
-    return path
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory):
+def cache(made_once):
     """Where this session's frozen embeddings are kept."""
-    return tmp_path_factory.mktemp("cache")
+    return made_once("cache", Path.mkdir)
 
 
 @pytest.fixture(scope="session")
-def model(minilm, pairs, cache, tmp_path_factory):
+def model(minilm, pairs, cache, made_once):
     """A model folder, trained through the command line on pairs and classes."""
-    out = tmp_path_factory.mktemp("trained") / "model"
-    mrl_edge(
-        "train", "--encoder", minilm, "--data", pairs, "--dev", "builtin:wordnet_nouns/dev", "--cache", cache,
-        "--query", "gloss", "--positive", "lemmas", "--text", "gloss", "--label", "label",
-        "--dims", ",".join(map(str, DIMS)), "--out", out,
-    )  # fmt: skip
-    return out
+
+    def train(out):
+        mrl_edge(
+            "train", "--encoder", minilm, "--data", pairs, "--dev", "builtin:wordnet_nouns/dev", "--cache", cache,
+            "--query", "gloss", "--positive", "lemmas", "--text", "gloss", "--label", "label",
+            "--dims", ",".join(map(str, DIMS)), "--out", out,
+        )  # fmt: skip
+
+    return made_once("model", train)
 
 
 @pytest.fixture(scope="session")
-def bundle(model, tmp_path_factory):
+def bundle(model, made_once):
     """The model's bundle in fp32 and int8; tests must not change it (see `own_bundle`)."""
-    out = tmp_path_factory.mktemp("exported") / "bundle"
-    mrl_edge("export", model, "--out", out, "--precision", "fp32,int8")
-    return out
+    return made_once("bundle", lambda out: mrl_edge("export", model, "--out", out, "--precision", "fp32,int8"))
 
 
 @pytest.fixture(scope="session")
-def indexed(bundle, tmp_path_factory):
+def indexed(bundle, made_once):
     """A copy of the bundle with an index of the dev lemmas; tests must not change it."""
-    copy = tmp_path_factory.mktemp("indexed") / "bundle"
-    shutil.copytree(bundle, copy)
-    mrl_edge("index", copy, "builtin:wordnet_nouns/dev", "--positive", "lemmas", "--query", "gloss")
-    return copy
+
+    def index(copy):
+        shutil.copytree(bundle, copy)
+        mrl_edge("index", copy, "builtin:wordnet_nouns/dev", "--positive", "lemmas", "--query", "gloss")
+
+    return made_once("indexed", index)
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
 
 def quickstart(
     out: Annotated[Path, typer.Option(help="Folder for everything that it makes.")] = Path("quickstart"),
+    max_rows: Annotated[int, typer.Option(min=100, help="Pairs to train on; fewer is sooner done.")] = 20_000,
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest measurement of one latency.")] = 1.5,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -43,13 +44,13 @@ def quickstart(
     started = time.perf_counter()
     model, bundle, results = out / "model", out / "bundle", out / "results.json"
 
-    _step(1, "train: 20,000 gloss/lemma pairs with classes, the trunk frozen, every prefix an embedding", model)
+    _step(1, f"train: {max_rows:,} gloss/lemma pairs with classes, the trunk frozen, every prefix an embedding", model)
     if overwrite or not model.exists():
         train.train(
             encoder=find_encoder(),
             data=f"{_DATA}/train",
             dev=f"{_DATA}/dev",
-            max_rows=20_000,
+            max_rows=max_rows,
             dims=_DIMS,
             out=model,
             cache=out / "cache",
