@@ -164,7 +164,8 @@ def _given(spec: EncoderSpec, texts: str | None, text: str | None, images: str |
 
 def _images(source: str, column: str | None) -> list[str]:
     """Read the paths of images, evenly spread over a folder's or a table's."""
-    from mrl_edge.datasets import Columns, image_files, read_table, spread
+    from mrl_edge.datasets import Columns, read_table, spread
+    from mrl_edge.readers import image_files
 
     if Path(source).is_dir() and column is None:
         paths = [str(path) for path in image_files(Path(source))]

@@ -1,7 +1,4 @@
 import csv
-import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -13,12 +10,11 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss, MultipleNegativesRankingLoss
 from sklearn.decomposition import PCA
+from train.commands import train_tiny
 from train.encoders import read_json, sentence_transformer, tiny_bert
 from transformers import AutoModel, AutoTokenizer
 
 import mrl_edge as runtime
-from mrl_edge.cli import run
-from mrl_edge.train import loop
 from mrl_edge.train.baselines import principal_components
 from mrl_edge.train.features import embed
 from mrl_edge.train.model import load_model
@@ -104,19 +100,6 @@ def test_classes_are_told_apart_with_the_prompt_that_training_used(tmp_path, let
     np.testing.assert_allclose(np.log(probabilities[:, 0] / probabilities[:, 1]), logits @ [1, -1], atol=1e-3)
 
 
-def test_a_checkpoint_is_not_continued_with_another_truncation(tmp_path, letters):
-    encoder = tiny_bert(tmp_path / "bert")
-    options = ("--query", "query", "--positive", "positive", "--epochs", "2000")
-    for more in ((), ("--max-tokens", "4")):
-        command = tiny_command(encoder, letters, tmp_path / "m", *options, *more)
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        epochs = (line for line in process.stderr if "epoch" in line)
-        assert "epoch 1:" in next(epochs)
-        assert "epoch 2:" in next(epochs)
-        process.kill()
-        process.wait()
-
-
 def test_principal_axes_are_scikit_learns():
     rows = np.random.default_rng(0).normal(size=(200, 12)).astype(np.float32) * np.linspace(
         3, 0.5, 12, dtype=np.float32
@@ -138,15 +121,6 @@ def test_a_dimension_of_weight_zero_is_not_trained(tmp_path, letters):
     assert not torch.equal(heads[0]["32.weight"], heads[1]["32.weight"])
 
 
-def test_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, letters):
-    encoder = tiny_bert(tmp_path / "bert")
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        train_tiny(encoder, letters, tmp_path / name, "--text", "query", "--label", "label", "--seed", seed)
-    a, b, c = (load_file(tmp_path / name / "2_Dense" / "model.safetensors")["linear.weight"] for name in "abc")
-    assert torch.equal(a, b)
-    assert not torch.equal(a, c)
-
-
 def test_fine_tuning_changes_the_trunk_and_freezing_does_not(tmp_path, letters):
     encoder = tiny_bert(tmp_path / "bert")
     before = load_file(encoder / "model.safetensors")
@@ -155,57 +129,6 @@ def test_fine_tuning_changes_the_trunk_and_freezing_does_not(tmp_path, letters):
         after = load_file(tmp_path / name / "model.safetensors")
         layer = "encoder.layer.0.output.dense.weight"
         assert torch.equal(before[layer], after[layer]) == (name == "frozen")
-
-
-@pytest.mark.parametrize("options", [(), ("--fine-tune",)], ids=["frozen", "fine-tuned"])
-def test_a_killed_training_resumes_to_the_same_weights(tmp_path, letters, options):
-    encoder = tiny_bert(tmp_path / "bert")
-    arguments = (encoder, letters, tmp_path / "resumed", "--query", "query", "--positive", "positive",
-                 "--epochs", "60", "--batch-size", "20", *options)  # fmt: skip
-    kill_when_it_says("epoch 3", *arguments)
-    assert not (tmp_path / "resumed").exists()
-    assert leftovers(tmp_path) == [".resumed.training"]
-    again = subprocess.run(tiny_command(*arguments), stderr=subprocess.PIPE, text=True, check=True)
-    assert "epoch 1:" not in again.stderr
-    assert leftovers(tmp_path) == []
-    train_tiny(arguments[0], arguments[1], tmp_path / "whole", *arguments[3:])
-    for file in ("2_Dense/model.safetensors", "model.safetensors"):
-        resumed, whole = load_file(tmp_path / "resumed" / file), load_file(tmp_path / "whole" / file)
-        for name, value in whole.items():
-            torch.testing.assert_close(resumed[name], value, atol=1e-6, rtol=0)
-    assert len(read_json(tmp_path / "resumed" / "mrl.json")["history"]) == 60
-
-
-def test_a_training_killed_within_an_epoch_resumes_to_the_same_weights(tmp_path, letters, monkeypatch):
-    """In this process, so that a checkpoint can be made to fall due at every step."""
-    encoder = tiny_bert(tmp_path / "bert")
-    monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
-    arguments = ("--query", "query", "--positive", "positive", "--epochs", "2", "--batch-size", "10", "--fine-tune",
-                 "--depths", "1,2", "--sample-exits", "--weights", "learned", "--mixed-precision", "no")  # fmt: skip
-    done = 0
-
-    def dies_at_the_thirteenth(self, *given, step=loop.Loop.step):
-        nonlocal done
-        done += 1
-        if done == 14:
-            raise KeyboardInterrupt
-        return step(self, *given)
-
-    monkeypatch.setattr(loop.Loop, "step", dies_at_the_thirteenth)
-    command = tiny_command(encoder, letters, tmp_path / "resumed", *arguments)[3:]
-    with pytest.raises(KeyboardInterrupt):
-        run(command)
-    steps = done
-    assert run(command) == 0
-    assert done - steps == 20 - 13  # 107 training rows: 10 batches an epoch, and the thirteenth was saved
-    monkeypatch.undo()
-    train_tiny(encoder, letters, tmp_path / "whole", *arguments)
-    for file in ("2_Dense/model.safetensors", "model.safetensors", "exits.safetensors"):
-        resumed, whole = load_file(tmp_path / "resumed" / file), load_file(tmp_path / "whole" / file)
-        for name, value in whole.items():
-            torch.testing.assert_close(resumed[name], value, atol=1e-6, rtol=0)
-    histories = [read_json(tmp_path / name / "mrl.json")["history"] for name in ("resumed", "whole")]
-    assert [e["loss"] for e in histories[0]] == pytest.approx([e["loss"] for e in histories[1]], abs=1e-5)
 
 
 def test_an_exit_is_the_layer_it_says_with_the_projection_that_was_trained_on_it(tmp_path, letters):
@@ -325,28 +248,6 @@ def test_models_of_one_dimension_alone_stand_beside(tmp_path, letters):
     assert leftovers(tmp_path) == []
 
 
-@pytest.mark.parametrize("options", [(), ("--fine-tune",)], ids=["frozen", "fine-tuned"])
-def test_models_of_one_dimension_are_kept_and_a_killed_run_continues_to_the_same(tmp_path, letters, options):
-    encoder = tiny_bert(tmp_path / "bert")
-    columns = ("--query", "query", "--positive", "positive", "--text", "query", "--label", "label", *options)
-    arguments = (encoder, letters, tmp_path / "m", *columns, "--epochs", "40", "--fixed-out", tmp_path / "ff")
-    kill_when_it_says("one dimension alone 2/2", *arguments)
-    assert not (tmp_path / "ff").exists()
-    assert not (tmp_path / "m").exists()
-    again = subprocess.run(tiny_command(*arguments), stderr=subprocess.PIPE, text=True, check=True)
-    assert "epoch 1:" not in again.stderr
-    assert leftovers(tmp_path) == []
-    assert sorted(path.name for path in (tmp_path / "ff").iterdir()) == ["d32", "d4"]
-    train_tiny(encoder, letters, tmp_path / "alone", *columns, "--epochs", "40", "--dims", "4")
-    for file in ("2_Dense/model.safetensors", "heads.safetensors", "model.safetensors"):
-        kept, alone = load_file(tmp_path / "ff" / "d4" / file), load_file(tmp_path / "alone" / file)
-        assert kept.keys() == alone.keys()
-        for name, value in alone.items():
-            torch.testing.assert_close(kept[name], value, atol=1e-6, rtol=0)
-    assert read_json(tmp_path / "ff" / "d4" / "mrl.json")["dims"] == [4]
-    assert set(read_json(tmp_path / "m" / "mrl.json")["quality"]["ff"]) == {"4", "32"}
-
-
 def test_frozen_embeddings_are_computed_once(tmp_path, letters):
     encoder = tiny_bert(tmp_path / "bert")
     train_tiny(encoder, letters, tmp_path / "a", "--text", "query", "--label", "label")
@@ -363,38 +264,3 @@ def test_a_dev_label_that_training_never_saw_counts_as_a_miss(tmp_path, letters)
         tiny_bert(tmp_path / "bert"), letters, tmp_path / "m", "--text", "query", "--label", "label", "--dev", dev
     )
     assert read_json(tmp_path / "m" / "mrl.json")["quality"]["mrl"]["32"]["accuracy"] == 0
-
-
-@pytest.fixture
-def letters(tmp_path):
-    """Pairs whose positive is the query backwards, labelled by the first letter's half of the alphabet."""
-    random = np.random.default_rng(0)
-    path = tmp_path / "letters.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["query", "positive", "label"])
-        for _ in range(120):
-            word = "".join(random.choice(list("abcdefghijklmnopqrstuvwxyz"), 6))
-            writer.writerow([word, word[::-1], "low" if word[0] < "n" else "high"])
-    return path
-
-
-def kill_when_it_says(words, *arguments):
-    """Start a training and kill it (SIGKILL) when it says the words; it must say them."""
-    process = subprocess.Popen(tiny_command(*arguments), stderr=subprocess.PIPE, text=True)
-    said = any(words in line for line in process.stderr)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert said
-
-
-def tiny_command(encoder, data, out, *options):
-    return [
-        sys.executable, "-m", "mrl_edge", "train", "--encoder", str(encoder), "--data", str(data), "--out", str(out),
-        "--cache", str(out.parent / "cache"), *(() if "--dims" in options else ("--dims", "4,32")),
-        *map(str, options),
-    ]  # fmt: skip
-
-
-def train_tiny(encoder, data, out, *options):
-    subprocess.run(tiny_command(encoder, data, out, *options), check=True, capture_output=True)
