@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import Failure, MeasureJob, MeasureResult
+    from mrl_edge.bench.measure.timing import Timing
     from mrl_edge.bench.results import Encode
-    from mrl_edge.bench.timing import Timing
 
     from mrl_edge.encoder import Encoder
     from mrl_edge.index import Index
@@ -96,8 +96,8 @@ def _time_query(
     encoder: Encoder, index: Index | None, texts: list[str], role: str, max_seconds: float
 ) -> tuple[Timing | None, Encode, Timing | None]:
     """Time the whole query and its two parts in the same calls, then tokenisation, or preprocessing, by itself."""
+    from mrl_edge.bench.measure.calls import time_calls, time_stages
     from mrl_edge.bench.results import Encode
-    from mrl_edge.bench.timing import time_calls, time_stages
 
     vectors = encoder.encode(texts, role, batch_size=1)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from mrl_edge.bench.measure.timing import Doubt
 from mrl_edge.devices.local import Device
 
 from mrl_edge.atomic import write_file
@@ -37,9 +38,11 @@ class Query(msgspec.Struct, frozen=True):
     ci95_ms: tuple[float, float]  # of the median
     samples: int
     stable: bool
+    p999_ms: float | None = None  # null of fewer than 1,000 samples
+    doubts: tuple[Doubt, ...] = ()  # why the median is not stable
 
 
-class Encode(Query, frozen=True):
+class Encode(Query, frozen=True, kw_only=True):
     """The same of text → vector, tokenisation included and also apart."""
 
     tokenise_p50_ms: float  # of an image its preprocessing

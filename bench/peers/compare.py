@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mrl_edge.bench.measure.intervals import median_interval
 from mrl_edge.bench.memory import read_memory
-from mrl_edge.bench.timing import median_interval
 
 from mrl_edge.datasets import Columns, read_table
 

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from mrl_edge.bench.timing import median_interval
+from mrl_edge.bench.measure.intervals import median_interval
 
 from mrl_edge.cli.quickstart import find_encoder
 from mrl_edge.cpu import this_target

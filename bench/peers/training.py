@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from mrl_edge.bench.timing import median_interval
+from mrl_edge.bench.measure.intervals import median_interval
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss, MultipleNegativesRankingLoss
 from transformers import TrainerCallback

@@ -1,0 +1,96 @@
+"""Timing a callable: warm-up until it settles, then samples until the median is known or the time is up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from mrl_edge.bench.measure.timing import LEAST, TIGHT, Timing, summarise
+from numpy.typing import NDArray
+
+_WARM_SHARE = 0.25  # of the time, at most
+_CLOCK_SHARE = 0.005  # of a sample, at most, that reading the clock may take
+_CLOCK_READS = 101
+
+Stage = Callable[[int], object]
+
+
+def time_calls(call: Stage, inputs: int, max_seconds: float) -> Timing:
+    """Time `call(0) … call(inputs - 1)` as `time_stages` does; a call too short for the clock is looped."""
+    loops = calibrate(call, inputs)
+    if loops == 1:
+        return time_stages([call], inputs, max_seconds)[0]
+
+    def looped(number: int) -> None:
+        for _ in range(loops):
+            call(number)
+
+    return summarise(_sample([looped], inputs, max_seconds)[:, :, 0] / loops)
+
+
+def calibrate(call: Stage, inputs: int) -> int:
+    """Return how often each call is to be repeated so that reading the clock is at most 0.5% of it, a power of two."""
+    marks = [time.perf_counter_ns() for _ in range(_CLOCK_READS)]
+    least = float(np.median(np.diff(marks))) / _CLOCK_SHARE
+    loops = 1
+    while True:
+        started = time.perf_counter_ns()
+        for number in range(inputs):
+            for _ in range(loops):
+                call(number)
+        if time.perf_counter_ns() - started >= least * inputs:
+            return loops
+        loops *= 2
+
+
+def time_stages(stages: Sequence[Stage], inputs: int, max_seconds: float) -> list[Timing]:
+    """Run all stages for input 0, then for input 1, …, in passes, so that every pass does the same work.
+
+    Returns the timing of the whole, then of each stage (of a single stage: once), all from the same calls: a
+    percentile of the whole is no sum of percentiles. Warm-up ends when two passes have medians within 2%, or
+    after a quarter of `max_seconds`. The samples are looked at whenever they have grown by a quarter: looking
+    after every one would stop at the first lucky interval.
+    """
+    passes = _sample(stages, inputs, max_seconds)
+    whole = summarise(passes.sum(axis=2))
+    if len(stages) == 1:
+        return [whole]
+    return [whole, *(summarise(passes[:, :, number]) for number in range(len(stages)))]
+
+
+def _sample(stages: Sequence[Stage], inputs: int, max_seconds: float) -> NDArray[np.int64]:
+    """Return nanoseconds [passes, inputs, stages], as many as it took."""
+    deadline = time.perf_counter() + max_seconds
+    _warm_up(stages, inputs, time.perf_counter() + max_seconds * _WARM_SHARE)
+    passes = [_pass(stages, inputs)]
+    next_look = float(LEAST)
+    while time.perf_counter() < deadline:
+        passes.append(_pass(stages, inputs))
+        samples = len(passes) * inputs
+        if samples >= next_look:
+            if summarise(np.stack(passes).sum(axis=2)).stable:
+                break
+            next_look = samples * 1.25
+    return np.stack(passes)
+
+
+def _warm_up(stages: Sequence[Stage], inputs: int, deadline: float) -> None:
+    before = float(np.median(_pass(stages, inputs).sum(axis=1)))
+    while time.perf_counter() < deadline:
+        now = float(np.median(_pass(stages, inputs).sum(axis=1)))
+        if abs(now - before) <= TIGHT * before:
+            return
+        before = now
+
+
+def _pass(stages: Sequence[Stage], inputs: int) -> NDArray[np.int64]:
+    """Return the nanoseconds of every stage of every input, [inputs, stages]."""
+    marks = np.empty((inputs, len(stages) + 1), dtype=np.int64)
+    for number in range(inputs):
+        row = marks[number]
+        row[0] = time.perf_counter_ns()
+        for place, stage in enumerate(stages, 1):
+            stage(number)
+            row[place] = time.perf_counter_ns()
+    return np.diff(marks, axis=1)

@@ -1,0 +1,77 @@
+"""What a series of times comes to: percentiles, an interval, and every reason not to trust the median."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from mrl_edge.bench.measure.intervals import median_interval
+from mrl_edge.bench.measure.modes import bimodal
+from numpy.typing import NDArray
+
+Doubt = Literal["few samples", "interval", "drift", "bimodal"]
+
+TIGHT = 0.02  # half width of the median's 95% confidence interval, as a share of the median
+LEAST = 64  # samples below which nothing is called stable: an interval of a few says little
+_DRIFT = 0.05  # how far the medians of the first and second half may be apart
+_TAIL = 1000  # samples from which a p99.9 is more than the slowest call
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds a call; `doubts` says why the median is not to be trusted, and `stable` that nothing does."""
+
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+    ci95_ms: tuple[float, float]
+    samples: int
+    stable: bool
+    p999_ms: float | None  # None of fewer than 1,000 samples
+    doubts: tuple[Doubt, ...]
+
+
+def summarise(passes: NDArray[np.int64] | NDArray[np.float64]) -> Timing:
+    """Return percentiles of [passes, inputs] nanoseconds, in the order of their passes, and whether to trust them."""
+    low, high = median_interval(passes)
+    nanoseconds = passes.ravel()
+    p50, p90, p99, p999 = np.percentile(nanoseconds, [50, 90, 99, 99.9])
+    doubts = _doubts(passes, float(p50), high - low)
+    return Timing(
+        p50_ms=float(p50) / 1e6,
+        p90_ms=float(p90) / 1e6,
+        p99_ms=float(p99) / 1e6,
+        mean_ms=float(nanoseconds.mean()) / 1e6,
+        ci95_ms=(low / 1e6, high / 1e6),
+        samples=len(nanoseconds),
+        stable=not doubts,
+        p999_ms=float(p999) / 1e6 if len(nanoseconds) >= _TAIL else None,
+        doubts=doubts,
+    )
+
+
+def _doubts(passes: NDArray[np.int64] | NDArray[np.float64], median: float, width: float) -> tuple[Doubt, ...]:
+    found: list[Doubt] = []
+    if passes.size < LEAST:
+        found.append("few samples")
+    if width / 2 > TIGHT * median:
+        found.append("interval")
+    if drifts(passes):
+        found.append("drift")
+    if bimodal(passes):
+        found.append("bimodal")
+    return tuple(found)
+
+
+def drifts(passes: NDArray[np.int64] | NDArray[np.float64]) -> bool:
+    """Return whether the second half's median is further from the first's than 5%, and than chance would have it."""
+    half = len(passes) // 2
+    if not half:
+        return False
+    first, second = passes[:half], passes[half:]
+    if abs(np.median(first) - np.median(second)) <= _DRIFT * np.median(passes):
+        return False
+    (low_1, high_1), (low_2, high_2) = median_interval(first), median_interval(second)
+    return high_1 < low_2 or high_2 < low_1

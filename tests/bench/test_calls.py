@@ -1,0 +1,108 @@
+"""The loop, on callables whose cost is known because only they move the clock."""
+
+from types import SimpleNamespace
+
+import pytest
+from mrl_edge.bench.measure import calls
+from mrl_edge.bench.measure.calls import calibrate, time_calls
+
+MS = 1_000_000
+
+
+class Costs:
+    """A callable whose n-th call takes `cost(n)` milliseconds of a clock that only it moves."""
+
+    def __init__(self, monkeypatch, cost):
+        self.now = 1000 * MS
+        self.inputs = []
+        self._cost = cost
+        clock = SimpleNamespace(perf_counter=lambda: self.now / 1e9, perf_counter_ns=lambda: self.now)
+        monkeypatch.setattr(calls, "time", clock)
+
+    def __call__(self, number):
+        self.now += round(self._cost(len(self.inputs)) * MS)
+        self.inputs.append(number)
+
+
+@pytest.mark.parametrize("inputs", [1, 3, 8])
+def test_every_pass_calls_every_input_once_in_order(monkeypatch, inputs):
+    calls = Costs(monkeypatch, lambda n: 2)
+    found = time_calls(calls, inputs, max_seconds=1)
+    assert calls.inputs == list(range(inputs)) * (len(calls.inputs) // inputs)
+    assert found.samples % inputs == 0
+
+
+def test_a_steady_call_is_timed_exactly_and_long_before_the_time_is_up(monkeypatch):
+    calls = Costs(monkeypatch, lambda n: 2)
+    start = calls.now
+    found = time_calls(calls, 8, max_seconds=60)
+    assert (found.p50_ms, found.p99_ms, found.mean_ms, found.ci95_ms) == (2, 2, 2, (2, 2))
+    assert found.stable
+    assert calls.now - start < 6_000 * MS
+
+
+def test_slow_first_passes_are_warm_up_and_not_counted(monkeypatch):
+    passes = [90, 50, 20, 5]
+    calls = Costs(monkeypatch, lambda n: passes[n // 8] if n // 8 < len(passes) else 2)
+    found = time_calls(calls, 8, max_seconds=60)
+    assert (found.p50_ms, found.p99_ms) == (2, 2)
+    assert len(calls.inputs) - found.samples == 8 * (len(passes) + 2)  # until two passes agreed
+
+
+def test_inputs_of_unlike_cost_are_stable_when_every_pass_agrees(monkeypatch):
+    calls = Costs(monkeypatch, lambda n: [1, 9, 10, 10, 10, 11, 30][n % 7])
+    found = time_calls(calls, 7, max_seconds=60)
+    assert found.p50_ms == 10
+    assert found.stable
+
+
+def test_calls_that_never_settle_end_when_the_time_is_up(monkeypatch):
+    calls = Costs(monkeypatch, lambda n: 1.3 ** (n // 4))  # every pass slower than the one before
+    start = calls.now
+    found = time_calls(calls, 4, max_seconds=10)
+    longest_pass = 4 * 1.3 ** (len(calls.inputs) // 4) * MS
+    assert not found.stable
+    assert 10_000 * MS <= calls.now - start <= 10_000 * MS + longest_pass
+
+
+def test_warm_up_takes_a_quarter_of_the_time_at_most(monkeypatch):
+    calls = Costs(monkeypatch, lambda n: [10, 20][n // 4 % 2])  # no two passes alike
+    found = time_calls(calls, 4, max_seconds=10)
+    warm_up = len(calls.inputs) - found.samples
+    assert sum([10, 20][n // 4 % 2] for n in range(warm_up)) <= 2500 + 4 * 20
+
+
+def test_a_call_slower_than_the_whole_time_is_still_timed(monkeypatch):
+    found = time_calls(Costs(monkeypatch, lambda n: 7000), 1, max_seconds=2)
+    assert (found.p50_ms, found.samples, found.stable) == (7000, 1, False)
+
+
+class ShortCalls:
+    """A clock that takes 50 ns to read, and calls of a known number of nanoseconds."""
+
+    def __init__(self, monkeypatch, call_ns):
+        self.now = self.made = 0
+        self._call_ns = call_ns
+        clock = SimpleNamespace(perf_counter=lambda: self._read() / 1e9, perf_counter_ns=self._read)
+        monkeypatch.setattr(calls, "time", clock)
+
+    def _read(self):
+        self.now += 50
+        return self.now
+
+    def __call__(self, number):
+        self.now += self._call_ns
+        self.made += 1
+
+
+@pytest.mark.parametrize(("call_ns", "loops"), [(20_000, 1), (9_000, 2), (1_000, 16), (100, 128)])
+def test_a_call_is_looped_until_the_clock_is_half_a_percent_of_it(monkeypatch, call_ns, loops):
+    assert calibrate(ShortCalls(monkeypatch, call_ns), 4) == loops
+
+
+@pytest.mark.parametrize("call_ns", [70, 1_000, 30_000])
+def test_looped_calls_give_the_time_of_one(monkeypatch, call_ns):
+    call = ShortCalls(monkeypatch, call_ns)
+    found = time_calls(call, 8, max_seconds=1)
+    assert found.p50_ms == pytest.approx(call_ns / MS, rel=0.0051)
+    assert call.made >= found.samples
