@@ -34,9 +34,9 @@ class Task(msgspec.Struct, frozen=True):
     texts: list[str]
     labels: list[str]
 
-    def latency_sample(self) -> LatencySample:
+    def latency_sample(self, count: int = 64) -> LatencySample:
         """Return what a user of the device would type."""
-        texts = _spread(self.queries or self.texts, _LATENCY_TEXTS)
+        texts = _spread(self.queries or self.texts, count)
         return LatencySample(texts, "query" if self.queries else "text")
 
 
@@ -103,6 +103,28 @@ class MeasureResult(msgspec.Struct, frozen=True, tag=True):
     temperature_c: float | None
 
 
+class EncodeConfiguration(msgspec.Struct, frozen=True):
+    """What one living process encodes with."""
+
+    precision: str
+    depth: int
+    dim: int
+    threads: int
+
+    def __str__(self) -> str:
+        """Name it as `--compare` takes it."""
+        threads = f":t{self.threads}" if self.threads > 1 else ""
+        return f"{self.precision}:d{self.dim}-L{self.depth}{threads}"
+
+
+class EncodeJob(msgspec.Struct, frozen=True):
+    """Encode the sample's texts, one at a time, for every line that is read."""
+
+    bundle: str
+    configuration: EncodeConfiguration
+    sample: LatencySample
+
+
 class Failure(msgspec.Struct, frozen=True, tag=True):
     """Why a job did not end."""
 
@@ -111,7 +133,6 @@ class Failure(msgspec.Struct, frozen=True, tag=True):
 
 
 Job = PrepareJob | MeasureJob
-_LATENCY_TEXTS = 64
 
 
 def write(path: Path, value: msgspec.Struct) -> None:

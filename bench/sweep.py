@@ -10,20 +10,18 @@ import fcntl
 import hashlib
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import psutil
 from mrl_edge.bench import jobs
+from mrl_edge.bench.configuration import Configuration, configuration_of
 from mrl_edge.bench.jobs import Prepared
+from mrl_edge.bench.processes import run_job
 from mrl_edge.bench.results import (
     SCHEMA_VERSION,
     BundleRef,
@@ -87,23 +85,6 @@ def _sweep(run: _Sweep, bundle: Bundle, grid: Grid, report: Report) -> Results:
     return run.results
 
 
-@dataclass(frozen=True)
-class Configuration:
-    """What one process measures."""
-
-    precision: str
-    depth: int
-    dim: int
-    threads: int
-    plan: IndexPlan | None
-    tokens: int | None  # None: the task's texts in their own lengths
-
-    def __str__(self) -> str:
-        """Name the configuration for the progress display."""
-        index = f" {self.plan.kind}" if self.plan else ""
-        return f"{self.precision} d{self.dim}-L{self.depth}{index}" + (f" {self.tokens} tokens" if self.tokens else "")
-
-
 class _Sweep:
     """The rows so far, and the folder with vectors and indexes that an interrupted run leaves for the next."""
 
@@ -134,7 +115,7 @@ class _Sweep:
 
     def missing(self, variant: Variant) -> list[Configuration]:
         """Return the variant's configurations that have no row yet; failed ones are tried again."""
-        there = {_configuration_of(row) for row in self.results.measurements if row.status != "failed"}
+        there = {configuration_of(row) for row in self.results.measurements if row.status != "failed"}
         wanted = []
         for threads in self.grid.threads:
             wanted += [
@@ -163,8 +144,8 @@ class _Sweep:
 
     def add(self, row: Measurement) -> None:
         """Write the file with one more row; a failed row of the same configuration goes."""
-        new = _configuration_of(row)
-        kept = [old for old in self.results.measurements if _configuration_of(old) != new]
+        new = configuration_of(row)
+        kept = [old for old in self.results.measurements if configuration_of(old) != new]
         self.results = msgspec.structs.replace(self.results, measurements=(*kept, row))
         write_results(self.out, self.results)
 
@@ -252,46 +233,6 @@ class _Sweep:
         )
 
 
-Answer = TypeVar("Answer", jobs.PrepareResult, jobs.MeasureResult)
-
-
-def run_job(job: jobs.Job, kind: type[Answer], work: Path, threads: int) -> Answer | jobs.Failure:
-    """Run one job in a fresh process and return its answer; a killed or crashed process is a `Failure`."""
-    question, reply = work / "job.json", work / "answer.json"
-    reply.unlink(missing_ok=True)
-    jobs.write(question, job)
-    # numpy's and the tokenizer's own threads are held to what the configuration may use.
-    limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")}
-    command = [
-        sys.executable,
-        "-m",
-        "mrl_edge.bench.child",
-        str(question),
-        str(reply),
-        str(time.monotonic_ns()),
-    ]
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, **limits},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C reaches the parent alone, which ends the child below
-    )
-    try:
-        _, errors = process.communicate()
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    if process.returncode == -signal.SIGKILL:
-        return jobs.Failure("out_of_memory", "the kernel killed the process (SIGKILL)")
-    if process.returncode != 0 or not reply.is_file():
-        last = errors.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no message"]
-        return jobs.Failure("failed", f"exit code {process.returncode}: {last[0]}")
-    return msgspec.json.decode(reply.read_bytes(), type=kind | jobs.Failure)
-
-
 def _row(variant: Variant, configuration: Configuration) -> Measurement:
     return Measurement(
         precision=variant.precision,
@@ -309,10 +250,6 @@ def _row(variant: Variant, configuration: Configuration) -> Measurement:
 
 def _failed(row: Measurement, failure: jobs.Failure) -> Measurement:
     return msgspec.structs.replace(row, status=failure.status, reason=failure.reason)
-
-
-def _configuration_of(row: Measurement) -> Configuration:
-    return Configuration(row.precision, row.depth, row.dim, row.threads, row.plan, row.tokens)
 
 
 def _work_folder(out: Path) -> Path:

@@ -11,7 +11,7 @@ import msgspec
 
 # Instruction sets that decide how fast a precision is; as /proc/cpuinfo names them on x86 and ARM.
 _FEATURES = (
-    "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16",
+    "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16",
     "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve",
 )  # fmt: skip
 _PACKAGES = ("mrl-edge", "onnxruntime", "tokenizers", "numpy", "annoy")

@@ -14,8 +14,8 @@ import psutil
 import pytest
 from conftest import mrl_edge, run_mrl_edge, the_one_error_line
 from mrl_edge.bench import jobs
+from mrl_edge.bench.processes import run_job
 from mrl_edge.bench.results import read_results
-from mrl_edge.bench.sweep import run_job
 
 import mrl_edge as runtime
 from mrl_edge.bundle import open_bundle

@@ -1,0 +1,67 @@
+"""What `mrl-edge bench` prints of a results file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from mrl_edge.cli import console
+
+if TYPE_CHECKING:
+    from mrl_edge.bench.results import IndexPlan, Results
+
+_BUSY_PERCENT = 25  # of all cores, just before a configuration was measured
+
+
+def print_results(results: Results) -> None:
+    """Print one line a configuration on real texts, and what could not be measured."""
+    from mrl_edge.bench.slower import slower_than_fp32
+
+    rows: list[list[object]] = []
+    failed = []
+    nested = len({row.depth for row in results.measurements}) > 1
+    for row in results.measurements:
+        if row.status != "ok" or row.encode is None:
+            length = f" with {row.tokens} tokens" if row.tokens else ""
+            failed.append(f"{row.precision} d{row.dim} of {row.depth} layers{length}: {row.status}, {row.reason}")
+        elif row.tokens is None and row.memory and row.disk and row.quality:
+            search, quality = row.search, row.quality
+            mark = "" if row.encode.stable else " ~"
+            rows.append(
+                [
+                    f"{row.precision}{f'×{row.threads}' if row.threads > 1 else ''}",
+                    *([row.depth] if nested else []),
+                    row.dim,
+                    _index_name(row.plan),
+                    f"{row.encode.p50_ms:.2f}{mark}",
+                    search.p50_ms if search else None,
+                    round(row.cold_start_ms or 0),
+                    round(row.memory.peak_rss_bytes / 1e6),
+                    (row.disk.model_bytes + row.disk.index_bytes + row.disk.vectors_bytes) / 1e6,
+                    search.recall_at_10 if search else None,
+                    quality.recall_at_10,
+                    quality.ndcg_at_10,
+                    quality.accuracy,
+                ]
+            )
+    figures = ["dim", "index", "encode", "search", "cold", "RSS", "disk", "exact", "recall", "nDCG", "acc."]
+    heads = ["", *(["depth"] if nested else []), *figures]
+    title = "p50 in ms, memory and disk in MB, hits shared with exact search, scores@10"
+    console.print_table(f"\n{results.device.cpu}: {title}", heads, rows)
+    if any("~" in str(row[4]) for row in rows):
+        doubts = Counter(doubt for row in results.measurements if row.encode for doubt in row.encode.doubts)
+        why = ", ".join(f"{name} of {count}" for name, count in doubts.most_common())
+        console.note(f"~ the median is not stable ({why}): the machine is busy, or give it a longer --max-seconds")
+    busy = max((row.system.busy_before_percent for row in results.measurements if row.system), default=0.0)
+    if busy > _BUSY_PERCENT:
+        console.note(f"warning: other work took up to {busy:.0f}% of this machine: its latencies are too high")
+    for slower in slower_than_fp32(results.measurements, results.device):
+        console.note(str(slower))
+    for line in failed:
+        console.note(f"not measured: {line}")
+
+
+def _index_name(plan: IndexPlan | None) -> str | None:
+    if plan is None:
+        return None
+    return plan.kind if plan.rerank_dim is None else f"{plan.kind} → {plan.rerank_dim}"
