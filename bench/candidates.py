@@ -32,6 +32,7 @@ class Candidate:
     disk_mb: float
     stable: bool
     quality: dict[str, float]
+    runtime: tuple[str, ...] = ()
     shallow: bool = False  # another row runs more layers
 
     @property
@@ -46,6 +47,7 @@ class Candidate:
             parts.append(f"{self.shortlist} hits reranked at {self.rerank_dim}")
         if self.threads > 1:
             parts.append(f"{self.threads} threads")
+        parts += self.runtime
         return ", ".join(parts)
 
 
@@ -109,6 +111,7 @@ def _candidate(row: Measurement) -> Candidate | None:
         disk_mb=(disk.model_bytes + disk.index_bytes + disk.vectors_bytes) / 1e6,
         stable=whole.stable,
         quality=_present(row.quality or Quality()),
+        runtime=row.runtime,
     )
 
 

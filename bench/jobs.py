@@ -14,8 +14,11 @@ from mrl_edge.bench.results import (
     Query,
     SearchResult,
     Status,
+    Throughput,
     VectorFidelity,
 )
+
+PINNED = "pinned"  # a runtime setting beside onnxruntime's levers: the process does it to itself
 
 
 class LatencySample(msgspec.Struct, frozen=True):
@@ -87,6 +90,28 @@ class MeasureJob(msgspec.Struct, frozen=True, tag="measure"):
     prepared: Prepared | None  # None: encode only
     tokens: int | None  # None: the sample's texts in their own lengths
     max_seconds: float
+    batch: int = 1
+    callers: int = 1  # threads at once
+    runtime: tuple[str, ...] = ()
+    p99_limit_ms: float | None = None
+
+
+class FirstJob(msgspec.Struct, frozen=True, tag="first"):
+    """Load one configuration and encode one text."""
+
+    bundle: str
+    precision: str
+    depth: int
+    dim: int
+    threads: int
+    text: str
+    role: str
+
+
+class FirstResult(msgspec.Struct, frozen=True, tag=True):
+    """From the spawning of the process to the vector."""
+
+    cold_start_ms: float
 
 
 class MeasureResult(msgspec.Struct, frozen=True, tag=True):
@@ -101,6 +126,7 @@ class MeasureResult(msgspec.Struct, frozen=True, tag=True):
     search_p99_ms: float | None
     memory: Memory
     temperature_c: float | None
+    throughput: Throughput | None = None
 
 
 class EncodeConfiguration(msgspec.Struct, frozen=True):
@@ -132,7 +158,7 @@ class Failure(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
-Job = PrepareJob | MeasureJob
+Job = PrepareJob | FirstJob | MeasureJob
 
 
 def write(path: Path, value: msgspec.Struct) -> None:

@@ -19,7 +19,7 @@ from mrl_edge.bench import jobs
 
 from mrl_edge.errors import ResultsError
 
-Answer = TypeVar("Answer", jobs.PrepareResult, jobs.MeasureResult)
+Answer = TypeVar("Answer", jobs.PrepareResult, jobs.FirstResult, jobs.MeasureResult)
 
 
 def run_job(job: jobs.Job, kind: type[Answer], work: Path, threads: int) -> Answer | jobs.Failure:

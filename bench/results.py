@@ -49,13 +49,17 @@ class Encode(Query, frozen=True, kw_only=True):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """Memory of the process that encodes and searches; `baseline` is Python before anything is imported."""
+    """Memory of the process that encodes and searches.
+
+    `baseline` is Python before anything is imported, `runtime` after all imports and before the model.
+    """
 
     peak_rss_bytes: int
     rss_bytes: int
     pss_bytes: int | None
     uss_bytes: int | None
     baseline_rss_bytes: int
+    runtime_rss_bytes: int | None = None
 
 
 class Disk(msgspec.Struct, frozen=True):
@@ -102,10 +106,24 @@ class VectorFidelity(msgspec.Struct, frozen=True):
 
 
 class System(msgspec.Struct, frozen=True):
-    """How busy the machine was with other work just before and after."""
+    """How busy the machine was with other work just before and after, and its state while the process ran.
+
+    Frequencies are the least and the median seen, sampled every 0.2 s; null where the machine does not say.
+    """
 
     busy_before_percent: float
     busy_after_percent: float
+    frequency_min_mhz: float | None = None
+    frequency_median_mhz: float | None = None
+    temperature_max_c: float | None = None
+
+
+class Throughput(msgspec.Struct, frozen=True):
+    """Texts a second: of one caller with batches, or of `callers` at once on one session."""
+
+    texts_per_s: float
+    p99_limit_ms: float | None = None  # of a call, that a service must keep
+    within_limit: bool | None = None
 
 
 class Measurement(msgspec.Struct, frozen=True):
@@ -136,7 +154,19 @@ class Measurement(msgspec.Struct, frozen=True):
     throttled: bool | None = None
     temperature_c: float | None = None
     system: System | None = None
+    runtime: tuple[str, ...] = ()  # `pinned`, and levers of onnxruntime
+    callers: int = 1  # threads that call one session at once
+    throughput: Throughput | None = None
+    cold_start_dropped_ms: float | None = None  # the bundle's files not in the page cache
+    null_because: dict[str, str] = {}  # why a figure is null, by its name
     predicted: bool = False
+
+    @property
+    def scenario(self) -> str | None:
+        """MLPerf's name for what was measured of an encoder alone: its figure is p90, p99 or texts a second."""
+        if self.callers > 1:
+            return None  # callers that wait for their answer are no arrivals by chance, as Server's are
+        return {1: "SingleStream", 8: "MultiStream"}.get(self.batch, "Offline")
 
 
 class BundleRef(msgspec.Struct, frozen=True):

@@ -12,7 +12,8 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import psutil
 from mrl_edge.bench import jobs
 from mrl_edge.bench.configuration import Configuration, configuration_of
 from mrl_edge.bench.jobs import Prepared
+from mrl_edge.bench.page_cache import drop
 from mrl_edge.bench.processes import run_job
 from mrl_edge.bench.results import (
     SCHEMA_VERSION,
@@ -56,6 +58,10 @@ class Grid:
     tokens: tuple[int, ...]  # fixed lengths, measured once a variant and thread count at the largest dimension
     max_seconds: float
     target_recall: float
+    batches: tuple[int, ...] = ()  # texts a call, besides 1; measured as the fixed lengths are
+    callers: tuple[int, ...] = ()  # threads that call one session at once, besides 1; likewise
+    p99_limit_ms: float | None = None  # what a call may take where several call at once
+    runtimes: tuple[tuple[str, ...], ...] = ((),)  # settings of onnxruntime, each measured with everything
 
 
 def sweep(bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, report: Report = silent) -> Results:
@@ -92,6 +98,7 @@ class _Sweep:
         self.bundle = bundle
         self.grid = grid
         self.out = out
+        self._dropped: dict[tuple[str, int, int], tuple[float | None, str | None]] = {}
         self._answers: dict[tuple[str, int], jobs.PrepareResult | jobs.Failure] = {}  # by weights and depth
         self.plans: tuple[IndexPlan | None, ...] = grid.plans if task.documents else (None,)
         content = msgspec.json.encode(task)
@@ -116,24 +123,25 @@ class _Sweep:
     def missing(self, variant: Variant) -> list[Configuration]:
         """Return the variant's configurations that have no row yet; failed ones are tried again."""
         there = {configuration_of(row) for row in self.results.measurements if row.status != "failed"}
+        name, depth, full = variant.precision, variant.depth, self.grid.dims[-1]
         wanted = []
-        for threads in self.grid.threads:
+        for threads, runtime in product(self.grid.threads, self.grid.runtimes):
             wanted += [
-                Configuration(variant.precision, variant.depth, dim, threads, plan, None)
+                Configuration(name, depth, dim, threads, plan, None, runtime=runtime)
                 for dim in self.grid.dims
                 for plan in self.plans
                 if plan is None or plan.applies_to(dim)
             ]
-            wanted += [
-                Configuration(variant.precision, variant.depth, self.grid.dims[-1], threads, None, tokens)
-                for tokens in self.grid.tokens
-            ]
+            alone = Configuration(name, depth, full, threads, None, None, runtime=runtime)
+            wanted += [replace(alone, tokens=tokens) for tokens in self.grid.tokens]
+            wanted += [replace(alone, batch=batch) for batch in self.grid.batches]
+            wanted += [replace(alone, callers=callers) for callers in self.grid.callers]
         return [configuration for configuration in wanted if configuration not in there]
 
     def measure(self, variant: Variant, configuration: Configuration) -> Measurement:
         """Return the row of one configuration."""
         row = _row(variant, configuration)
-        if configuration.tokens is not None:
+        if configuration.encodes_only:
             return self._measured(row, None, configuration)
         answer = self._prepare(variant)
         if isinstance(answer, jobs.Failure):
@@ -206,6 +214,10 @@ class _Sweep:
             prepared=prepared,
             tokens=configuration.tokens,
             max_seconds=self.grid.max_seconds,
+            batch=configuration.batch,
+            callers=configuration.callers,
+            runtime=configuration.runtime,
+            p99_limit_ms=self.grid.p99_limit_ms if configuration.callers > 1 else None,
         )
         before = psutil.cpu_percent(_BUSY_SECONDS)
         answer = run_job(job, jobs.MeasureResult, self.work, configuration.threads)
@@ -222,15 +234,49 @@ class _Sweep:
             first_ms=answer.first_ms,
             memory=answer.memory,
             temperature_c=answer.temperature_c,
+            throughput=answer.throughput,
         )
         if prepared is None:
             return row
+        dropped_ms, because = self._cold_start_dropped(configuration)
+        row = msgspec.structs.replace(row, cold_start_dropped_ms=dropped_ms)
+        if because is not None:
+            row = msgspec.structs.replace(row, null_because={"cold_start_dropped_ms": because})
         search = prepared.search
         if search is not None:
             search = msgspec.structs.replace(search, p50_ms=answer.search_p50_ms, p99_ms=answer.search_p99_ms)
         return msgspec.structs.replace(
             row, disk=prepared.disk, search=search, quality=prepared.quality, fidelity=prepared.fidelity
         )
+
+    def _cold_start_dropped(self, configuration: Configuration) -> tuple[float | None, str | None]:
+        """Return the cold start with the bundle's files dropped from the page cache, or why there is none.
+
+        Once a variant and thread count: the dimensions differ by a graph of 100 KB.
+        """
+        key = configuration.precision, configuration.depth, configuration.threads
+        if key not in self._dropped:
+            self._dropped[key] = self._first_vector(configuration)
+        return self._dropped[key]
+
+    def _first_vector(self, configuration: Configuration) -> tuple[float | None, str | None]:
+        variant = self.bundle.variant(configuration.precision, configuration.depth)
+        graph = self.bundle.graph(variant, configuration.dim)
+        names = (variant.weights, graph.file, *self.bundle.input_files)
+        reason = drop([self.bundle.folder / name for name in names])
+        if reason is not None:
+            return None, reason
+        job = jobs.FirstJob(
+            bundle=str(self.bundle.folder.absolute()),
+            precision=configuration.precision,
+            depth=configuration.depth,
+            dim=configuration.dim,
+            threads=configuration.threads,
+            text=self.sample.texts[0],
+            role=self.sample.role,
+        )
+        answer = run_job(job, jobs.FirstResult, self.work, configuration.threads)
+        return (None, answer.reason) if isinstance(answer, jobs.Failure) else (answer.cold_start_ms, None)
 
 
 def _row(variant: Variant, configuration: Configuration) -> Measurement:
@@ -241,10 +287,12 @@ def _row(variant: Variant, configuration: Configuration) -> Measurement:
         dim=configuration.dim,
         provider=PROVIDER,
         threads=configuration.threads,
-        batch=1,
+        batch=configuration.batch,
         tokens=configuration.tokens,
         status="ok",
         plan=configuration.plan,
+        runtime=configuration.runtime,
+        callers=configuration.callers,
     )
 
 

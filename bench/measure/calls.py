@@ -63,10 +63,10 @@ def _sample(stages: Sequence[Stage], inputs: int, max_seconds: float) -> NDArray
     """Return nanoseconds [passes, inputs, stages], as many as it took."""
     deadline = time.perf_counter() + max_seconds
     _warm_up(stages, inputs, time.perf_counter() + max_seconds * _WARM_SHARE)
-    passes = [_pass(stages, inputs)]
+    passes = [one_pass(stages, inputs)]
     next_look = float(LEAST)
     while time.perf_counter() < deadline:
-        passes.append(_pass(stages, inputs))
+        passes.append(one_pass(stages, inputs))
         samples = len(passes) * inputs
         if samples >= next_look:
             if summarise(np.stack(passes).sum(axis=2)).stable:
@@ -76,15 +76,15 @@ def _sample(stages: Sequence[Stage], inputs: int, max_seconds: float) -> NDArray
 
 
 def _warm_up(stages: Sequence[Stage], inputs: int, deadline: float) -> None:
-    before = float(np.median(_pass(stages, inputs).sum(axis=1)))
+    before = float(np.median(one_pass(stages, inputs).sum(axis=1)))
     while time.perf_counter() < deadline:
-        now = float(np.median(_pass(stages, inputs).sum(axis=1)))
+        now = float(np.median(one_pass(stages, inputs).sum(axis=1)))
         if abs(now - before) <= TIGHT * before:
             return
         before = now
 
 
-def _pass(stages: Sequence[Stage], inputs: int) -> NDArray[np.int64]:
+def one_pass(stages: Sequence[Stage], inputs: int) -> NDArray[np.int64]:
     """Return the nanoseconds of every stage of every input, [inputs, stages]."""
     marks = np.empty((inputs, len(stages) + 1), dtype=np.int64)
     for number in range(inputs):

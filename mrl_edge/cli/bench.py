@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,6 +59,16 @@ def bench(
     tokens: Annotated[str, typer.Option(help="Fixed lengths to measure besides the real texts; 0 for none.")] = (
         "8,32,128,256"
     ),
+    batches: Annotated[str | None, typer.Option(help="Texts a call, as in 1,8,32, for texts a second.")] = None,
+    concurrency: Annotated[str | None, typer.Option(help="Callers of one session at once, as in 1,2,4.")] = None,
+    p99_limit_ms: Annotated[
+        float | None, typer.Option(min=0, help="What a call may take at the 99th percentile, with --concurrency.")
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="Settings of onnxruntime to sweep, as in default,no-arena,no-prepack,no-arena+no-prepack."),
+    ] = None,
+    pin: Annotated[bool, typer.Option("--pin", help="Hold each process to as many cores as it has threads.")] = False,
     recall: Annotated[float, typer.Option(min=0.01, max=1, help="Recall@10 that Annoy is sized to.")] = 0.95,
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest measurement of one latency.")] = 4.0,
     max_queries: Annotated[int, typer.Option(min=10, help="Queries (or labelled texts) for the quality.")] = 1000,
@@ -99,6 +110,10 @@ def bench(
         tokens=() if tokens == "0" or "image" in roles else options.numbers("--tokens", tokens, least=1),
         max_seconds=max_seconds,
         target_recall=recall,
+        batches=_besides_one("--batches", batches),
+        callers=_callers(concurrency, p99_limit_ms),
+        p99_limit_ms=p99_limit_ms,
+        runtimes=_runtimes(runtime, pin),
     )
     if overwrite:
         discard(out)
@@ -177,6 +192,36 @@ def _depths(text: str | None, there: tuple[int, ...], where: str) -> tuple[int, 
         if depth not in there:
             raise UsageError(f"--depths {text}: {where} has depth {', '.join(map(str, there))}")
     return chosen
+
+
+def _besides_one(option: str, text: str | None) -> tuple[int, ...]:
+    """Read numbers; what is measured with one is measured anyway."""
+    return tuple(number for number in options.numbers(option, text) if number > 1) if text else ()
+
+
+def _callers(text: str | None, p99_limit_ms: float | None) -> tuple[int, ...]:
+    if p99_limit_ms is not None and text is None:
+        raise UsageError("--p99-limit-ms does nothing without --concurrency")
+    return _besides_one("--concurrency", text)
+
+
+def _runtimes(text: str | None, pin: bool) -> tuple[tuple[str, ...], ...]:
+    """Read `default,no-arena+no-prepack` as one tuple of names each."""
+    from mrl_edge.bench.jobs import PINNED
+    from mrl_edge.levers import LEVERS
+
+    if pin and not hasattr(os, "sched_setaffinity"):
+        raise UsageError("--pin: this system cannot hold a process to cores")
+    found = []
+    for one in options.names(text) or ("default",):
+        names = () if one == "default" else tuple(one.split("+"))
+        for name in names:
+            if name not in LEVERS:
+                raise UsageError(f"--runtime {one}: unknown; there is default, {', '.join(LEVERS)}, joined by +")
+        found.append((*((PINNED,) if pin else ()), *sorted(names)))
+    if len(set(found)) < len(found):
+        raise UsageError(f"--runtime {text}: name each setting once")
+    return tuple(found)
 
 
 def _task(roles: dict[str, list[str]], limit: int) -> Task:

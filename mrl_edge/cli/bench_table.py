@@ -20,6 +20,7 @@ def print_results(results: Results) -> None:
     rows: list[list[object]] = []
     failed = []
     nested = len({row.depth for row in results.measurements}) > 1
+    levers = any(row.runtime for row in results.measurements)
     for row in results.measurements:
         if row.status != "ok" or row.encode is None:
             length = f" with {row.tokens} tokens" if row.tokens else ""
@@ -30,6 +31,7 @@ def print_results(results: Results) -> None:
             rows.append(
                 [
                     f"{row.precision}{f'×{row.threads}' if row.threads > 1 else ''}",
+                    *(["+".join(row.runtime) or "default"] if levers else []),
                     *([row.depth] if nested else []),
                     row.dim,
                     _index_name(row.plan),
@@ -45,10 +47,11 @@ def print_results(results: Results) -> None:
                 ]
             )
     figures = ["dim", "index", "encode", "search", "cold", "RSS", "disk", "exact", "recall", "nDCG", "acc."]
-    heads = ["", *(["depth"] if nested else []), *figures]
+    heads = ["", *(["runtime"] if levers else []), *(["depth"] if nested else []), *figures]
     title = "p50 in ms, memory and disk in MB, hits shared with exact search, scores@10"
     console.print_table(f"\n{results.device.cpu}: {title}", heads, rows)
-    if any("~" in str(row[4]) for row in rows):
+    _print_throughput(results)
+    if any(row.encode and not row.encode.stable for row in results.measurements):
         doubts = Counter(doubt for row in results.measurements if row.encode for doubt in row.encode.doubts)
         why = ", ".join(f"{name} of {count}" for name, count in doubts.most_common())
         console.note(f"~ the median is not stable ({why}): the machine is busy, or give it a longer --max-seconds")
@@ -59,6 +62,27 @@ def print_results(results: Results) -> None:
         console.note(str(slower))
     for line in failed:
         console.note(f"not measured: {line}")
+
+
+def _print_throughput(results: Results) -> None:
+    from mrl_edge.bench.configuration import configuration_of
+
+    rows = [
+        [
+            str(configuration_of(row)),
+            row.scenario,
+            row.encode.p50_ms,
+            row.encode.p90_ms,
+            row.encode.p99_ms,
+            row.throughput.texts_per_s,
+            {None: None, True: "yes", False: "no"}[row.throughput.within_limit],
+        ]
+        for row in results.measurements
+        if row.throughput and row.encode
+    ]
+    if rows:
+        heads = ["", "MLPerf's", "p50 ms", "p90", "p99", "texts/s", "p99 in limit"]
+        console.print_table("\nbatches and callers, ms a call", heads, rows)
 
 
 def _index_name(plan: IndexPlan | None) -> str | None:
