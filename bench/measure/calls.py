@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from mrl_edge.bench.measure.timing import LEAST, TIGHT, Timing, summarise
+from mrl_edge.bench.measure.waiting import waited_ns
 from numpy.typing import NDArray
 
 _WARM_SHARE = 0.25  # of the time, at most
@@ -26,7 +27,8 @@ def time_calls(call: Stage, inputs: int, max_seconds: float) -> Timing:
         for _ in range(loops):
             call(number)
 
-    return summarise(_sample([looped], inputs, max_seconds)[:, :, 0] / loops)
+    passes, waiting = _sample([looped], inputs, max_seconds)
+    return summarise(passes[:, :, 0] / loops, waiting)
 
 
 def calibrate(call: Stage, inputs: int) -> int:
@@ -52,17 +54,18 @@ def time_stages(stages: Sequence[Stage], inputs: int, max_seconds: float) -> lis
     after a quarter of `max_seconds`. The samples are looked at whenever they have grown by a quarter: looking
     after every one would stop at the first lucky interval.
     """
-    passes = _sample(stages, inputs, max_seconds)
-    whole = summarise(passes.sum(axis=2))
+    passes, waiting = _sample(stages, inputs, max_seconds)
+    whole = summarise(passes.sum(axis=2), waiting)
     if len(stages) == 1:
         return [whole]
-    return [whole, *(summarise(passes[:, :, number]) for number in range(len(stages)))]
+    return [whole, *(summarise(passes[:, :, number], waiting) for number in range(len(stages)))]
 
 
-def _sample(stages: Sequence[Stage], inputs: int, max_seconds: float) -> NDArray[np.int64]:
-    """Return nanoseconds [passes, inputs, stages], as many as it took."""
+def _sample(stages: Sequence[Stage], inputs: int, max_seconds: float) -> tuple[NDArray[np.int64], float]:
+    """Return nanoseconds [passes, inputs, stages], as many as it took, and the share of them spent waiting."""
     deadline = time.perf_counter() + max_seconds
     _warm_up(stages, inputs, time.perf_counter() + max_seconds * _WARM_SHARE)
+    started, waited = time.perf_counter_ns(), waited_ns()
     passes = [one_pass(stages, inputs)]
     next_look = float(LEAST)
     while time.perf_counter() < deadline:
@@ -72,7 +75,9 @@ def _sample(stages: Sequence[Stage], inputs: int, max_seconds: float) -> NDArray
             if summarise(np.stack(passes).sum(axis=2)).stable:
                 break
             next_look = samples * 1.25
-    return np.stack(passes)
+    now = waited_ns()
+    waiting = 0.0 if waited is None or now is None else (now - waited) / max(time.perf_counter_ns() - started, 1)
+    return np.stack(passes), waiting
 
 
 def _warm_up(stages: Sequence[Stage], inputs: int, deadline: float) -> None:

@@ -10,11 +10,12 @@ from mrl_edge.bench.measure.intervals import median_interval
 from mrl_edge.bench.measure.modes import bimodal
 from numpy.typing import NDArray
 
-Doubt = Literal["few samples", "interval", "drift", "bimodal"]
+Doubt = Literal["few samples", "interval", "drift", "bimodal", "busy"]
 
 TIGHT = 0.02  # half width of the median's 95% confidence interval, as a share of the median
 LEAST = 64  # samples below which nothing is called stable: an interval of a few says little
 _DRIFT = 0.05  # how far the medians of the first and second half may be apart
+_WAITING = 0.05  # of the time, that the thread may wait for its core
 _TAIL = 1000  # samples from which a p99.9 is more than the slowest call
 
 
@@ -33,12 +34,15 @@ class Timing:
     doubts: tuple[Doubt, ...]
 
 
-def summarise(passes: NDArray[np.int64] | NDArray[np.float64]) -> Timing:
-    """Return percentiles of [passes, inputs] nanoseconds, in the order of their passes, and whether to trust them."""
+def summarise(passes: NDArray[np.int64] | NDArray[np.float64], waiting: float = 0.0) -> Timing:
+    """Return percentiles of [passes, inputs] nanoseconds, in the order of their passes, and whether to trust them.
+
+    `waiting` is the share of the time that the thread waited for a core that another had.
+    """
     low, high = median_interval(passes)
     nanoseconds = passes.ravel()
     p50, p90, p99, p999 = np.percentile(nanoseconds, [50, 90, 99, 99.9])
-    doubts = _doubts(passes, float(p50), high - low)
+    doubts = _doubts(passes, float(p50), high - low, waiting)
     return Timing(
         p50_ms=float(p50) / 1e6,
         p90_ms=float(p90) / 1e6,
@@ -52,7 +56,9 @@ def summarise(passes: NDArray[np.int64] | NDArray[np.float64]) -> Timing:
     )
 
 
-def _doubts(passes: NDArray[np.int64] | NDArray[np.float64], median: float, width: float) -> tuple[Doubt, ...]:
+def _doubts(
+    passes: NDArray[np.int64] | NDArray[np.float64], median: float, width: float, waiting: float
+) -> tuple[Doubt, ...]:
     found: list[Doubt] = []
     if passes.size < LEAST:
         found.append("few samples")
@@ -62,6 +68,8 @@ def _doubts(passes: NDArray[np.int64] | NDArray[np.float64], median: float, widt
         found.append("drift")
     if bimodal(passes):
         found.append("bimodal")
+    if waiting > _WAITING:
+        found.append("busy")
     return tuple(found)
 
 

@@ -1,10 +1,14 @@
 """The loop, on callables whose cost is known because only they move the clock."""
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 from mrl_edge.bench.measure import calls
 from mrl_edge.bench.measure.calls import calibrate, time_calls
+from mrl_edge.bench.measure.waiting import waited_ns
 
 MS = 1_000_000
 
@@ -18,6 +22,7 @@ class Costs:
         self._cost = cost
         clock = SimpleNamespace(perf_counter=lambda: self.now / 1e9, perf_counter_ns=lambda: self.now)
         monkeypatch.setattr(calls, "time", clock)
+        monkeypatch.setattr(calls, "waited_ns", lambda: None)
 
     def __call__(self, number):
         self.now += round(self._cost(len(self.inputs)) * MS)
@@ -85,6 +90,7 @@ class ShortCalls:
         self._call_ns = call_ns
         clock = SimpleNamespace(perf_counter=lambda: self._read() / 1e9, perf_counter_ns=self._read)
         monkeypatch.setattr(calls, "time", clock)
+        monkeypatch.setattr(calls, "waited_ns", lambda: None)
 
     def _read(self):
         self.now += 50
@@ -106,3 +112,28 @@ def test_looped_calls_give_the_time_of_one(monkeypatch, call_ns):
     found = time_calls(call, 8, max_seconds=1)
     assert found.p50_ms == pytest.approx(call_ns / MS, rel=0.0051)
     assert call.made >= found.samples
+
+
+@pytest.mark.parametrize(("waits", "doubts"), [(0.01, ()), (0.2, ("busy",)), (None, ())])
+def test_a_thread_that_had_to_wait_for_its_core_was_busy(monkeypatch, waits, doubts):
+    call = Costs(monkeypatch, lambda n: 2)
+    monkeypatch.setattr(calls, "waited_ns", lambda: None if waits is None else round(call.now * waits))
+    assert time_calls(call, 8, max_seconds=60).doubts == doubts
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="holds both to one core")
+@pytest.mark.skipif(waited_ns() is None, reason="this kernel does not account for waiting")
+def test_a_busy_loop_on_the_same_core_is_seen():
+    """In a process of its own, so that this one keeps its cores."""
+    script = """
+import os, subprocess, sys, time
+os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
+from mrl_edge.bench.measure.calls import time_calls
+beside = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+try:
+    print(time_calls(lambda _: sum(range(50_000)), 8, 2.0).doubts)
+finally:
+    beside.kill()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "busy" in done.stdout
