@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mrl_edge.bench.jobs import Failure, FirstJob, FirstResult, MeasureJob, MeasureResult
+    from mrl_edge.bench.jobs import Failure, MeasureJob, MeasureResult
 
     from mrl_edge.encoder import Encoder
+    from mrl_edge.index import Index
 
 
 def main(job_path: str, answer_path: str, spawned_ns: str) -> None:
@@ -34,7 +36,7 @@ def main(job_path: str, answer_path: str, spawned_ns: str) -> None:
 
             answer = prepare(job)
         elif isinstance(job, jobs.FirstJob):
-            answer = _first(job, int(spawned_ns))
+            answer = jobs.FirstResult(_open(job.measure, int(spawned_ns)).cold_start_ms)
         else:
             answer = _measure(job, int(spawned_ns), baseline)
     except Exception as error:  # the parent turns it into a row
@@ -57,12 +59,46 @@ def _failure(error: Exception) -> Failure:
 
 
 def _measure(job: MeasureJob, spawned_ns: int, baseline_rss: int) -> MeasureResult:
-    started = time.perf_counter()
     from mrl_edge.bench.jobs import MeasureResult
     from mrl_edge.bench.latency import time_configuration
     from mrl_edge.bench.memory import read_memory
-    from mrl_edge.bench.prepare import open_prepared
     from mrl_edge.bench.results import Memory
+
+    opened = _open(job, spawned_ns)
+    latency = time_configuration(opened.encoder, opened.index, opened.texts, job)
+    memory = read_memory()
+    return MeasureResult(
+        cold_start_ms=opened.cold_start_ms,
+        load_ms=opened.load_ms,
+        first_ms=opened.first_ms,
+        encode=latency.encode,
+        query=latency.query,
+        search_p50_ms=latency.search.p50_ms if latency.search else None,
+        search_p99_ms=latency.search.p99_ms if latency.search else None,
+        throughput=latency.throughput,
+        energy_mj=latency.energy_mj,
+        memory=Memory(memory.peak_rss, memory.rss, memory.pss, memory.uss, baseline_rss, opened.runtime_rss),
+    )
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A configuration that has made its first vector."""
+
+    encoder: Encoder
+    index: Index | None
+    texts: list[str]
+    runtime_rss: int
+    load_ms: float
+    first_ms: float
+    cold_start_ms: float
+
+
+def _open(job: MeasureJob, spawned_ns: int) -> _Opened:
+    """Import the runtime, open the index and the encoder, and encode one text."""
+    started = time.perf_counter()
+    from mrl_edge.bench.memory import read_memory
+    from mrl_edge.bench.prepare import open_prepared
 
     runtime_rss = read_memory().rss
     index = open_prepared(job.prepared) if job.prepared else None
@@ -74,33 +110,7 @@ def _measure(job: MeasureJob, spawned_ns: int, baseline_rss: int) -> MeasureResu
     encoder.encode(texts[:1], role)
     first = time.perf_counter()
     cold_start_ms = (time.monotonic_ns() - spawned_ns) / 1e6
-    latency = time_configuration(encoder, index, texts, job)
-    memory = read_memory()
-    from mrl_edge.devices.local import temperature_c  # imports psutil: only now that memory was read
-
-    return MeasureResult(
-        cold_start_ms=cold_start_ms,
-        load_ms=(loaded - started) * 1e3,
-        first_ms=(first - loaded) * 1e3,
-        encode=latency.encode,
-        query=latency.query,
-        search_p50_ms=latency.search.p50_ms if latency.search else None,
-        search_p99_ms=latency.search.p99_ms if latency.search else None,
-        throughput=latency.throughput,
-        memory=Memory(memory.peak_rss, memory.rss, memory.pss, memory.uss, baseline_rss, runtime_rss),
-        temperature_c=temperature_c(),
-    )
-
-
-def _first(job: FirstJob, spawned_ns: int) -> FirstResult:
-    """Do no more than an application does until it has a vector."""
-    from mrl_edge.bench.jobs import FirstResult
-
-    import mrl_edge
-
-    encoder = mrl_edge.load(job.bundle, job.dim, job.precision, job.depth, job.threads)
-    encoder.encode([job.text], job.role)
-    return FirstResult((time.monotonic_ns() - spawned_ns) / 1e6)
+    return _Opened(encoder, index, texts, runtime_rss, (loaded - started) * 1e3, (first - loaded) * 1e3, cold_start_ms)
 
 
 def _load(job: MeasureJob, dim: int) -> Encoder:

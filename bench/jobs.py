@@ -97,15 +97,9 @@ class MeasureJob(msgspec.Struct, frozen=True, tag="measure"):
 
 
 class FirstJob(msgspec.Struct, frozen=True, tag="first"):
-    """Load one configuration and encode one text."""
+    """Do of a measurement what comes before its first vector, and end."""
 
-    bundle: str
-    precision: str
-    depth: int
-    dim: int
-    threads: int
-    text: str
-    role: str
+    measure: MeasureJob
 
 
 class FirstResult(msgspec.Struct, frozen=True, tag=True):
@@ -125,8 +119,8 @@ class MeasureResult(msgspec.Struct, frozen=True, tag=True):
     search_p50_ms: float | None
     search_p99_ms: float | None
     memory: Memory
-    temperature_c: float | None
-    throughput: Throughput | None = None
+    throughput: Throughput | None
+    energy_mj: float | str  # or why it is not known
 
 
 class EncodeConfiguration(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mrl_edge.bench.measure.calls import time_calls, time_stages
 from mrl_edge.bench.results import Encode, Query, Throughput
+from mrl_edge.devices.energy import Rapl, find_rapl
 
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import MeasureJob
@@ -27,6 +28,7 @@ class Latency:
     query: Query | None = None
     search: Timing | None = None
     throughput: Throughput | None = None
+    energy_mj: float | str = "measured of single queries alone"  # a query, or why it is not known
 
 
 def time_configuration(encoder: Encoder, index: Index | None, texts: list[str], job: MeasureJob) -> Latency:
@@ -42,18 +44,23 @@ def _single(encoder: Encoder, index: Index | None, texts: list[str], job: Measur
     """Time the whole query and its two parts in the same calls, then tokenisation, or preprocessing, by itself."""
     role = job.sample.role
     vectors = encoder.encode(texts, role, batch_size=1)
+    calls = 0
 
     def encode(number: int) -> None:
+        nonlocal calls
+        calls += 1
         vectors[number] = encoder.encode(texts[number : number + 1], role)[0]
 
-    singles = [[text] for text in texts]
+    rapl = find_rapl()
+    before = rapl.read_uj() if isinstance(rapl, Rapl) else ()
     if index is None:
-        return Latency(
-            _encode(encoder, [[text] for text in texts], time_calls(encode, len(texts), job.max_seconds), job)
-        )
-    stages: Sequence[Callable[[int], object]] = [encode, lambda number: index.search(vectors[number], 10)]
-    query, encoding, search = time_stages(stages, len(texts), job.max_seconds)
-    return Latency(_encode(encoder, singles, encoding, job), Query(**asdict(query)), search)
+        query, encoding, search = None, time_calls(encode, len(texts), job.max_seconds), None
+    else:
+        stages: Sequence[Callable[[int], object]] = [encode, lambda number: index.search(vectors[number], 10)]
+        query, encoding, search = time_stages(stages, len(texts), job.max_seconds)
+    energy = rapl.spent_mj(before, rapl.read_uj()) / calls if isinstance(rapl, Rapl) else rapl
+    encoded = _encode(encoder, [[text] for text in texts], encoding, job)
+    return Latency(encoded, query and Query(**asdict(query)), search, energy_mj=energy)
 
 
 def _batches(encoder: Encoder, texts: list[str], job: MeasureJob) -> Latency:

@@ -6,16 +6,11 @@ hits. Measured for each configuration alone: latency, memory, cold start.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import psutil
@@ -25,20 +20,17 @@ from mrl_edge.bench.jobs import Prepared
 from mrl_edge.bench.page_cache import drop
 from mrl_edge.bench.processes import run_job
 from mrl_edge.bench.results import (
-    SCHEMA_VERSION,
-    BundleRef,
     IndexPlan,
     Measurement,
     Results,
     System,
-    read_results,
     write_results,
 )
-from mrl_edge.devices.local import describe
+from mrl_edge.bench.resuming import exclusive, resume, work_folder
+from mrl_edge.bench.watching import watching
 
 from mrl_edge.atomic import write_file
 from mrl_edge.bundle import Bundle, Variant
-from mrl_edge.errors import ResultsError
 from mrl_edge.progress import Report, silent
 
 PROVIDER = "CPUExecutionProvider"
@@ -69,7 +61,7 @@ def sweep(bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, r
 
     Raises `ResultsError` when `out` holds measurements of another bundle, machine, data or settings.
     """
-    with _exclusive(out):
+    with exclusive(out):
         return _sweep(_Sweep(bundle, task, source, grid, out), bundle, grid, report)
 
 
@@ -98,7 +90,7 @@ class _Sweep:
         self.bundle = bundle
         self.grid = grid
         self.out = out
-        self._dropped: dict[tuple[str, int, int], tuple[float | None, str | None]] = {}
+        self._dropped: dict[tuple[str, int, int, tuple[str, ...]], tuple[float | None, str | None]] = {}
         self._answers: dict[tuple[str, int], jobs.PrepareResult | jobs.Failure] = {}  # by weights and depth
         self.plans: tuple[IndexPlan | None, ...] = grid.plans if task.documents else (None,)
         content = msgspec.json.encode(task)
@@ -111,11 +103,11 @@ class _Sweep:
             "max_seconds": grid.max_seconds,
             "target_recall": grid.target_recall,
         }
-        self.results = _resume(out, bundle, settings)
+        self.results = resume(out, bundle, settings)
         self.sample = task.latency_sample()
         versions = self.results.device.versions
         run = f"{bundle.identity()}{settings}{grid.dims}{grid.plans}{versions}".encode()
-        self.work = _work_folder(out) / hashlib.sha256(run).hexdigest()[:12]
+        self.work = work_folder(out) / hashlib.sha256(run).hexdigest()[:12]
         self.work.mkdir(parents=True, exist_ok=True)
         self.task = self.work / "task.json"
         self.task.write_bytes(content)
@@ -204,7 +196,45 @@ class _Sweep:
         return answer
 
     def _measured(self, row: Measurement, prepared: Prepared | None, configuration: Configuration) -> Measurement:
-        job = jobs.MeasureJob(
+        job = self._job(prepared, configuration)
+        before = psutil.cpu_percent(_BUSY_SECONDS)
+        with watching() as watch:
+            answer = run_job(job, jobs.MeasureResult, self.work, configuration.threads)
+        after = psutil.cpu_percent(_BUSY_SECONDS)
+        system = System(before, after, watch.frequency_min_mhz, watch.frequency_median_mhz, watch.temperature_max_c)
+        row = msgspec.structs.replace(row, system=system, throttled=watch.throttled, null_because=watch.missing())
+        if isinstance(answer, jobs.Failure):
+            return _failed(row, answer)
+        row = msgspec.structs.replace(
+            row,
+            encode=answer.encode,
+            query=answer.query,
+            cold_start_ms=answer.cold_start_ms,
+            load_ms=answer.load_ms,
+            first_ms=answer.first_ms,
+            memory=answer.memory,
+            temperature_c=watch.temperature_max_c,
+            throughput=answer.throughput,
+        )
+        if isinstance(answer.energy_mj, str):
+            row = _without(row, "energy_mj", answer.energy_mj)
+        else:
+            row = msgspec.structs.replace(row, energy_mj=answer.energy_mj)
+        if prepared is None:
+            return row
+        dropped_ms, because = self._cold_start_dropped(prepared, job)
+        row = msgspec.structs.replace(row, cold_start_dropped_ms=dropped_ms)
+        if because is not None:
+            row = _without(row, "cold_start_dropped_ms", because)
+        search = prepared.search
+        if search is not None:
+            search = msgspec.structs.replace(search, p50_ms=answer.search_p50_ms, p99_ms=answer.search_p99_ms)
+        return msgspec.structs.replace(
+            row, disk=prepared.disk, search=search, quality=prepared.quality, fidelity=prepared.fidelity
+        )
+
+    def _job(self, prepared: Prepared | None, configuration: Configuration) -> jobs.MeasureJob:
+        return jobs.MeasureJob(
             bundle=str(self.bundle.folder.absolute()),
             precision=configuration.precision,
             depth=configuration.depth,
@@ -219,63 +249,26 @@ class _Sweep:
             runtime=configuration.runtime,
             p99_limit_ms=self.grid.p99_limit_ms if configuration.callers > 1 else None,
         )
-        before = psutil.cpu_percent(_BUSY_SECONDS)
-        answer = run_job(job, jobs.MeasureResult, self.work, configuration.threads)
-        system = System(before, psutil.cpu_percent(_BUSY_SECONDS))
-        row = msgspec.structs.replace(row, system=system)
-        if isinstance(answer, jobs.Failure):
-            return _failed(row, answer)
-        row = msgspec.structs.replace(
-            row,
-            encode=answer.encode,
-            query=answer.query,
-            cold_start_ms=answer.cold_start_ms,
-            load_ms=answer.load_ms,
-            first_ms=answer.first_ms,
-            memory=answer.memory,
-            temperature_c=answer.temperature_c,
-            throughput=answer.throughput,
-        )
-        if prepared is None:
-            return row
-        dropped_ms, because = self._cold_start_dropped(configuration)
-        row = msgspec.structs.replace(row, cold_start_dropped_ms=dropped_ms)
-        if because is not None:
-            row = msgspec.structs.replace(row, null_because={"cold_start_dropped_ms": because})
-        search = prepared.search
-        if search is not None:
-            search = msgspec.structs.replace(search, p50_ms=answer.search_p50_ms, p99_ms=answer.search_p99_ms)
-        return msgspec.structs.replace(
-            row, disk=prepared.disk, search=search, quality=prepared.quality, fidelity=prepared.fidelity
-        )
 
-    def _cold_start_dropped(self, configuration: Configuration) -> tuple[float | None, str | None]:
-        """Return the cold start with the bundle's files dropped from the page cache, or why there is none.
+    def _cold_start_dropped(self, prepared: Prepared, job: jobs.MeasureJob) -> tuple[float | None, str | None]:
+        """Return the cold start with all files dropped from the page cache, or why there is none.
 
-        Once a variant and thread count: the dimensions differ by a graph of 100 KB.
+        Once a variant, thread count and runtime: the dimensions of a variant differ by a graph of 100 KB.
         """
-        key = configuration.precision, configuration.depth, configuration.threads
+        key = job.precision, job.depth, job.threads, job.runtime
         if key not in self._dropped:
-            self._dropped[key] = self._first_vector(configuration)
+            self._dropped[key] = self._first_vector(prepared, job)
         return self._dropped[key]
 
-    def _first_vector(self, configuration: Configuration) -> tuple[float | None, str | None]:
-        variant = self.bundle.variant(configuration.precision, configuration.depth)
-        graph = self.bundle.graph(variant, configuration.dim)
-        names = (variant.weights, graph.file, *self.bundle.input_files)
-        reason = drop([self.bundle.folder / name for name in names])
+    def _first_vector(self, prepared: Prepared, job: jobs.MeasureJob) -> tuple[float | None, str | None]:
+        variant = self.bundle.variant(job.precision, job.depth)
+        dim = prepared.plan.rerank_dim or job.dim if prepared.plan else job.dim
+        names = (variant.weights, self.bundle.graph(variant, dim).file, *self.bundle.input_files)
+        searched = [Path(file) for file in (prepared.index_file, prepared.vectors_file) if file]
+        reason = drop([*(self.bundle.folder / name for name in names), *searched])
         if reason is not None:
             return None, reason
-        job = jobs.FirstJob(
-            bundle=str(self.bundle.folder.absolute()),
-            precision=configuration.precision,
-            depth=configuration.depth,
-            dim=configuration.dim,
-            threads=configuration.threads,
-            text=self.sample.texts[0],
-            role=self.sample.role,
-        )
-        answer = run_job(job, jobs.FirstResult, self.work, configuration.threads)
+        answer = run_job(jobs.FirstJob(job), jobs.FirstResult, self.work, job.threads)
         return (None, answer.reason) if isinstance(answer, jobs.Failure) else (answer.cold_start_ms, None)
 
 
@@ -296,54 +289,10 @@ def _row(variant: Variant, configuration: Configuration) -> Measurement:
     )
 
 
+def _without(row: Measurement, figure: str, because: str) -> Measurement:
+    """Say why a figure is null."""
+    return msgspec.structs.replace(row, null_because={**row.null_because, figure: because})
+
+
 def _failed(row: Measurement, failure: jobs.Failure) -> Measurement:
     return msgspec.structs.replace(row, status=failure.status, reason=failure.reason)
-
-
-def _work_folder(out: Path) -> Path:
-    return out.absolute().parent / f".{out.name}.bench"
-
-
-@contextmanager
-def _exclusive(out: Path) -> Iterator[None]:
-    """Hold the work folder of a results file; it is removed when the sweep is complete, and kept for a resumption.
-
-    Raises `ResultsError` when another process measures into the same file.
-    """
-    folder = _work_folder(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ResultsError(f"another mrl-edge bench writes {out}: wait for it, or choose another --out") from None
-        try:
-            yield
-        except BaseException:
-            if [path.name for path in folder.iterdir()] == ["lock"]:  # nothing was done that could be continued
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def discard(out: Path) -> None:
-    """Remove a results file and what an interrupted run left beside it."""
-    out.unlink(missing_ok=True)
-    shutil.rmtree(_work_folder(out), ignore_errors=True)
-
-
-def _resume(out: Path, bundle: Bundle, settings: dict[str, Any]) -> Results:
-    """Return the results in `out`, or empty ones when there is no such file."""
-    reference = BundleRef(bundle.manifest.name, bundle.identity(), bundle.manifest.training)
-    fresh = Results(SCHEMA_VERSION, reference, describe(), settings, ())
-    if not out.exists():
-        return fresh
-    there = read_results(out)
-    for name, ours, theirs in (
-        ("bundle", fresh.bundle.sha256, there.bundle.sha256),
-        ("machine", (fresh.device.cpu, fresh.device.versions), (there.device.cpu, there.device.versions)),
-        ("data or settings", fresh.settings, there.settings),
-    ):
-        if ours != theirs:
-            raise ResultsError(f"{out} was measured with another {name}: choose another --out, or use --overwrite")
-    return there

@@ -87,7 +87,8 @@ def bench(
 
     Each configuration runs in a process of its own. Interrupted, the same command continues.
     """
-    from mrl_edge.bench.sweep import Grid, discard, sweep
+    from mrl_edge.bench.resuming import discard
+    from mrl_edge.bench.sweep import Grid, sweep
     from mrl_edge.bundle import open_bundle
     from mrl_edge.datasets import Columns
 
