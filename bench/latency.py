@@ -60,7 +60,7 @@ def _single(encoder: Encoder, index: Index | None, texts: list[str], job: Measur
         query, encoding, search = time_stages(stages, len(texts), job.max_seconds)
     energy = rapl.spent_mj(before, rapl.read_uj()) / calls if isinstance(rapl, Rapl) else rapl
     encoded = _encode(encoder, [[text] for text in texts], encoding, job)
-    return Latency(encoded, query and Query(**asdict(query)), search, energy_mj=energy)
+    return Latency(encoded, Query(**asdict(query)) if query else None, search, energy_mj=energy)
 
 
 def _batches(encoder: Encoder, texts: list[str], job: MeasureJob) -> Latency:
