@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -103,7 +104,7 @@ def _candidate(row: Measurement) -> Candidate | None:
         shortlist=search.shortlist if search else None,
         rerank_dim=search.rerank_dim if search else None,
         p50_ms=whole.p50_ms,
-        p99_ms=whole.p99_ms,
+        p99_ms=whole.p99_ms if whole.p99_ms is not None else math.inf,  # not known: it fits no budget
         encode_p50_ms=row.encode.p50_ms,
         search_p50_ms=(search.p50_ms or 0.0) if search else 0.0,
         cold_start_ms=row.cold_start_ms,

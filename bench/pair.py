@@ -24,7 +24,7 @@ class Side(msgspec.Struct, frozen=True):
     configuration: EncodeConfiguration
     name: str
     p50_ms: float
-    ci95_ms: tuple[float, float]
+    ci95_ms: tuple[float, float] | None  # null of fewer than 6 rounds
     rss_bytes: int
 
 
@@ -34,7 +34,7 @@ class PairResult(msgspec.Struct, frozen=True):
     a: Side
     b: Side
     ratio: float
-    ratio_ci95: tuple[float, float]
+    ratio_ci95: tuple[float, float] | None  # likewise
     rounds: int
     stable: bool
     doubts: tuple[Doubt, ...]

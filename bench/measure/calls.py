@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from mrl_edge.bench.measure.timing import LEAST, TIGHT, Timing, summarise
-from mrl_edge.bench.measure.waiting import waited_ns
+from mrl_edge.bench.measure.waiting import accounts, waited_share
 from numpy.typing import NDArray
 
 _WARM_SHARE = 0.25  # of the time, at most
@@ -28,11 +28,16 @@ def time_calls(call: Stage, inputs: int, max_seconds: float) -> Timing:
             call(number)
 
     passes, waiting = _sample([looped], inputs, max_seconds)
-    return summarise(passes[:, :, 0] / loops, waiting)
+    return summarise(passes[:, :, 0] / loops, waiting, loops)
 
 
 def calibrate(call: Stage, inputs: int) -> int:
-    """Return how often each call is to be repeated so that reading the clock is at most 0.5% of it, a power of two."""
+    """Return how often each call is to be repeated so that reading the clock is at most 0.5% of it, a power of two.
+
+    After one pass that does not count: a first call that allocates or compiles would pass for a long one.
+    """
+    for number in range(inputs):
+        call(number)
     marks = [time.perf_counter_ns() for _ in range(_CLOCK_READS)]
     least = float(np.median(np.diff(marks))) / _CLOCK_SHARE
     loops = 1
@@ -65,7 +70,7 @@ def _sample(stages: Sequence[Stage], inputs: int, max_seconds: float) -> tuple[N
     """Return nanoseconds [passes, inputs, stages], as many as it took, and the share of them spent waiting."""
     deadline = time.perf_counter() + max_seconds
     _warm_up(stages, inputs, time.perf_counter() + max_seconds * _WARM_SHARE)
-    started, waited = time.perf_counter_ns(), waited_ns()
+    started, before = time.perf_counter_ns(), accounts()
     passes = [one_pass(stages, inputs)]
     next_look = float(LEAST)
     while time.perf_counter() < deadline:
@@ -75,9 +80,7 @@ def _sample(stages: Sequence[Stage], inputs: int, max_seconds: float) -> tuple[N
             if summarise(np.stack(passes).sum(axis=2)).stable:
                 break
             next_look = samples * 1.25
-    now = waited_ns()
-    waiting = 0.0 if waited is None or now is None else (now - waited) / max(time.perf_counter_ns() - started, 1)
-    return np.stack(passes), waiting
+    return np.stack(passes), waited_share(before, accounts(), time.perf_counter_ns() - started)
 
 
 def _warm_up(stages: Sequence[Stage], inputs: int, deadline: float) -> None:
@@ -91,6 +94,11 @@ def _warm_up(stages: Sequence[Stage], inputs: int, deadline: float) -> None:
 
 def one_pass(stages: Sequence[Stage], inputs: int) -> NDArray[np.int64]:
     """Return the nanoseconds of every stage of every input, [inputs, stages]."""
+    return np.diff(clock_marks(stages, inputs), axis=1)
+
+
+def clock_marks(stages: Sequence[Stage], inputs: int) -> NDArray[np.int64]:
+    """Return when each input began, and when each of its stages ended, in nanoseconds, [inputs, 1 + stages]."""
     marks = np.empty((inputs, len(stages) + 1), dtype=np.int64)
     for number in range(inputs):
         row = marks[number]
@@ -98,4 +106,4 @@ def one_pass(stages: Sequence[Stage], inputs: int) -> NDArray[np.int64]:
         for place, stage in enumerate(stages, 1):
             stage(number)
             row[place] = time.perf_counter_ns()
-    return np.diff(marks, axis=1)
+    return marks

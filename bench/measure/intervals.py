@@ -8,11 +8,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LAGS = 4  # autocovariances are summed up to this part of the passes
+_LEAST_PASSES = 6  # the least and the greatest of 5 hold the median in 94% of the draws, of 6 in 97%
 _TELLING = 8  # passes below which nothing is said of how one depends on the one before
 
 
-def median_interval(passes: NDArray[np.int64] | NDArray[np.float64]) -> tuple[float, float]:
+def median_interval(passes: NDArray[np.int64] | NDArray[np.float64]) -> tuple[float, float] | None:
     """Return the 95% confidence interval of the median of [passes, inputs] samples; [n] is n passes over one input.
+
+    None of fewer than 6 passes, which have none: a pass that was slow as a whole is one observation, however many
+    inputs it has.
+    """
+    return likely_median(passes) if len(passes) >= _LEAST_PASSES else None
+
+
+def in_words(interval: tuple[float, float] | None, decimals: int = 2) -> str:
+    """Write an interval for a table; one that there is not decides nothing."""
+    return f"{interval[0]:.{decimals}f} to {interval[1]:.{decimals}f}" if interval else "undecided"
+
+
+def likely_median(passes: NDArray[np.int64] | NDArray[np.float64]) -> tuple[float, float]:
+    """Return where the median is likely to be: of 6 passes and more its 95% interval, of fewer less than that.
 
     By order statistics, so nothing is assumed about the distributions (Conover, Practical Nonparametric
     Statistics, §3.2), and stratified by input: that a long text takes longer than a short one is no uncertainty.

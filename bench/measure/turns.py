@@ -22,7 +22,7 @@ class Ratio:
     """How many times as long one takes as another, with the 95% interval; `doubts` as of a `Timing`."""
 
     ratio: float
-    ci95: tuple[float, float]
+    ci95: tuple[float, float] | None  # None of fewer than 6 rounds
     rounds: int
     stable: bool
     doubts: tuple[Doubt, ...]
@@ -53,16 +53,16 @@ def take_turns_until_known(passes: Sequence[Pass], max_seconds: float) -> NDArra
 def ratio_of(these: NDArray[np.float64], those: NDArray[np.float64]) -> Ratio:
     """Return the ratio of two series of medians [rounds], paired by their round."""
     ratios = these / those
-    low, high = median_interval(ratios)
+    interval = median_interval(ratios)
     median = float(np.median(ratios))
     doubts: list[Doubt] = []
     if len(ratios) < _LEAST_ROUNDS:
         doubts.append("few samples")
-    if (high - low) / 2 > TIGHT * median:
+    if interval is not None and (interval[1] - interval[0]) / 2 > TIGHT * median:
         doubts.append("interval")
     if drifts(ratios):
         doubts.append("drift")
-    return Ratio(median, (low, high), len(ratios), not doubts, tuple(doubts))
+    return Ratio(median, interval, len(ratios), not doubts, tuple(doubts))
 
 
 def _round(passes: Sequence[Pass], number: int) -> list[float]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mrl_edge.bench.measure.intervals import in_words
 from mrl_edge.bench.measure.turns import Pass, ratio_of, take_turns
 from mrl_edge.bench.processes import Living
 from mrl_edge.bench.serving import serve
@@ -148,9 +149,8 @@ def main() -> None:
     print(f"{_TEXTS} glosses, one at a time, 1 thread, dimension {options.dim}; ratios are to the first line\n")
     print(f"{'':46}{'p50 ms':>8}{'ratio':>8}{'95% interval':>16}{'RSS MB':>8}{'ratio':>7}{'cosine':>8}")
     for row in rows:
-        low, high = row["time_ratio_ci95"]
         print(
-            f"{row['peer']:46}{row['p50_ms']:8.2f}{row['time_ratio']:8.2f}{f'{low:.2f} to {high:.2f}':>16}"
+            f"{row['peer']:46}{row['p50_ms']:8.2f}{row['time_ratio']:8.2f}{in_words(row['time_ratio_ci95']):>16}"
             f"{row['rss_mb']:8.0f}{row['rss_ratio']:7.2f}{row['cosine_to_ours']:8.4f}"
         )
     broken = shortfalls(rows)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from mrl_edge.bench.measure import calls
 from mrl_edge.bench.measure.calls import calibrate, time_calls
-from mrl_edge.bench.measure.waiting import waited_ns
+from mrl_edge.bench.measure.waiting import accounts, waited_share
 
 MS = 1_000_000
 
@@ -22,7 +22,7 @@ class Costs:
         self._cost = cost
         clock = SimpleNamespace(perf_counter=lambda: self.now / 1e9, perf_counter_ns=lambda: self.now)
         monkeypatch.setattr(calls, "time", clock)
-        monkeypatch.setattr(calls, "waited_ns", lambda: None)
+        monkeypatch.setattr(calls, "accounts", lambda: None)
 
     def __call__(self, number):
         self.now += round(self._cost(len(self.inputs)) * MS)
@@ -74,7 +74,8 @@ def test_warm_up_takes_a_quarter_of_the_time_at_most(monkeypatch):
     calls = Costs(monkeypatch, lambda n: [10, 20][n // 4 % 2])  # no two passes alike
     found = time_calls(calls, 4, max_seconds=10)
     warm_up = len(calls.inputs) - found.samples
-    assert sum([10, 20][n // 4 % 2] for n in range(warm_up)) <= 2500 + 4 * 20
+    before = 4 * 10 + 4 * 20  # a pass that is thrown away, and one that calibrates
+    assert sum([10, 20][n // 4 % 2] for n in range(warm_up)) <= before + 2500 + 4 * 20
 
 
 def test_a_call_slower_than_the_whole_time_is_still_timed(monkeypatch):
@@ -90,7 +91,7 @@ class ShortCalls:
         self._call_ns = call_ns
         clock = SimpleNamespace(perf_counter=lambda: self._read() / 1e9, perf_counter_ns=self._read)
         monkeypatch.setattr(calls, "time", clock)
-        monkeypatch.setattr(calls, "waited_ns", lambda: None)
+        monkeypatch.setattr(calls, "accounts", lambda: None)
 
     def _read(self):
         self.now += 50
@@ -112,17 +113,40 @@ def test_looped_calls_give_the_time_of_one(monkeypatch, call_ns):
     found = time_calls(call, 8, max_seconds=1)
     assert found.p50_ms == pytest.approx(call_ns / MS, rel=0.0051)
     assert call.made >= found.samples
+    single = found.loops == 1
+    assert single == (call_ns >= 20_000)
+    assert [value is None for value in (found.p90_ms, found.p99_ms)] == [not single] * 2  # of means they say nothing
+
+
+def test_a_slow_first_call_does_not_pass_for_a_long_one(monkeypatch):
+    costs = Costs(monkeypatch, lambda n: 50 if n < 4 else 0.0)
+    ticks = iter(range(1, 10**9))
+    clock = SimpleNamespace(perf_counter_ns=lambda: costs.now + 50 * next(ticks))
+    monkeypatch.setattr(calls, "time", clock)
+    costs._cost = lambda n: 50 if n < 4 else 0.001
+    assert calibrate(costs, 4) == 16
+
+
+def test_threads_that_sleep_make_a_busy_machine_look_no_quieter():
+    asleep = {str(number): (5, 5) for number in range(2, 20)}
+    before = {"1": (100, 100), **asleep}
+    after = {"1": (600, 600), **asleep}
+    assert waited_share(before, after, 1000) == 0.5
+    assert waited_share(before, {**after, "99": (500, 500)}, 1000) == 0.5  # two of them, of twice the time
+    assert waited_share(before, {**before, "1": (110, 110)}, 1000) == 0.01  # asleep itself, most of the time
+    assert waited_share(None, after, 1000) == waited_share(before, None, 1000) == 0
 
 
 @pytest.mark.parametrize(("waits", "doubts"), [(0.01, ()), (0.2, ("busy",)), (None, ())])
 def test_a_thread_that_had_to_wait_for_its_core_was_busy(monkeypatch, waits, doubts):
     call = Costs(monkeypatch, lambda n: 2)
-    monkeypatch.setattr(calls, "waited_ns", lambda: None if waits is None else round(call.now * waits))
+    account = lambda: None if waits is None else {"1": (round(call.now * (1 - waits)), round(call.now * waits))}  # noqa: E731
+    monkeypatch.setattr(calls, "accounts", account)
     assert time_calls(call, 8, max_seconds=60).doubts == doubts
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="holds both to one core")
-@pytest.mark.skipif(waited_ns() is None, reason="this kernel does not account for waiting")
+@pytest.mark.skipif(accounts() is None, reason="this kernel does not account for waiting")
 def test_a_busy_loop_on_the_same_core_is_seen():
     """In a process of its own, so that this one keeps its cores."""
     script = """

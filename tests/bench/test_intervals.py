@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from mrl_edge.bench.measure.intervals import long_run_variance, median_interval
+from mrl_edge.bench.measure.intervals import in_words, long_run_variance, median_interval
 from scipy.stats import binom
 
 MS = 1_000_000
@@ -31,7 +31,7 @@ def _unlike_inputs(random, passes):
     return own * random.lognormal(0, 0.03, (passes, 64)) * MS
 
 
-@pytest.mark.parametrize("passes", [4, 8, 40])
+@pytest.mark.parametrize("passes", [6, 8, 40])
 def test_the_interval_is_of_the_noise_and_not_of_the_unlikeness_of_the_inputs(passes):
     random = np.random.default_rng(16)
     median = np.median(_unlike_inputs(random, 20_000))
@@ -48,6 +48,12 @@ def test_the_interval_is_of_95_percent_and_hardly_more_by_the_exact_binomial(cou
     low, high = median_interval(samples)  # each sample is its own rank
     coverage = binom.cdf(high, count, 0.5) - binom.cdf(low, count, 0.5)
     assert 0.949 <= coverage <= 0.99  # 0.9499 for 31: ours is the normal approximation
+
+
+@pytest.mark.parametrize("shape", [(1,), (5,), (1, 64), (5, 64)])
+def test_fewer_than_6_passes_have_no_interval(shape):
+    assert median_interval(np.random.default_rng(25).normal(5, 1, shape)) is None
+    assert in_words(None) == "undecided"
 
 
 def test_the_interval_leaves_the_samples_in_their_order():

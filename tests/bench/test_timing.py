@@ -20,8 +20,12 @@ def test_percentiles_are_numpys_in_milliseconds(count):
     percentiles = np.percentile(samples / MS, [50, 90, 99])
     assert [found.p50_ms, found.p90_ms, found.p99_ms] == pytest.approx(percentiles)
     assert found.mean_ms == pytest.approx(np.mean(samples / MS))
-    assert found.ci95_ms == pytest.approx(tuple(edge / MS for edge in median_interval(samples)))
-    assert found.ci95_ms[0] <= found.p50_ms <= found.ci95_ms[1]
+    if count < 6:
+        assert found.ci95_ms is None
+        assert "few samples" in found.doubts
+    else:
+        assert found.ci95_ms == pytest.approx(tuple(edge / MS for edge in median_interval(samples)))
+        assert found.ci95_ms[0] <= found.p50_ms <= found.ci95_ms[1]
     assert found.samples == count
 
 
@@ -41,6 +45,11 @@ def test_a_drift_is_one_only_in_its_order():
 def test_a_median_is_stable_only_once_enough_samples_show_it(count, stable):
     samples = np.random.default_rng(15).uniform(80, 120, count) * MS  # ±20%, evenly
     assert summarise(samples.astype(np.int64)).stable is stable
+
+
+def test_one_pass_over_many_inputs_is_unstable():
+    found = summarise(np.full((1, 200), 5 * MS))
+    assert (found.ci95_ms, found.doubts) == (None, ("few samples",))
 
 
 def test_one_sample_is_unstable():

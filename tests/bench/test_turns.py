@@ -1,5 +1,7 @@
 """Ratios of two that take turns, on times made with a known ratio."""
 
+import time
+
 import numpy as np
 import pytest
 from mrl_edge.bench.measure.turns import WARM_ROUNDS, ratio_of, take_turns, take_turns_until_known
@@ -33,7 +35,7 @@ def test_it_ends_soon_when_the_ratio_is_known_and_in_time_when_it_never_is():
     steady = take_turns_until_known([lambda: 1.0, lambda: 2.0], max_seconds=60)
     assert len(steady) < 20
     random = np.random.default_rng(2)
-    wild = take_turns_until_known([lambda: random.lognormal(0, 1), lambda: 2.0], max_seconds=0.2)
+    wild = take_turns_until_known([lambda: time.sleep(0.002) or random.lognormal(0, 1), lambda: 2.0], max_seconds=0.2)
     assert not ratio_of(wild[:, 0], wild[:, 1]).stable
 
 
@@ -43,4 +45,6 @@ def test_why_a_ratio_is_not_stable_is_said():
     assert ratio_of(random.lognormal(0, 0.5, 40), one).doubts == ("interval",)
     assert "drift" in ratio_of(np.linspace(1, 1.3, 40), one).doubts
     assert "few samples" in ratio_of(one[:5], one[:5]).doubts
+    assert ratio_of(one[:5], one[:5]).ci95 is None
+    assert ratio_of(one[:6], one[:6]).ci95 == (1, 1)
     assert ratio_of(one, one).stable
