@@ -114,15 +114,25 @@ def _open(job: MeasureJob, spawned_ns: int) -> _Opened:
 
 
 def _load(job: MeasureJob, dim: int) -> Encoder:
-    """Open the encoder; `pinned` holds the process to as many of the last cores as it has threads."""
+    """Open the encoder, the process `pinned` where that is wanted."""
     from mrl_edge.bench.jobs import PINNED
 
     import mrl_edge
 
     if PINNED in job.runtime:
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-job.threads :])
+        pin(job.threads * job.callers)
     levers = [name for name in job.runtime if name != PINNED]
     return mrl_edge.load(job.bundle, dim, job.precision, job.depth, job.threads, levers)
+
+
+def pin(cores: int) -> None:
+    """Hold this process to so many of the last cores; `UnsupportedError` where there are fewer."""
+    from mrl_edge.errors import UnsupportedError
+
+    there = sorted(os.sched_getaffinity(0))
+    if cores > len(there):
+        raise UnsupportedError(f"pinned needs a core for each thread of each caller, {cores}: there are {len(there)}")
+    os.sched_setaffinity(0, there[-cores:])
 
 
 def _text_of(encoder: Encoder, tokens: int, texts: list[str], role: str) -> str:

@@ -9,6 +9,8 @@ import msgspec
 from mrl_edge.bench.configuration import Configuration, configuration_of
 from mrl_edge.bench.results import Measurement, Query, Results
 
+from mrl_edge.errors import ResultsError
+
 MEMORY_TOLERANCE = 0.05  # of the peak RSS: pages that come and go by allocation alone are less
 _QUALITIES = ("ndcg_at_10", "recall_at_10", "mrr_at_10", "map_at_10", "accuracy", "knn_top1", "spearman")
 
@@ -24,6 +26,12 @@ class Figure(msgspec.Struct, frozen=True):
     b: float
     ratio: float | None  # b / a; null where a is 0
     overlap: bool | None  # of the 95% intervals; null of what has none
+    stable: bool | None  # both medians; null of what has no interval
+
+    @property
+    def apart(self) -> bool:
+        """Whether the difference is shown: the intervals do not overlap, and both are to be trusted."""
+        return self.overlap is False and self.stable is True
 
 
 class ConfigurationPair(msgspec.Struct, frozen=True):
@@ -40,6 +48,14 @@ class FilesComparison(msgspec.Struct, frozen=True):
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
     differing: tuple[str, ...]  # of cpu, versions, bundle and data: what is not the same in both
+
+
+class AgainstBaseline(msgspec.Struct, frozen=True):
+    """What got worse, and what cannot be told."""
+
+    regressions: tuple[Regression, ...]
+    undecided: tuple[str, ...]  # latencies of which one of the two is not stable
+    differing: tuple[str, ...]  # as of a `FilesComparison`
 
 
 class Regression(msgspec.Struct, frozen=True):
@@ -64,29 +80,33 @@ def compare_files(a: Results, b: Results) -> FilesComparison:
     )
 
 
-def regressions(baseline: Results, now: Results) -> list[Regression]:
+def against_baseline(baseline: Results, now: Results) -> AgainstBaseline:
     """Return what is worse than the baseline, of the configurations that were run again.
 
-    A latency is when its interval lies wholly above the baseline's, a peak RSS when it is more than 5% above; a
-    configuration that the baseline measured and that now fails is one too.
+    A latency is when its interval lies wholly above the baseline's and both are stable, a peak RSS when it is more
+    than 5% above; a configuration that the baseline measured and that now fails is one too. Raises `ResultsError`
+    when the two share no configuration: nothing would be compared, and nothing found worse.
     """
     before = _measured(baseline)
-    found = []
-    for row in now.measurements:
+    again = [row for row in now.measurements if configuration_of(row) in before]
+    if not again:
+        raise ResultsError("the baseline measured none of these configurations: there is nothing to compare with")
+    found, undecided = [], []
+    for row in again:
         key = configuration_of(row)
-        if key not in before:
-            continue
         if row.status != "ok":
             text = f"{key}: {row.status}, {row.reason}; the baseline measured it"
             found.append(Regression(str(key), "status", None, None, text))
             continue
+        figures = list(_figures(before[key], row))
         found += [
             _regression(str(key), figure)
-            for figure in _figures(before[key], row)
-            if (figure.kind == "latency" and figure.overlap is False and figure.b > figure.a)
+            for figure in figures
+            if (figure.apart and figure.b > figure.a)
             or (figure.kind == "memory" and figure.b > figure.a * (1 + MEMORY_TOLERANCE))
         ]
-    return found
+        undecided += [f"{key}: {figure.name}" for figure in figures if figure.stable is False]
+    return AgainstBaseline(tuple(found), tuple(undecided), tuple(_differing(baseline, now)))
 
 
 def _regression(configuration: str, figure: Figure) -> Regression:
@@ -103,8 +123,8 @@ def _measured(results: Results) -> dict[Configuration, Measurement]:
 def _figures(a: Measurement, b: Measurement) -> Iterator[Figure]:
     for name, timing_a, timing_b in (("query p50 ms", a.query, b.query), ("encode p50 ms", a.encode, b.encode)):
         if timing_a and timing_b:
-            overlap = _overlap(timing_a, timing_b)
-            yield _figure(name, "latency", timing_a.p50_ms, timing_b.p50_ms, overlap)
+            stable = timing_a.stable and timing_b.stable
+            yield _figure(name, "latency", timing_a.p50_ms, timing_b.p50_ms, overlap(timing_a, timing_b), stable)
     if a.search and b.search and a.search.p50_ms and b.search.p50_ms:
         yield _figure("search p50 ms", "latency", a.search.p50_ms, b.search.p50_ms)
     if a.cold_start_ms and b.cold_start_ms:
@@ -119,11 +139,16 @@ def _figures(a: Measurement, b: Measurement) -> Iterator[Figure]:
             yield _figure(name, "quality", of_a, of_b)
 
 
-def _figure(name: str, kind: Kind, a: float, b: float, overlap: bool | None = None) -> Figure:
-    return Figure(name, kind, a, b, b / a if a else None, overlap)
+def _figure(
+    name: str, kind: Kind, a: float, b: float, intervals: bool | None = None, stable: bool | None = None
+) -> Figure:
+    return Figure(name, kind, a, b, b / a if a else None, intervals, stable)
 
 
-def _overlap(a: Query, b: Query) -> bool:
+def overlap(a: Query, b: Query) -> bool | None:
+    """Return whether the intervals of two medians overlap, or None where one has none."""
+    if a.ci95_ms is None or b.ci95_ms is None:
+        return None
     return a.ci95_ms[0] <= b.ci95_ms[1] and b.ci95_ms[0] <= a.ci95_ms[1]
 
 

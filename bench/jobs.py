@@ -93,7 +93,6 @@ class MeasureJob(msgspec.Struct, frozen=True, tag="measure"):
     batch: int = 1
     callers: int = 1  # threads at once
     runtime: tuple[str, ...] = ()
-    p99_limit_ms: float | None = None
 
 
 class FirstJob(msgspec.Struct, frozen=True, tag="first"):

@@ -78,9 +78,8 @@ def _callers(encoder: Encoder, texts: list[str], job: MeasureJob) -> Latency:
 
     role = job.sample.role
     found = time_callers(lambda i: encoder.encode(texts[i : i + 1], role), len(texts), job.callers, job.max_seconds)
-    kept = None if job.p99_limit_ms is None else found.timing.p99_ms <= job.p99_limit_ms
-    throughput = Throughput(found.calls_per_s, job.p99_limit_ms, kept)
-    return Latency(_encode(encoder, [[text] for text in texts], found.timing, job), throughput=throughput)
+    encoded = _encode(encoder, [[text] for text in texts], found.timing, job)
+    return Latency(encoded, throughput=Throughput(found.calls_per_s))
 
 
 def _encode(encoder: Encoder, inputs: list[list[str]], timing: Timing, job: MeasureJob) -> Encode:

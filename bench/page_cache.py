@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-_LEFT = 0.05  # of the pages, that may stay
+_LEFT = 0.05  # of a file's pages, that may stay
 
 
 def drop(files: Sequence[Path]) -> str | None:
@@ -22,11 +22,12 @@ def drop(files: Sequence[Path]) -> str | None:
         with file.open("rb") as opened:
             os.fsync(opened.fileno())  # only what is on the disk can be dropped
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    there = resident_share(files)
-    if there is None:
-        return "this system does not say what is in the page cache"
-    if there > _LEFT:
-        return f"the kernel kept {there:.0%} of the bundle's pages: another process may have them mapped"
+    for file in files:  # one by one: beside the weights all else is less than what may stay
+        there = resident_share([file])
+        if there is None:
+            return "this system does not say what is in the page cache"
+        if there > _LEFT:
+            return f"the kernel kept {there:.0%} of {file.name}'s pages: another process may have them mapped"
     return None
 
 

@@ -27,10 +27,11 @@ from mrl_edge.bench.results import (
     write_results,
 )
 from mrl_edge.bench.resuming import exclusive, resume, work_folder
+from mrl_edge.bench.scenarios import with_scenarios
 from mrl_edge.bench.watching import watching
 
 from mrl_edge.atomic import write_file
-from mrl_edge.bundle import Bundle, Variant
+from mrl_edge.bundle import MANIFEST, Bundle, Variant
 from mrl_edge.progress import Report, silent
 
 PROVIDER = "CPUExecutionProvider"
@@ -52,7 +53,6 @@ class Grid:
     target_recall: float
     batches: tuple[int, ...] = ()  # texts a call, besides 1; measured as the fixed lengths are
     callers: tuple[int, ...] = ()  # threads that call one session at once, besides 1; likewise
-    p99_limit_ms: float | None = None  # what a call may take where several call at once
     runtimes: tuple[tuple[str, ...], ...] = ((),)  # settings of onnxruntime, each measured with everything
 
 
@@ -83,6 +83,11 @@ def _sweep(run: _Sweep, bundle: Bundle, grid: Grid, report: Report) -> Results:
     return run.results
 
 
+def data_sha256(task: jobs.Task) -> str:
+    """Return what tells one task's data from another's in a results file."""
+    return hashlib.sha256(msgspec.json.encode(task)).hexdigest()
+
+
 class _Sweep:
     """The rows so far, and the folder with vectors and indexes that an interrupted run leaves for the next."""
 
@@ -90,13 +95,12 @@ class _Sweep:
         self.bundle = bundle
         self.grid = grid
         self.out = out
-        self._dropped: dict[tuple[str, int, int, tuple[str, ...]], tuple[float | None, str | None]] = {}
         self._answers: dict[tuple[str, int], jobs.PrepareResult | jobs.Failure] = {}  # by weights and depth
         self.plans: tuple[IndexPlan | None, ...] = grid.plans if task.documents else (None,)
         content = msgspec.json.encode(task)
         settings = {
             "data": Path(source).name,
-            "data_sha256": hashlib.sha256(content).hexdigest(),
+            "data_sha256": data_sha256(task),
             "queries": len(task.queries),
             "documents": len(task.documents),
             "texts": len(task.texts),
@@ -146,11 +150,13 @@ class _Sweep:
         """Write the file with one more row; a failed row of the same configuration goes."""
         new = configuration_of(row)
         kept = [old for old in self.results.measurements if configuration_of(old) != new]
-        self.results = msgspec.structs.replace(self.results, measurements=(*kept, row))
+        self.results = msgspec.structs.replace(self.results, measurements=tuple(with_scenarios([*kept, row])))
         write_results(self.out, self.results)
 
     def finish(self) -> None:
         """Write the file even if nothing was missing."""
+        named = tuple(with_scenarios(self.results.measurements))
+        self.results = msgspec.structs.replace(self.results, measurements=named)
         write_results(self.out, self.results)
 
     def _prepare(self, variant: Variant) -> jobs.PrepareResult | jobs.Failure:
@@ -201,7 +207,7 @@ class _Sweep:
         with watching() as watch:
             answer = run_job(job, jobs.MeasureResult, self.work, configuration.threads)
         after = psutil.cpu_percent(_BUSY_SECONDS)
-        system = System(before, after, watch.frequency_min_mhz, watch.frequency_median_mhz, watch.temperature_max_c)
+        system = System(before, after, watch.frequency_min_mhz, watch.frequency_median_mhz)
         row = msgspec.structs.replace(row, system=system, throttled=watch.throttled, null_because=watch.missing())
         if isinstance(answer, jobs.Failure):
             return _failed(row, answer)
@@ -222,7 +228,7 @@ class _Sweep:
             row = msgspec.structs.replace(row, energy_mj=answer.energy_mj)
         if prepared is None:
             return row
-        dropped_ms, because = self._cold_start_dropped(prepared, job)
+        dropped_ms, because = self._first_vector(prepared, job)
         row = msgspec.structs.replace(row, cold_start_dropped_ms=dropped_ms)
         if because is not None:
             row = _without(row, "cold_start_dropped_ms", because)
@@ -247,23 +253,13 @@ class _Sweep:
             batch=configuration.batch,
             callers=configuration.callers,
             runtime=configuration.runtime,
-            p99_limit_ms=self.grid.p99_limit_ms if configuration.callers > 1 else None,
         )
 
-    def _cold_start_dropped(self, prepared: Prepared, job: jobs.MeasureJob) -> tuple[float | None, str | None]:
-        """Return the cold start with all files dropped from the page cache, or why there is none.
-
-        Once a variant, thread count and runtime: the dimensions of a variant differ by a graph of 100 KB.
-        """
-        key = job.precision, job.depth, job.threads, job.runtime
-        if key not in self._dropped:
-            self._dropped[key] = self._first_vector(prepared, job)
-        return self._dropped[key]
-
     def _first_vector(self, prepared: Prepared, job: jobs.MeasureJob) -> tuple[float | None, str | None]:
+        """Return the cold start with all files that it opens dropped from the page cache, or why there is none."""
         variant = self.bundle.variant(job.precision, job.depth)
         dim = prepared.plan.rerank_dim or job.dim if prepared.plan else job.dim
-        names = (variant.weights, self.bundle.graph(variant, dim).file, *self.bundle.input_files)
+        names = (MANIFEST, variant.weights, self.bundle.graph(variant, dim).file, *self.bundle.input_files)
         searched = [Path(file) for file in (prepared.index_file, prepared.vectors_file) if file]
         reason = drop([*(self.bundle.folder / name for name in names), *searched])
         if reason is not None:

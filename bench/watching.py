@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
@@ -12,15 +12,18 @@ import psutil
 from mrl_edge.devices.local import temperature_c, throttle_count
 
 _INTERVAL_S = 0.2
+_FREQUENCY = "system.frequency_median_mhz"
+_TEMPERATURE = "temperature_c"
 
 
 @dataclass
 class Watch:
-    """What was seen; empty lists where the machine does not say."""
+    """What was seen; empty lists where the machine does not say, or where asking it failed."""
 
-    mhz: list[float] = field(default_factory=list)
+    mhz: list[float] = field(default_factory=list)  # of the fastest core: an idle one's clock is nobody's speed
     celsius: list[float] = field(default_factory=list)
     throttled: bool | None = None
+    failed: dict[str, str] = field(default_factory=dict)  # why, by the figure's name
 
     @property
     def frequency_min_mhz(self) -> float | None:
@@ -41,12 +44,22 @@ class Watch:
         """Return why a figure is null, by its name in a row."""
         reasons = {}
         if not self.celsius:
-            reasons["temperature_c"] = "this machine has no temperature sensor that can be read"
+            reasons[_TEMPERATURE] = "this machine has no temperature sensor that this version reads"
         if not self.mhz:
-            reasons["system.frequency_median_mhz"] = "this machine does not say its clock frequency"
+            reasons[_FREQUENCY] = "this machine does not say its clock frequency"
         if self.throttled is None:
-            reasons["throttled"] = "this machine has no counters of thermal throttling"
-        return reasons
+            reasons["throttled"] = (
+                "no counters of thermal throttling in /sys/devices/system/cpu; "
+                "a Raspberry Pi's throttle flags are not read by this version"
+            )
+        return reasons | self.failed
+
+
+def fastest_core_mhz() -> float | None:
+    """Return the clock frequency of the fastest core, or None when the machine does not say."""
+    read = getattr(psutil, "cpu_freq", None)  # psutil has none where it cannot ask
+    cores = read(percpu=True) if read else None
+    return max((core.current for core in cores or ()), default=0.0) or None
 
 
 @contextmanager
@@ -57,12 +70,8 @@ def watching() -> Iterator[Watch]:
 
     def sample() -> None:
         while True:
-            frequency = psutil.cpu_freq()
-            if frequency is not None and frequency.current:
-                watch.mhz.append(frequency.current)
-            degrees = temperature_c()
-            if degrees is not None:
-                watch.celsius.append(degrees)
+            _note(watch, _FREQUENCY, fastest_core_mhz, watch.mhz)
+            _note(watch, _TEMPERATURE, temperature_c, watch.celsius)
             if done.wait(_INTERVAL_S):
                 return
 
@@ -75,3 +84,17 @@ def watching() -> Iterator[Watch]:
         thread.join()
         after = throttle_count()
         watch.throttled = None if before is None or after is None else after > before
+
+
+def _note(watch: Watch, name: str, read: Callable[[], float | None], values: list[float]) -> None:
+    """Add what is read; once reading fails the figure is null, as it would be of a part of the time, and says so."""
+    if name in watch.failed:
+        return
+    try:
+        value = read()
+    except Exception as error:  # of any driver: the row names it
+        watch.failed[name] = f"reading it failed: {type(error).__name__}: {error}"
+        values.clear()
+        return
+    if value is not None:
+        values.append(value)

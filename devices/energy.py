@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _POWERCAP = Path("/sys/class/powercap")
+_NOT_READ = "NVML, a Jetson's and a Raspberry Pi's sensors are not read by this version"
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,10 @@ class Rapl:
 def find_rapl(root: Path = _POWERCAP) -> Rapl | str:
     """Return the package counters, or why there are none to read."""
     if not root.is_dir():
-        return "this machine has no RAPL counters (/sys/class/powercap is missing)"
+        return f"no RAPL counters (/sys/class/powercap is missing); {_NOT_READ}"
     domains = [path for path in sorted(root.glob("*-rapl:*")) if _name(path).startswith("package")]
     if not domains:
-        return "this machine has no RAPL counter of a processor package"
+        return f"no RAPL counter of a processor package; {_NOT_READ}"
     counters = tuple(path / "energy_uj" for path in domains)
     try:
         for counter in counters:

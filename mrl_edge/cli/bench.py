@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
+from typer.core import TyperCommand
 
 from mrl_edge.cli import bench_table, console, options, pair
 from mrl_edge.errors import ResultsError, UsageError
@@ -28,15 +29,25 @@ mrl-edge bench bundle --data dev.csv --query question --positive answer --out ne
 
 mrl-edge bench bundle --data dev.csv --query question --compare int8:d64 fp32:d384
 
-Exit code 4: something is worse than --baseline, a latency whose 95% interval lies above the saved one's, a peak RSS
-more than 5% above, or a configuration that no longer runs; each is named.
+Exit code 4: something is worse than --baseline, a latency whose 95% interval lies above the saved one's while both
+are stable, a peak RSS more than 5% above, or a configuration that no longer runs; each is named, and what is undecided.
 """
 _REGRESSED = 4
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command("bench", epilog=_EPILOG)(bench)
+    app.command("bench", epilog=_EPILOG, cls=_Bench)(bench)
+
+
+class _Bench(TyperCommand):
+    """Knows which options were on the command line, where a default and its like are the same value."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, unless `--compare` stands beside what would do nothing."""
+        if ctx.params["compare"] is not None:
+            pair.refuse_idle_options(ctx)
+        return super().invoke(ctx)
 
 
 def bench(
@@ -68,7 +79,9 @@ def bench(
         str | None,
         typer.Option(help="Settings of onnxruntime to sweep, as in default,no-arena,no-prepack,no-arena+no-prepack."),
     ] = None,
-    pin: Annotated[bool, typer.Option("--pin", help="Hold each process to as many cores as it has threads.")] = False,
+    pin: Annotated[
+        bool, typer.Option("--pin", help="Hold each process to a core for each thread of each caller.")
+    ] = False,
     recall: Annotated[float, typer.Option(min=0.01, max=1, help="Recall@10 that Annoy is sized to.")] = 0.95,
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest measurement of one latency.")] = 4.0,
     max_queries: Annotated[int, typer.Option(min=10, help="Queries (or labelled texts) for the quality.")] = 1000,
@@ -96,12 +109,14 @@ def bench(
     opened = open_bundle(bundle)
     columns = Columns(text=text, image=image, label=label, query=query, positive=positive)
     if compare is not None:
-        given = {"--precision": precision, "--dims": dims, "--depths": depths, "--rerank-dim": rerank_dim}
-        pair.refuse(given | {"--baseline": baseline, "--overwrite": overwrite or None})
         pair.compare_two(opened, compare, _read(opened, data, columns), max_seconds, as_json)
         return 0
     chosen, precisions, layers = _variants(opened, dims, precision, depths)
     roles = _read(opened, data, columns)
+    task = _task(roles, max_queries)
+    if before is not None:
+        _refuse_other_data(before, task, baseline)
+    together = _batches_and_callers(batches, concurrency, p99_limit_ms)
     grid = Grid(
         precisions=precisions,
         depths=layers,
@@ -111,36 +126,44 @@ def bench(
         tokens=() if tokens == "0" or "image" in roles else options.numbers("--tokens", tokens, least=1),
         max_seconds=max_seconds,
         target_recall=recall,
-        batches=_besides_one("--batches", batches),
-        callers=_callers(concurrency, p99_limit_ms),
-        p99_limit_ms=p99_limit_ms,
+        batches=tuple(number for number in together[0] if number > 1),
+        callers=tuple(number for number in together[1] if number > 1),
         runtimes=_runtimes(runtime, pin),
     )
     if overwrite:
         discard(out)
     with console.progress_bar() as report:
-        results = sweep(opened, _task(roles, max_queries), data, grid, out, report)
-    return _conclude(results, before, out, as_json)
+        results = sweep(opened, task, data, grid, out, report)
+    alone = 1 in together[0] or 1 in together[1]
+    return _conclude(results, before, out, as_json, bench_table.Calls(alone, p99_limit_ms))
 
 
-def _conclude(results: Results, before: Results | None, out: Path, as_json: bool) -> int:
+def _conclude(results: Results, before: Results | None, out: Path, as_json: bool, calls: bench_table.Calls) -> int:
     """Print the results and what is worse than a baseline; return the exit code."""
-    from mrl_edge.bench.comparison import regressions
+    from mrl_edge.bench.comparison import against_baseline
 
-    worse = regressions(before, results) if before else []
+    beside = against_baseline(before, results) if before else None
     if as_json:
-        console.print_json(results if before is None else {**msgspec.to_builtins(results), "regressions": worse})
+        found = msgspec.to_builtins(beside) if beside else {}
+        console.print_json({**msgspec.to_builtins(results), **found} if beside else results)
     else:
-        bench_table.print_results(results)
+        bench_table.print_results(results, calls)
     if all(row.status != "ok" for row in results.measurements):
         raise ResultsError(f"nothing could be measured: {results.measurements[0].reason}")
     if not as_json:
         console.say(f"\nresults: {out}\nnext:    mrl-edge pick {out} --max-p50-ms 5 --max-rss-mb 120")
-    for regression in worse:
+    if beside is None:
+        return 0
+    for regression in beside.regressions:
         console.note(f"regression: {regression.text}")
-    if before and not worse:
-        console.note("no regression: nothing is worse than the baseline beyond the intervals")
-    return _REGRESSED if worse else 0
+    if beside.undecided:
+        console.note(f"undecided, not stable in both files: {'; '.join(beside.undecided)}")
+    if beside.differing:
+        console.note(f"the baseline was measured with another {', '.join(beside.differing)}")
+    if not beside.regressions:
+        rest = "nothing else" if beside.undecided else "nothing"
+        console.note(f"no regression: {rest} is worse than the baseline beyond the intervals")
+    return _REGRESSED if beside.regressions else 0
 
 
 def _read(bundle: Bundle, data: str, columns: Columns) -> dict[str, list[str]]:
@@ -185,6 +208,13 @@ def _read_baseline(path: Path, out: Path) -> Results:
     return there
 
 
+def _refuse_other_data(baseline: Results, task: Task, path: Path | None) -> None:
+    from mrl_edge.bench.sweep import data_sha256
+
+    if baseline.settings.get("data_sha256") != data_sha256(task):
+        raise ResultsError(f"{path} was measured on other data, columns or --max-queries: nothing to compare with")
+
+
 def _depths(text: str | None, there: tuple[int, ...], where: str) -> tuple[int, ...]:
     from mrl_edge.nesting import parse_ascending
 
@@ -195,15 +225,15 @@ def _depths(text: str | None, there: tuple[int, ...], where: str) -> tuple[int, 
     return chosen
 
 
-def _besides_one(option: str, text: str | None) -> tuple[int, ...]:
-    """Read numbers; what is measured with one is measured anyway."""
-    return tuple(number for number in options.numbers(option, text) if number > 1) if text else ()
-
-
-def _callers(text: str | None, p99_limit_ms: float | None) -> tuple[int, ...]:
-    if p99_limit_ms is not None and text is None:
+def _batches_and_callers(
+    batches: str | None, callers: str | None, p99_limit_ms: float | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    if p99_limit_ms is not None and callers is None:
         raise UsageError("--p99-limit-ms does nothing without --concurrency")
-    return _besides_one("--concurrency", text)
+    return (
+        options.numbers("--batches", batches) if batches else (),
+        options.numbers("--concurrency", callers) if callers else (),
+    )
 
 
 def _runtimes(text: str | None, pin: bool) -> tuple[tuple[str, ...], ...]:

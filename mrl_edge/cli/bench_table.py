@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mrl_edge.cli import console
 
 if TYPE_CHECKING:
-    from mrl_edge.bench.results import IndexPlan, Results
+    from mrl_edge.bench.results import Encode, IndexPlan, Measurement, Results
 
+_LEAST_SAMPLES = 1000
 _BUSY_PERCENT = 25  # of all cores, just before a configuration was measured
 
 
-def print_results(results: Results) -> None:
+@dataclass(frozen=True)
+class Calls:
+    """What was asked of batches and callers: whether one text of one caller is to stand beside them, and a limit."""
+
+    alone: bool = False
+    p99_limit_ms: float | None = None
+
+
+def print_results(results: Results, calls: Calls = Calls()) -> None:
     """Print one line a configuration on real texts, and what could not be measured."""
     from mrl_edge.bench.slower import slower_than_fp32
 
@@ -50,7 +61,7 @@ def print_results(results: Results) -> None:
     heads = ["", *(["runtime"] if levers else []), *(["depth"] if nested else []), *figures]
     title = "p50 in ms, memory and disk in MB, hits shared with exact search, scores@10"
     console.print_table(f"\n{results.device.cpu}: {title}", heads, rows)
-    _print_throughput(results)
+    _print_throughput(results, calls)
     if any(row.encode and not row.encode.stable for row in results.measurements):
         doubts = Counter(doubt for row in results.measurements if row.encode for doubt in row.encode.doubts)
         why = ", ".join(f"{name} of {count}" for name, count in doubts.most_common())
@@ -64,25 +75,44 @@ def print_results(results: Results) -> None:
         console.note(f"not measured: {line}")
 
 
-def _print_throughput(results: Results) -> None:
+def _print_throughput(results: Results, calls: Calls) -> None:
     from mrl_edge.bench.configuration import configuration_of
 
-    rows = [
-        [
-            str(configuration_of(row)),
-            row.scenario,
-            row.encode.p50_ms,
-            row.encode.p90_ms,
-            row.encode.p99_ms,
-            row.throughput.texts_per_s,
-            {None: None, True: "yes", False: "no"}[row.throughput.within_limit],
-        ]
-        for row in results.measurements
-        if row.throughput and row.encode
-    ]
+    shown = [row for row in results.measurements if row.throughput and row.encode]
+    if calls.alone:
+        shown = [*_single_texts(results.measurements), *shown]
+    limit = calls.p99_limit_ms
+    rows: list[list[object]] = []
+    for row in shown:
+        encode = row.encode
+        if encode is None:
+            continue
+        mark = "" if encode.stable else " ~"
+        rate = row.throughput.texts_per_s if row.throughput else 1e3 / encode.mean_ms
+        figures = [encode.p90_ms, encode.p99_ms, f"{rate:,.1f}{mark}"]
+        kept = [] if limit is None else [within(encode, limit) if row.callers > 1 else None]
+        name = str(replace(configuration_of(row), plan=None))
+        rows.append([name, row.scenario, f"{encode.p50_ms:.2f}{mark}", *figures, *kept])
     if rows:
-        heads = ["", "MLPerf's", "p50 ms", "p90", "p99", "texts/s", "p99 in limit"]
+        heads = ["", "MLPerf's", "p50 ms", "p90", "p99", "texts/s", *([] if limit is None else [f"p99 ≤ {limit:g} ms"])]
         console.print_table("\nbatches and callers, ms a call", heads, rows)
+
+
+def _single_texts(rows: Sequence[Measurement]) -> list[Measurement]:
+    """Return one text a call of each variant, thread count and runtime, at its largest dimension."""
+    found: dict[tuple[object, ...], Measurement] = {}
+    for row in rows:
+        if row.encode and row.batch == row.callers == 1 and row.tokens is None:
+            key = row.precision, row.depth, row.threads, row.runtime
+            found[key] = max(found.get(key, row), row, key=lambda one: one.dim)
+    return list(found.values())
+
+
+def within(encode: Encode, p99_limit_ms: float) -> str:
+    """Say whether a p99 keeps a limit; fewer than 1,000 samples, of which 10 are slower than it, decide nothing."""
+    if encode.p99_ms is None or encode.samples < _LEAST_SAMPLES:
+        return "undecided"
+    return "yes" if encode.p99_ms <= p99_limit_ms else "no"
 
 
 def _index_name(plan: IndexPlan | None) -> str | None:

@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
 def compare(a: _A, b: _B, as_json: options.AsJson = False) -> None:
     """Compare two results files, configuration by configuration: latency, memory, disk, quality.
 
-    Ratios are b / a; a latency whose 95% intervals do not overlap is marked *.
+    Ratios are b / a; a latency is marked * when both are stable and their 95% intervals do not overlap.
     """
     from mrl_edge.bench.comparison import compare_files
     from mrl_edge.bench.results import read_results
@@ -59,8 +59,8 @@ def compare(a: _A, b: _B, as_json: options.AsJson = False) -> None:
     names = list(dict.fromkeys(figure.name for pair in found.pairs for figure in pair.figures))
     heads = ["configuration", f"{names[0]}: a", "b", *(_SHORT.get(name, name) for name in names)]
     console.print_table(f"a {a}, b {b}; then b / a of", heads, [_row(pair, names) for pair in found.pairs])
-    if any(figure.overlap is False for pair in found.pairs for figure in pair.figures):
-        console.note("* the 95% intervals do not overlap")
+    if any(figure.apart for pair in found.pairs for figure in pair.figures):
+        console.note("* both are stable, and their 95% intervals do not overlap")
     for name, only in ((a, found.only_a), (b, found.only_b)):
         if only:
             console.note(f"only in {name}: {'; '.join(only)}")
@@ -78,4 +78,4 @@ def _row(pair: ConfigurationPair, names: list[str]) -> list[object]:
 def _ratio(figure: Figure | None) -> str | None:
     if figure is None or figure.ratio is None:
         return None
-    return f"{figure.ratio:.2f}{'*' if figure.overlap is False else ''}"
+    return f"{figure.ratio:.2f}{'*' if figure.apart else ''}"

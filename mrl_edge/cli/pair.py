@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mrl_edge.cli import console
 from mrl_edge.errors import UsageError
 
 if TYPE_CHECKING:
+    import typer
+
     from mrl_edge.bench.jobs import EncodeConfiguration, LatencySample
     from mrl_edge.bench.pair import PairResult
     from mrl_edge.bundle import Bundle
 
 _SPEC = re.compile(r"(?P<precision>[a-z0-9-]+?)(:d(?P<dim>\d+))?(-L(?P<depth>\d+))?(:t(?P<threads>[1-9]\d*))?")
+_USED = frozenset({"bundle", "data", "text", "image", "query", "max_seconds", "compare", "as_json"})
 _TEXTS = 16  # a pass: short enough that many rounds fit the time
 
 
@@ -34,11 +36,13 @@ def compare_two(
         _print(found)
 
 
-def refuse(given: Mapping[str, object]) -> None:
-    """Refuse options that would do nothing; None is what was not given."""
-    for name, value in given.items():
-        if value is not None:
-            raise UsageError(f"{name} does nothing with --compare, which names two configurations itself")
+def refuse_idle_options(context: typer.Context) -> None:
+    """Refuse options on the command line that would do nothing; all but `_USED` do not."""
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if name not in _USED and source is not None and source.name == "COMMANDLINE":
+            raise UsageError(f"{parameter.opts[0]} does nothing with --compare, which names two configurations itself")
 
 
 def configuration(bundle: Bundle, name: str) -> EncodeConfiguration:
@@ -67,17 +71,24 @@ def _sample(roles: dict[str, list[str]]) -> LatencySample:
     return Task(roles.get("query", []), [], [], items, []).latency_sample(_TEXTS)
 
 
+def verdict(found: PairResult) -> str:
+    """Say which is faster, where the ratio is stable and its interval leaves out 1."""
+    if not found.stable or found.ratio_ci95 is None:
+        return "undecided"
+    low, high = found.ratio_ci95
+    return "neither is shown to be faster" if low <= 1 <= high else "faster" if high < 1 else "slower"
+
+
 def _print(found: PairResult) -> None:
+    from mrl_edge.bench.measure.intervals import in_words
+
     rows = [
-        [side.name, side.p50_ms, f"{side.ci95_ms[0]:.2f} to {side.ci95_ms[1]:.2f}", round(side.rss_bytes / 1e6)]
-        for side in (found.a, found.b)
+        [side.name, side.p50_ms, in_words(side.ci95_ms), round(side.rss_bytes / 1e6)] for side in (found.a, found.b)
     ]
     console.print_table("", ["", "p50 ms", "95% interval", "RSS MB"], rows)
-    low, high = found.ratio_ci95
-    verdict = "neither is shown to be faster" if low <= 1 <= high else "faster" if high < 1 else "slower"
     console.say(
-        f"\n{found.a.name} takes {found.ratio:.3f} × the time of {found.b.name}, 95% interval {low:.3f} to {high:.3f}, "
-        f"{found.rounds} rounds in turn: {verdict}"
+        f"\n{found.a.name} takes {found.ratio:.3f} × the time of {found.b.name}, 95% interval "
+        f"{in_words(found.ratio_ci95, 3)}, {found.rounds} rounds in turn: {verdict(found)}"
     )
     if not found.stable:
         console.note(

@@ -5,9 +5,11 @@ import json
 import msgspec
 import pytest
 from conftest import mrl_edge, run_here, run_mrl_edge, the_one_error_line
-from mrl_edge.bench.comparison import compare_files, regressions
-from mrl_edge.bench.results import write_results
+from mrl_edge.bench.comparison import against_baseline, compare_files
+from mrl_edge.bench.results import read_results, write_results
 from rows import measurement, results
+
+from mrl_edge.errors import ResultsError
 
 
 def _with_interval(row, low, high):
@@ -36,21 +38,47 @@ def test_a_latency_is_worse_when_its_interval_lies_above(first, second, overlap,
     (latency,) = [figure for figure in pair.figures if figure.name == "encode p50 ms"]
     assert latency.overlap is overlap
     assert latency.ratio == pytest.approx(sum(second) / sum(first))
-    found = regressions(results(a), results(b))
-    assert [one.figure for one in found] == (["encode p50 ms"] if worse else [])
-    assert all("int8 d64" in one.text and "1.10 → 1.40" in one.text for one in found)
+    found = against_baseline(results(a), results(b))
+    assert [one.figure for one in found.regressions] == (["encode p50 ms"] if worse else [])
+    assert all("int8 d64" in one.text and "1.10 → 1.40" in one.text for one in found.regressions)
+    assert (found.undecided, found.differing) == ((), ())
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("interval", [(1.3, 1.5), None])
+def test_a_latency_that_is_not_stable_in_both_is_undecided_and_not_worse(which, interval):
+    pair = list(_pair((1.0, 1.2), (1.3, 1.5)))
+    encode = msgspec.structs.replace(pair[which].encode, stable=False, doubts=("busy",))
+    if which:
+        encode = msgspec.structs.replace(encode, ci95_ms=interval)
+    pair[which] = msgspec.structs.replace(pair[which], encode=encode)
+    found = against_baseline(*map(results, pair))
+    assert found.regressions == ()
+    assert found.undecided == ("int8 d64-L6: encode p50 ms",)
+    (compared,) = compare_files(*map(results, pair)).pairs
+    assert not any(figure.apart for figure in compared.figures)
+
+
+def test_a_baseline_of_other_configurations_compares_nothing_and_one_of_another_bundle_says_so():
+    before = results(measurement("int8", 64))
+    with pytest.raises(ResultsError, match="none of these configurations"):
+        against_baseline(before, results(measurement("int8", 8)))
+    bundle = msgspec.structs.replace(before.bundle, sha256="1" * 64)
+    other = msgspec.structs.replace(before, bundle=bundle)
+    assert against_baseline(other, results(measurement("int8", 64))).differing == ("bundle",)
 
 
 @pytest.mark.parametrize(("rss_mb", "worse"), [(104, False), (106, True), (50, False)])
 def test_memory_is_worse_beyond_5_percent(rss_mb, worse):
     before, now = measurement("int8", 64, rss_mb=100), measurement("int8", 64, rss_mb=rss_mb)
-    assert [one.figure for one in regressions(results(before), results(now))] == (["peak RSS MB"] if worse else [])
+    found = against_baseline(results(before), results(now)).regressions
+    assert [one.figure for one in found] == (["peak RSS MB"] if worse else [])
 
 
 def test_what_ran_before_and_fails_now_is_worse_and_what_was_not_run_is_not():
     before = results(measurement("int8", 64), measurement("fp32", 64))
     failed = msgspec.structs.replace(measurement("int8", 64), status="out_of_memory", reason="killed", encode=None)
-    (found,) = regressions(before, results(failed))
+    (found,) = against_baseline(before, results(failed)).regressions
     assert found.figure == "status"
     assert "killed" in found.text
 
@@ -107,7 +135,7 @@ def _scaled(saved, to, times, memory):
     for row in content["measurements"]:
         for timing in (row["encode"], row["query"]):
             timing["p50_ms"] *= times
-            timing["ci95_ms"] = [edge * times for edge in timing["ci95_ms"]]
+            timing["ci95_ms"] = [timing["p50_ms"]] * 2
         row["memory"]["peak_rss_bytes"] = round(row["memory"]["peak_rss_bytes"] * memory)
     to.write_text(json.dumps(content))
     return to
@@ -119,14 +147,19 @@ def test_a_run_worse_than_its_baseline_exits_4_and_names_what_is(bench_of, tmp_p
     slower = _scaled(saved, tmp_path / "fast.json", times=0.05, memory=0.8)
     done = run_mrl_edge(*bench_of, "--out", now, "--baseline", slower)
     assert done.returncode == 4, done.stderr
-    named = [line for line in done.stderr.splitlines() if line.startswith("regression: ")]
-    assert len(named) == 3  # the query, its encoding, the memory
-    assert all("int8 d64-L6 exact" in line for line in named)
+    lines = [line for line in done.stderr.splitlines() if line.startswith(("regression: ", "undecided"))]
+    assert all("int8 d64-L6 exact" in line for line in lines)
+    assert any("peak RSS MB" in line for line in lines)
     again = run_mrl_edge(*bench_of, "--out", now, "--baseline", slower, "--json")
     assert again.returncode == 4
-    assert {one["figure"] for one in json.loads(again.stdout)["regressions"]} == {
-        "query p50 ms", "encode p50 ms", "peak RSS MB",
-    }  # fmt: skip
+    found = json.loads(again.stdout)
+    said = [one["figure"] for one in found["regressions"]] + [one.split(": ")[1] for one in found["undecided"]]
+    assert sorted(said) == ["encode p50 ms", "peak RSS MB", "query p50 ms"]
+    stable = {name: found["measurements"][0][name]["stable"] for name in ("encode", "query")}
+    saved_row = read_results(saved).measurements[0]
+    for name, here in stable.items():  # of a run this short: either is right, if it is the one that was stable
+        worse = f"{name} p50 ms" in [one["figure"] for one in found["regressions"]]
+        assert worse == (here and getattr(saved_row, name).stable)
     faster = _scaled(saved, tmp_path / "slow.json", times=20, memory=1.2)
     assert run_mrl_edge(*bench_of, "--out", now, "--baseline", faster).returncode == 0
 
@@ -140,4 +173,8 @@ def test_a_baseline_of_another_machine_or_the_same_file_is_refused(bench_of, tmp
     assert "another machine (another board" in the_one_error_line(done)
     assert "is --out too" in the_one_error_line(run_here(*bench_of, "--out", out, "--baseline", out))
     assert "no such results file" in the_one_error_line(run_here(*bench_of, "--baseline", tmp_path / "none.json"))
+    other = results(measurement("int8", 64))
+    write_results(tmp_path / "other.json", other)
+    done = run_here(*bench_of, "--out", out, "--baseline", tmp_path / "other.json")
+    assert "was measured on other data" in the_one_error_line(done)
     assert not out.exists()

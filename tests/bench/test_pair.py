@@ -5,8 +5,11 @@ import json
 import psutil
 import pytest
 from conftest import mrl_edge, run_here, the_one_error_line
+from mrl_edge.bench.jobs import EncodeConfiguration
+from mrl_edge.bench.pair import PairResult, Side
 from mrl_edge.bench.processes import Living
 
+from mrl_edge.cli.pair import verdict
 from mrl_edge.errors import ResultsError
 
 
@@ -58,10 +61,39 @@ def test_two_dimensions_of_one_precision_take_the_same_time(compare):
         (("int8",), "requires 2 arguments"),
         (("int8", "fp32", "--dims", "64"), "--dims does nothing with --compare"),
         (("int8", "fp32", "--overwrite"), "--overwrite does nothing with --compare"),
+        (("int8", "fp32", "--threads", "1"), "--threads does nothing with --compare"),  # its default, but said
+        (("int8", "fp32", "--runtime", "no-arena"), "--runtime does nothing with --compare"),
+        (("int8", "fp32", "--pin"), "--pin does nothing with --compare"),
+        (("int8", "fp32", "--batches", "8"), "--batches does nothing with --compare"),
+        (("int8", "fp32", "--concurrency", "2"), "--concurrency does nothing with --compare"),
+        (("int8", "fp32", "--p99-limit-ms", "5"), "--p99-limit-ms does nothing with --compare"),
+        (("int8", "fp32", "--tokens", "8"), "--tokens does nothing with --compare"),
+        (("int8", "fp32", "--index", "exact"), "--index does nothing with --compare"),
+        (("int8", "fp32", "--shortlist", "20"), "--shortlist does nothing with --compare"),
+        (("int8", "fp32", "--recall", "0.9"), "--recall does nothing with --compare"),
+        (("int8", "fp32", "--max-queries", "20"), "--max-queries does nothing with --compare"),
+        (("int8", "fp32", "--out", "results.json"), "--out does nothing with --compare"),
+        (("int8", "fp32", "--baseline", "b.json"), "--baseline does nothing with --compare"),
+        (("int8", "fp32", "--positive", "lemmas"), "--positive does nothing with --compare"),
     ],
 )
 def test_comparisons_that_make_no_sense(compare, names, said):
     assert said in the_one_error_line(run_here(*compare, *names))
+
+
+@pytest.mark.parametrize(
+    ("interval", "stable", "said"),
+    [
+        ((0.5, 0.6), True, "faster"),
+        ((1.1, 1.2), True, "slower"),
+        ((0.9, 1.1), True, "neither is shown to be faster"),
+        ((0.5, 0.6), False, "undecided"),
+        (None, False, "undecided"),
+    ],
+)
+def test_a_verdict_needs_a_stable_ratio_and_an_interval_beside_1(interval, stable, said):
+    side = Side(EncodeConfiguration("int8", 6, 64, 1), "int8:d64-L6", 1.0, (1, 1), 1)
+    assert verdict(PairResult(side, side, 0.55, interval, 5, stable, ())) == said
 
 
 def test_a_living_process_that_ends_is_one_error_with_what_it_said():

@@ -1,10 +1,18 @@
 """Batches, callers, onnxruntime's levers and cold starts, as the command line sweeps them."""
 
 import json
+import re
 
+import msgspec
 import pytest
 from conftest import mrl_edge, run_here, the_one_error_line
+from mrl_edge.bench import child
 from mrl_edge.bench.results import read_results
+from mrl_edge.bench.scenarios import with_scenarios
+from rows import measurement
+
+from mrl_edge.cli.bench_table import within
+from mrl_edge.errors import UnsupportedError
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +34,9 @@ def swept(arguments, tmp_path_factory):
         "--runtime", "default,no-prepack+no-arena", "--pin", "--out", out,
     )  # fmt: skip
     assert "MultiStream" in table
+    assert "p99 ≤ 1e+06 ms" in table
+    for precision in ("int8", "fp32"):  # --batches 1: one text a call stands beside the others
+        assert re.search(rf"^{precision} d64-L6 pinned +SingleStream", table, re.MULTILINE), table
     return read_results(out).measurements
 
 
@@ -49,7 +60,7 @@ def test_texts_a_second_follow_from_the_time_of_a_call(swept):
             assert row.scenario == ("MultiStream" if row.batch == 8 else "Offline")
         elif row.callers > 1:
             assert row.throughput.texts_per_s == pytest.approx(row.callers * 1e3 / row.encode.mean_ms, rel=0.35)
-            assert row.throughput.within_limit is True
+            assert row.scenario is None
         else:
             assert row.throughput is None
             assert row.scenario == "SingleStream"
@@ -59,6 +70,37 @@ def test_the_cold_start_with_files_dropped_is_there_or_says_why_not(swept):
     for row in swept:
         if row.batch == row.callers == 1:
             assert (row.cold_start_dropped_ms is None) == ("cold_start_dropped_ms" in row.null_because)
+
+
+def test_only_the_largest_batch_is_offline_and_a_fixed_length_is_no_scenario():
+    change = msgspec.structs.replace
+    base = measurement("int8", 64)
+    rows = [change(base, batch=batch) for batch in (1, 4, 8, 32, 64)]
+    rows += [change(base, tokens=128), change(base, callers=2), change(base, batch=128, status="failed")]
+    names = [row.scenario for row in with_scenarios(rows)]
+    assert names == ["SingleStream", None, "MultiStream", None, "Offline", None, None, None]
+    grown = list(with_scenarios([*with_scenarios(rows[:5]), change(base, batch=256)]))
+    assert [row.scenario for row in grown][-2:] == [None, "Offline"]  # a resumption with a larger one
+
+
+@pytest.mark.parametrize(
+    ("p99", "samples", "said"),
+    [(5.0, 1000, "yes"), (5.1, 1000, "no"), (1.0, 999, "undecided"), (None, 5000, "undecided")],
+)
+def test_a_p99_keeps_a_limit_only_by_a_thousand_calls(p99, samples, said):
+    encode = msgspec.structs.replace(measurement("int8", 64).encode, p99_ms=p99, samples=samples)
+    assert within(encode, 5.0) == said
+
+
+@pytest.mark.parametrize(("cores", "held"), [(1, [7]), (3, [5, 6, 7]), (4, [4, 5, 6, 7])])
+def test_pinning_holds_to_a_core_for_each_thread_of_each_caller(monkeypatch, cores, held):
+    seen = []
+    monkeypatch.setattr(child.os, "sched_getaffinity", lambda _: {4, 5, 6, 7}, raising=False)
+    monkeypatch.setattr(child.os, "sched_setaffinity", lambda _, cores: seen.append(cores), raising=False)
+    child.pin(cores)
+    assert seen == [held]
+    with pytest.raises(UnsupportedError, match="5: there are 4"):
+        child.pin(5)
 
 
 def test_the_runtimes_own_memory_lies_between_pythons_and_the_models(swept):
