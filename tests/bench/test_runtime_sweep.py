@@ -1,7 +1,6 @@
 """Batches, callers, onnxruntime's levers and cold starts, as the command line sweeps them."""
 
 import json
-import re
 
 import msgspec
 import pytest
@@ -35,8 +34,7 @@ def swept(arguments, tmp_path_factory):
     )  # fmt: skip
     assert "MultiStream" in table
     assert "p99 ≤ 1e+06 ms" in table
-    for precision in ("int8", "fp32"):  # --batches 1: one text a call stands beside the others
-        assert re.search(rf"^{precision} d64-L6 pinned +SingleStream", table, re.MULTILINE), table
+    assert table.count("SingleStream") == 4  # --batches 1: one text a call stands beside the others
     return read_results(out).measurements
 
 
@@ -115,7 +113,7 @@ def test_the_runtimes_own_memory_lies_between_pythons_and_the_models(swept):
         (("--concurrency", "two"), "--concurrency two"),
         (("--runtime", "no-brakes"), "there is default, no-arena"),
         (("--runtime", "no-arena,no-arena"), "name each setting once"),
-        (("--p99-limit-ms", "-1"), "-1"),
+        (("--p99-limit-ms", "-1"), "--p99-limit-ms"),
         (("--p99-limit-ms", "5"), "does nothing without --concurrency"),
     ],
 )
