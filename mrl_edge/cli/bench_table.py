@@ -34,8 +34,10 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
     levers = any(row.runtime for row in results.measurements)
     for row in results.measurements:
         if row.status != "ok" or row.encode is None:
-            length = f" with {row.tokens} tokens" if row.tokens else ""
-            failed.append(f"{row.precision} d{row.dim} of {row.depth} layers{length}: {row.status}, {row.reason}")
+            shape = f" with {row.tokens} tokens" if row.tokens else ""
+            shape += f" by {row.callers} callers" if row.callers > 1 else ""
+            shape += f" in batches of {row.batch}" if row.batch > 1 else ""
+            failed.append(f"{row.precision} d{row.dim} of {row.depth} layers{shape}: {row.status}, {row.reason}")
         elif row.tokens is None and row.memory and row.disk and row.quality:
             search, quality = row.search, row.quality
             mark = "" if row.encode.stable else " ~"
