@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM ?= chromium
 
-.PHONY: .venv quickstart test browser browser-tools lint typecheck peers ladder training-peers export-peers clean
+.PHONY: .venv quickstart test browser browser-tools lint typecheck peers ladder training-peers export-peers harness loadgen clean
 
 .venv: .venv/installed
 
@@ -39,7 +39,7 @@ lint: .venv
 
 # The installed package is what gets checked: mypy cannot see through an editable install's import hook.
 typecheck: .venv
-	rm -rf build
+	rm -rf build/site build/lib build/bdist*
 	$(BIN)/pip install --quiet --no-deps --target build/site .
 	MYPYPATH=build/site $(BIN)/mypy -p mrl_edge
 
@@ -54,6 +54,19 @@ training-peers: .venv
 
 export-peers: .venv
 	$(BIN)/python bench/peers/exporting.py
+
+harness: .venv
+	$(BIN)/python bench/peers/harness.py
+
+# In an environment of its own, with what a device needs and MLPerf's LoadGen beside it.
+loadgen: build/loadgen/installed
+	build/loadgen/bin/pip install --quiet --no-deps --force-reinstall .
+	build/loadgen/bin/python bench/peers/loadgen.py
+
+build/loadgen/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear build/loadgen
+	build/loadgen/bin/pip install --quiet --constraint constraints.txt mlcommons-loadgen .
+	touch $@
 
 clean:
 	rm -rf build .venv quickstart *.egg-info tests/browser/node_modules

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -32,6 +33,7 @@ class Candidate:
     disk_mb: float
     stable: bool
     quality: dict[str, float]
+    runtime: tuple[str, ...] = ()
     shallow: bool = False  # another row runs more layers
 
     @property
@@ -46,6 +48,7 @@ class Candidate:
             parts.append(f"{self.shortlist} hits reranked at {self.rerank_dim}")
         if self.threads > 1:
             parts.append(f"{self.threads} threads")
+        parts += self.runtime
         return ", ".join(parts)
 
 
@@ -101,7 +104,7 @@ def _candidate(row: Measurement) -> Candidate | None:
         shortlist=search.shortlist if search else None,
         rerank_dim=search.rerank_dim if search else None,
         p50_ms=whole.p50_ms,
-        p99_ms=whole.p99_ms,
+        p99_ms=whole.p99_ms if whole.p99_ms is not None else math.inf,  # not known: it fits no budget
         encode_p50_ms=row.encode.p50_ms,
         search_p50_ms=(search.p50_ms or 0.0) if search else 0.0,
         cold_start_ms=row.cold_start_ms,
@@ -109,6 +112,7 @@ def _candidate(row: Measurement) -> Candidate | None:
         disk_mb=(disk.model_bytes + disk.index_bytes + disk.vectors_bytes) / 1e6,
         stable=whole.stable,
         quality=_present(row.quality or Quality()),
+        runtime=row.runtime,
     )
 
 

@@ -6,16 +6,15 @@ functions because the baseline memory is read before them, and because their tim
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import Failure, MeasureJob, MeasureResult
-    from mrl_edge.bench.results import Encode
-    from mrl_edge.bench.timing import Timing
 
     from mrl_edge.encoder import Encoder
     from mrl_edge.index import Index
@@ -36,6 +35,8 @@ def main(job_path: str, answer_path: str, spawned_ns: str) -> None:
             from mrl_edge.bench.prepare import prepare
 
             answer = prepare(job)
+        elif isinstance(job, jobs.FirstJob):
+            answer = jobs.FirstResult(_open(job.measure, int(spawned_ns)).cold_start_ms)
         else:
             answer = _measure(job, int(spawned_ns), baseline)
     except Exception as error:  # the parent turns it into a row
@@ -58,16 +59,50 @@ def _failure(error: Exception) -> Failure:
 
 
 def _measure(job: MeasureJob, spawned_ns: int, baseline_rss: int) -> MeasureResult:
-    started = time.perf_counter()
     from mrl_edge.bench.jobs import MeasureResult
+    from mrl_edge.bench.latency import time_configuration
+    from mrl_edge.bench.memory import read_memory
+    from mrl_edge.bench.results import Memory
+
+    opened = _open(job, spawned_ns)
+    latency = time_configuration(opened.encoder, opened.index, opened.texts, job)
+    memory = read_memory()
+    return MeasureResult(
+        cold_start_ms=opened.cold_start_ms,
+        load_ms=opened.load_ms,
+        first_ms=opened.first_ms,
+        encode=latency.encode,
+        query=latency.query,
+        search_p50_ms=latency.search.p50_ms if latency.search else None,
+        search_p99_ms=latency.search.p99_ms if latency.search else None,
+        throughput=latency.throughput,
+        energy_mj=latency.energy_mj,
+        memory=Memory(memory.peak_rss, memory.rss, memory.pss, memory.uss, baseline_rss, opened.runtime_rss),
+    )
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A configuration that has made its first vector."""
+
+    encoder: Encoder
+    index: Index | None
+    texts: list[str]
+    runtime_rss: int
+    load_ms: float
+    first_ms: float
+    cold_start_ms: float
+
+
+def _open(job: MeasureJob, spawned_ns: int) -> _Opened:
+    """Import the runtime, open the index and the encoder, and encode one text."""
+    started = time.perf_counter()
     from mrl_edge.bench.memory import read_memory
     from mrl_edge.bench.prepare import open_prepared
-    from mrl_edge.bench.results import Memory, Query
 
-    import mrl_edge
-
+    runtime_rss = read_memory().rss
     index = open_prepared(job.prepared) if job.prepared else None
-    encoder = mrl_edge.load(job.bundle, index.dim if index else job.dim, job.precision, job.depth, job.threads)
+    encoder = _load(job, index.dim if index else job.dim)
     loaded = time.perf_counter()
     texts, role = job.sample.texts, job.sample.role
     if job.tokens is not None:
@@ -75,42 +110,29 @@ def _measure(job: MeasureJob, spawned_ns: int, baseline_rss: int) -> MeasureResu
     encoder.encode(texts[:1], role)
     first = time.perf_counter()
     cold_start_ms = (time.monotonic_ns() - spawned_ns) / 1e6
-    query, encode, search = _time_query(encoder, index, texts, role, job.max_seconds)
-    memory = read_memory()
-    from mrl_edge.devices.local import temperature_c  # imports psutil: only now that memory was read
-
-    return MeasureResult(
-        cold_start_ms=cold_start_ms,
-        load_ms=(loaded - started) * 1e3,
-        first_ms=(first - loaded) * 1e3,
-        encode=encode,
-        query=None if query is None else Query(**asdict(query)),
-        search_p50_ms=search.p50_ms if search else None,
-        search_p99_ms=search.p99_ms if search else None,
-        memory=Memory(memory.peak_rss, memory.rss, memory.pss, memory.uss, baseline_rss),
-        temperature_c=temperature_c(),
-    )
+    return _Opened(encoder, index, texts, runtime_rss, (loaded - started) * 1e3, (first - loaded) * 1e3, cold_start_ms)
 
 
-def _time_query(
-    encoder: Encoder, index: Index | None, texts: list[str], role: str, max_seconds: float
-) -> tuple[Timing | None, Encode, Timing | None]:
-    """Time the whole query and its two parts in the same calls, then tokenisation, or preprocessing, by itself."""
-    from mrl_edge.bench.results import Encode
-    from mrl_edge.bench.timing import time_calls, time_stages
+def _load(job: MeasureJob, dim: int) -> Encoder:
+    """Open the encoder, the process `pinned` where that is wanted."""
+    from mrl_edge.bench.jobs import PINNED
 
-    vectors = encoder.encode(texts, role, batch_size=1)
+    import mrl_edge
 
-    def encode(number: int) -> None:
-        vectors[number] = encoder.encode(texts[number : number + 1], role)[0]
+    if PINNED in job.runtime:
+        pin(job.threads * job.callers)
+    levers = [name for name in job.runtime if name != PINNED]
+    return mrl_edge.load(job.bundle, dim, job.precision, job.depth, job.threads, levers)
 
-    if index is None:
-        query, encoding, search = None, time_calls(encode, len(texts), max_seconds), None
-    else:
-        stages = [encode, lambda number: index.search(vectors[number], 10)]
-        query, encoding, search = time_stages(stages, len(texts), max_seconds)
-    tokens = time_calls(lambda i: encoder.prepare(texts[i : i + 1], role), len(texts), max_seconds / 8)
-    return query, Encode(**asdict(encoding), tokenise_p50_ms=tokens.p50_ms), search
+
+def pin(cores: int) -> None:
+    """Hold this process to so many of the last cores; `UnsupportedError` where there are fewer."""
+    from mrl_edge.errors import UnsupportedError
+
+    there = sorted(os.sched_getaffinity(0))
+    if cores > len(there):
+        raise UnsupportedError(f"pinned needs a core for each thread of each caller, {cores}: there are {len(there)}")
+    os.sched_setaffinity(0, there[-cores:])
 
 
 def _text_of(encoder: Encoder, tokens: int, texts: list[str], role: str) -> str:

@@ -14,8 +14,11 @@ from mrl_edge.bench.results import (
     Query,
     SearchResult,
     Status,
+    Throughput,
     VectorFidelity,
 )
+
+PINNED = "pinned"  # a runtime setting beside onnxruntime's levers: the process does it to itself
 
 
 class LatencySample(msgspec.Struct, frozen=True):
@@ -34,9 +37,9 @@ class Task(msgspec.Struct, frozen=True):
     texts: list[str]
     labels: list[str]
 
-    def latency_sample(self) -> LatencySample:
+    def latency_sample(self, count: int = 64) -> LatencySample:
         """Return what a user of the device would type."""
-        texts = _spread(self.queries or self.texts, _LATENCY_TEXTS)
+        texts = _spread(self.queries or self.texts, count)
         return LatencySample(texts, "query" if self.queries else "text")
 
 
@@ -87,6 +90,21 @@ class MeasureJob(msgspec.Struct, frozen=True, tag="measure"):
     prepared: Prepared | None  # None: encode only
     tokens: int | None  # None: the sample's texts in their own lengths
     max_seconds: float
+    batch: int = 1
+    callers: int = 1  # threads at once
+    runtime: tuple[str, ...] = ()
+
+
+class FirstJob(msgspec.Struct, frozen=True, tag="first"):
+    """Do of a measurement what comes before its first vector, and end."""
+
+    measure: MeasureJob
+
+
+class FirstResult(msgspec.Struct, frozen=True, tag=True):
+    """From the spawning of the process to the vector."""
+
+    cold_start_ms: float
 
 
 class MeasureResult(msgspec.Struct, frozen=True, tag=True):
@@ -100,7 +118,30 @@ class MeasureResult(msgspec.Struct, frozen=True, tag=True):
     search_p50_ms: float | None
     search_p99_ms: float | None
     memory: Memory
-    temperature_c: float | None
+    throughput: Throughput | None
+    energy_mj: float | str  # or why it is not known
+
+
+class EncodeConfiguration(msgspec.Struct, frozen=True):
+    """What one living process encodes with."""
+
+    precision: str
+    depth: int
+    dim: int
+    threads: int
+
+    def __str__(self) -> str:
+        """Name it as `--compare` takes it."""
+        threads = f":t{self.threads}" if self.threads > 1 else ""
+        return f"{self.precision}:d{self.dim}-L{self.depth}{threads}"
+
+
+class EncodeJob(msgspec.Struct, frozen=True):
+    """Encode the sample's texts, one at a time, for every line that is read."""
+
+    bundle: str
+    configuration: EncodeConfiguration
+    sample: LatencySample
 
 
 class Failure(msgspec.Struct, frozen=True, tag=True):
@@ -110,8 +151,7 @@ class Failure(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
-Job = PrepareJob | MeasureJob
-_LATENCY_TEXTS = 64
+Job = PrepareJob | FirstJob | MeasureJob
 
 
 def write(path: Path, value: msgspec.Struct) -> None:

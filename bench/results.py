@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from mrl_edge.bench.measure.timing import Doubt
 from mrl_edge.devices.local import Device
 
 from mrl_edge.atomic import write_file
@@ -13,6 +14,7 @@ from mrl_edge.errors import ResultsError
 
 SCHEMA_VERSION = 1
 Status = Literal["ok", "out_of_memory", "unsupported", "failed"]
+Scenario = Literal["SingleStream", "MultiStream", "Offline"]
 
 
 class IndexPlan(msgspec.Struct, frozen=True):
@@ -31,28 +33,35 @@ class Query(msgspec.Struct, frozen=True):
     """Latency of text → hits, each query timed as a whole."""
 
     p50_ms: float
-    p90_ms: float
-    p99_ms: float
+    p90_ms: float | None  # null where `loops` is more than 1: a slow call vanishes in a mean
+    p99_ms: float | None  # likewise
     mean_ms: float
-    ci95_ms: tuple[float, float]  # of the median
+    ci95_ms: tuple[float, float] | None  # of the median; null of fewer than 6 passes
     samples: int
     stable: bool
+    p999_ms: float | None = None  # null of fewer than 1,000 samples
+    doubts: tuple[Doubt, ...] = ()  # why the median is not stable
+    loops: int = 1  # calls whose mean is one sample, where one is too short for the clock
 
 
-class Encode(Query, frozen=True):
+class Encode(Query, frozen=True, kw_only=True):
     """The same of text → vector, tokenisation included and also apart."""
 
     tokenise_p50_ms: float  # of an image its preprocessing
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """Memory of the process that encodes and searches; `baseline` is Python before anything is imported."""
+    """Memory of the process that encodes and searches.
+
+    `baseline` is Python before anything is imported, `runtime` after all imports and before the model.
+    """
 
     peak_rss_bytes: int
     rss_bytes: int
     pss_bytes: int | None
     uss_bytes: int | None
     baseline_rss_bytes: int
+    runtime_rss_bytes: int | None = None
 
 
 class Disk(msgspec.Struct, frozen=True):
@@ -99,10 +108,22 @@ class VectorFidelity(msgspec.Struct, frozen=True):
 
 
 class System(msgspec.Struct, frozen=True):
-    """How busy the machine was with other work just before and after."""
+    """How busy the machine was with other work just before and after, and its state while the process ran.
+
+    Frequencies are the least and the median that the fastest core had, sampled every 0.2 s; null where the machine
+    does not say.
+    """
 
     busy_before_percent: float
     busy_after_percent: float
+    frequency_min_mhz: float | None = None
+    frequency_median_mhz: float | None = None
+
+
+class Throughput(msgspec.Struct, frozen=True):
+    """Texts a second: of one caller with batches, or of `callers` at once on one session."""
+
+    texts_per_s: float
 
 
 class Measurement(msgspec.Struct, frozen=True):
@@ -131,8 +152,14 @@ class Measurement(msgspec.Struct, frozen=True):
     fidelity: VectorFidelity | None = None
     energy_mj: float | None = None
     throttled: bool | None = None
-    temperature_c: float | None = None
+    temperature_c: float | None = None  # the highest seen meanwhile
     system: System | None = None
+    runtime: tuple[str, ...] = ()  # `pinned`, and levers of onnxruntime
+    callers: int = 1  # threads that call one session at once
+    throughput: Throughput | None = None
+    cold_start_dropped_ms: float | None = None  # the bundle's files not in the page cache
+    scenario: Scenario | None = None  # MLPerf's name for what was measured: its figure is p90, p99 or texts a second
+    null_because: dict[str, str] = {}  # why a figure is null, by its name
     predicted: bool = False
 
 

@@ -6,39 +6,32 @@ hits. Measured for each configuration alone: latency, memory, cold start.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
-from typing import Any, TypeVar
 
 import msgspec
 import psutil
 from mrl_edge.bench import jobs
+from mrl_edge.bench.configuration import Configuration, configuration_of
 from mrl_edge.bench.jobs import Prepared
+from mrl_edge.bench.page_cache import drop
+from mrl_edge.bench.processes import run_job
 from mrl_edge.bench.results import (
-    SCHEMA_VERSION,
-    BundleRef,
     IndexPlan,
     Measurement,
     Results,
     System,
-    read_results,
     write_results,
 )
-from mrl_edge.devices.local import describe
+from mrl_edge.bench.resuming import exclusive, resume, work_folder
+from mrl_edge.bench.scenarios import with_scenarios
+from mrl_edge.bench.watching import watching
 
 from mrl_edge.atomic import write_file
-from mrl_edge.bundle import Bundle, Variant
-from mrl_edge.errors import ResultsError
+from mrl_edge.bundle import MANIFEST, Bundle, Variant
 from mrl_edge.progress import Report, silent
 
 PROVIDER = "CPUExecutionProvider"
@@ -58,6 +51,9 @@ class Grid:
     tokens: tuple[int, ...]  # fixed lengths, measured once a variant and thread count at the largest dimension
     max_seconds: float
     target_recall: float
+    batches: tuple[int, ...] = ()  # texts a call, besides 1; measured as the fixed lengths are
+    callers: tuple[int, ...] = ()  # threads that call one session at once, besides 1; likewise
+    runtimes: tuple[tuple[str, ...], ...] = ((),)  # settings of onnxruntime, each measured with everything
 
 
 def sweep(bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, report: Report = silent) -> Results:
@@ -65,7 +61,7 @@ def sweep(bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, r
 
     Raises `ResultsError` when `out` holds measurements of another bundle, machine, data or settings.
     """
-    with _exclusive(out):
+    with exclusive(out):
         return _sweep(_Sweep(bundle, task, source, grid, out), bundle, grid, report)
 
 
@@ -87,21 +83,9 @@ def _sweep(run: _Sweep, bundle: Bundle, grid: Grid, report: Report) -> Results:
     return run.results
 
 
-@dataclass(frozen=True)
-class Configuration:
-    """What one process measures."""
-
-    precision: str
-    depth: int
-    dim: int
-    threads: int
-    plan: IndexPlan | None
-    tokens: int | None  # None: the task's texts in their own lengths
-
-    def __str__(self) -> str:
-        """Name the configuration for the progress display."""
-        index = f" {self.plan.kind}" if self.plan else ""
-        return f"{self.precision} d{self.dim}-L{self.depth}{index}" + (f" {self.tokens} tokens" if self.tokens else "")
+def data_sha256(task: jobs.Task) -> str:
+    """Return what tells one task's data from another's in a results file."""
+    return hashlib.sha256(msgspec.json.encode(task)).hexdigest()
 
 
 class _Sweep:
@@ -116,43 +100,44 @@ class _Sweep:
         content = msgspec.json.encode(task)
         settings = {
             "data": Path(source).name,
-            "data_sha256": hashlib.sha256(content).hexdigest(),
+            "data_sha256": data_sha256(task),
             "queries": len(task.queries),
             "documents": len(task.documents),
             "texts": len(task.texts),
             "max_seconds": grid.max_seconds,
             "target_recall": grid.target_recall,
         }
-        self.results = _resume(out, bundle, settings)
+        self.results = resume(out, bundle, settings)
         self.sample = task.latency_sample()
         versions = self.results.device.versions
         run = f"{bundle.identity()}{settings}{grid.dims}{grid.plans}{versions}".encode()
-        self.work = _work_folder(out) / hashlib.sha256(run).hexdigest()[:12]
+        self.work = work_folder(out) / hashlib.sha256(run).hexdigest()[:12]
         self.work.mkdir(parents=True, exist_ok=True)
         self.task = self.work / "task.json"
         self.task.write_bytes(content)
 
     def missing(self, variant: Variant) -> list[Configuration]:
         """Return the variant's configurations that have no row yet; failed ones are tried again."""
-        there = {_configuration_of(row) for row in self.results.measurements if row.status != "failed"}
+        there = {configuration_of(row) for row in self.results.measurements if row.status != "failed"}
+        name, depth, full = variant.precision, variant.depth, self.grid.dims[-1]
         wanted = []
-        for threads in self.grid.threads:
+        for threads, runtime in product(self.grid.threads, self.grid.runtimes):
             wanted += [
-                Configuration(variant.precision, variant.depth, dim, threads, plan, None)
+                Configuration(name, depth, dim, threads, plan, None, runtime=runtime)
                 for dim in self.grid.dims
                 for plan in self.plans
                 if plan is None or plan.applies_to(dim)
             ]
-            wanted += [
-                Configuration(variant.precision, variant.depth, self.grid.dims[-1], threads, None, tokens)
-                for tokens in self.grid.tokens
-            ]
+            alone = Configuration(name, depth, full, threads, None, None, runtime=runtime)
+            wanted += [replace(alone, tokens=tokens) for tokens in self.grid.tokens]
+            wanted += [replace(alone, batch=batch) for batch in self.grid.batches]
+            wanted += [replace(alone, callers=callers) for callers in self.grid.callers]
         return [configuration for configuration in wanted if configuration not in there]
 
     def measure(self, variant: Variant, configuration: Configuration) -> Measurement:
         """Return the row of one configuration."""
         row = _row(variant, configuration)
-        if configuration.tokens is not None:
+        if configuration.encodes_only:
             return self._measured(row, None, configuration)
         answer = self._prepare(variant)
         if isinstance(answer, jobs.Failure):
@@ -163,13 +148,15 @@ class _Sweep:
 
     def add(self, row: Measurement) -> None:
         """Write the file with one more row; a failed row of the same configuration goes."""
-        new = _configuration_of(row)
-        kept = [old for old in self.results.measurements if _configuration_of(old) != new]
-        self.results = msgspec.structs.replace(self.results, measurements=(*kept, row))
+        new = configuration_of(row)
+        kept = [old for old in self.results.measurements if configuration_of(old) != new]
+        self.results = msgspec.structs.replace(self.results, measurements=tuple(with_scenarios([*kept, row])))
         write_results(self.out, self.results)
 
     def finish(self) -> None:
         """Write the file even if nothing was missing."""
+        named = tuple(with_scenarios(self.results.measurements))
+        self.results = msgspec.structs.replace(self.results, measurements=named)
         write_results(self.out, self.results)
 
     def _prepare(self, variant: Variant) -> jobs.PrepareResult | jobs.Failure:
@@ -215,21 +202,13 @@ class _Sweep:
         return answer
 
     def _measured(self, row: Measurement, prepared: Prepared | None, configuration: Configuration) -> Measurement:
-        job = jobs.MeasureJob(
-            bundle=str(self.bundle.folder.absolute()),
-            precision=configuration.precision,
-            depth=configuration.depth,
-            threads=configuration.threads,
-            sample=self.sample,
-            dim=configuration.dim,
-            prepared=prepared,
-            tokens=configuration.tokens,
-            max_seconds=self.grid.max_seconds,
-        )
+        job = self._job(prepared, configuration)
         before = psutil.cpu_percent(_BUSY_SECONDS)
-        answer = run_job(job, jobs.MeasureResult, self.work, configuration.threads)
-        system = System(before, psutil.cpu_percent(_BUSY_SECONDS))
-        row = msgspec.structs.replace(row, system=system)
+        with watching() as watch:
+            answer = run_job(job, jobs.MeasureResult, self.work, configuration.threads)
+        after = psutil.cpu_percent(_BUSY_SECONDS)
+        system = System(before, after, watch.frequency_min_mhz, watch.frequency_median_mhz)
+        row = msgspec.structs.replace(row, system=system, throttled=watch.throttled, null_because=watch.missing())
         if isinstance(answer, jobs.Failure):
             return _failed(row, answer)
         row = msgspec.structs.replace(
@@ -240,10 +219,19 @@ class _Sweep:
             load_ms=answer.load_ms,
             first_ms=answer.first_ms,
             memory=answer.memory,
-            temperature_c=answer.temperature_c,
+            temperature_c=watch.temperature_max_c,
+            throughput=answer.throughput,
         )
+        if isinstance(answer.energy_mj, str):
+            row = _without(row, "energy_mj", answer.energy_mj)
+        else:
+            row = msgspec.structs.replace(row, energy_mj=answer.energy_mj)
         if prepared is None:
             return row
+        dropped_ms, because = self._first_vector(prepared, job)
+        row = msgspec.structs.replace(row, cold_start_dropped_ms=dropped_ms)
+        if because is not None:
+            row = _without(row, "cold_start_dropped_ms", because)
         search = prepared.search
         if search is not None:
             search = msgspec.structs.replace(search, p50_ms=answer.search_p50_ms, p99_ms=answer.search_p99_ms)
@@ -251,45 +239,33 @@ class _Sweep:
             row, disk=prepared.disk, search=search, quality=prepared.quality, fidelity=prepared.fidelity
         )
 
+    def _job(self, prepared: Prepared | None, configuration: Configuration) -> jobs.MeasureJob:
+        return jobs.MeasureJob(
+            bundle=str(self.bundle.folder.absolute()),
+            precision=configuration.precision,
+            depth=configuration.depth,
+            threads=configuration.threads,
+            sample=self.sample,
+            dim=configuration.dim,
+            prepared=prepared,
+            tokens=configuration.tokens,
+            max_seconds=self.grid.max_seconds,
+            batch=configuration.batch,
+            callers=configuration.callers,
+            runtime=configuration.runtime,
+        )
 
-Answer = TypeVar("Answer", jobs.PrepareResult, jobs.MeasureResult)
-
-
-def run_job(job: jobs.Job, kind: type[Answer], work: Path, threads: int) -> Answer | jobs.Failure:
-    """Run one job in a fresh process and return its answer; a killed or crashed process is a `Failure`."""
-    question, reply = work / "job.json", work / "answer.json"
-    reply.unlink(missing_ok=True)
-    jobs.write(question, job)
-    # numpy's and the tokenizer's own threads are held to what the configuration may use.
-    limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")}
-    command = [
-        sys.executable,
-        "-m",
-        "mrl_edge.bench.child",
-        str(question),
-        str(reply),
-        str(time.monotonic_ns()),
-    ]
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, **limits},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C reaches the parent alone, which ends the child below
-    )
-    try:
-        _, errors = process.communicate()
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    if process.returncode == -signal.SIGKILL:
-        return jobs.Failure("out_of_memory", "the kernel killed the process (SIGKILL)")
-    if process.returncode != 0 or not reply.is_file():
-        last = errors.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no message"]
-        return jobs.Failure("failed", f"exit code {process.returncode}: {last[0]}")
-    return msgspec.json.decode(reply.read_bytes(), type=kind | jobs.Failure)
+    def _first_vector(self, prepared: Prepared, job: jobs.MeasureJob) -> tuple[float | None, str | None]:
+        """Return the cold start with all files that it opens dropped from the page cache, or why there is none."""
+        variant = self.bundle.variant(job.precision, job.depth)
+        dim = prepared.plan.rerank_dim or job.dim if prepared.plan else job.dim
+        names = (MANIFEST, variant.weights, self.bundle.graph(variant, dim).file, *self.bundle.input_files)
+        searched = [Path(file) for file in (prepared.index_file, prepared.vectors_file) if file]
+        reason = drop([*(self.bundle.folder / name for name in names), *searched])
+        if reason is not None:
+            return None, reason
+        answer = run_job(jobs.FirstJob(job), jobs.FirstResult, self.work, job.threads)
+        return (None, answer.reason) if isinstance(answer, jobs.Failure) else (answer.cold_start_ms, None)
 
 
 def _row(variant: Variant, configuration: Configuration) -> Measurement:
@@ -300,65 +276,19 @@ def _row(variant: Variant, configuration: Configuration) -> Measurement:
         dim=configuration.dim,
         provider=PROVIDER,
         threads=configuration.threads,
-        batch=1,
+        batch=configuration.batch,
         tokens=configuration.tokens,
         status="ok",
         plan=configuration.plan,
+        runtime=configuration.runtime,
+        callers=configuration.callers,
     )
+
+
+def _without(row: Measurement, figure: str, because: str) -> Measurement:
+    """Say why a figure is null."""
+    return msgspec.structs.replace(row, null_because={**row.null_because, figure: because})
 
 
 def _failed(row: Measurement, failure: jobs.Failure) -> Measurement:
     return msgspec.structs.replace(row, status=failure.status, reason=failure.reason)
-
-
-def _configuration_of(row: Measurement) -> Configuration:
-    return Configuration(row.precision, row.depth, row.dim, row.threads, row.plan, row.tokens)
-
-
-def _work_folder(out: Path) -> Path:
-    return out.absolute().parent / f".{out.name}.bench"
-
-
-@contextmanager
-def _exclusive(out: Path) -> Iterator[None]:
-    """Hold the work folder of a results file; it is removed when the sweep is complete, and kept for a resumption.
-
-    Raises `ResultsError` when another process measures into the same file.
-    """
-    folder = _work_folder(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ResultsError(f"another mrl-edge bench writes {out}: wait for it, or choose another --out") from None
-        try:
-            yield
-        except BaseException:
-            if [path.name for path in folder.iterdir()] == ["lock"]:  # nothing was done that could be continued
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def discard(out: Path) -> None:
-    """Remove a results file and what an interrupted run left beside it."""
-    out.unlink(missing_ok=True)
-    shutil.rmtree(_work_folder(out), ignore_errors=True)
-
-
-def _resume(out: Path, bundle: Bundle, settings: dict[str, Any]) -> Results:
-    """Return the results in `out`, or empty ones when there is no such file."""
-    reference = BundleRef(bundle.manifest.name, bundle.identity(), bundle.manifest.training)
-    fresh = Results(SCHEMA_VERSION, reference, describe(), settings, ())
-    if not out.exists():
-        return fresh
-    there = read_results(out)
-    for name, ours, theirs in (
-        ("bundle", fresh.bundle.sha256, there.bundle.sha256),
-        ("machine", (fresh.device.cpu, fresh.device.versions), (there.device.cpu, there.device.versions)),
-        ("data or settings", fresh.settings, there.settings),
-    ):
-        if ours != theirs:
-            raise ResultsError(f"{out} was measured with another {name}: choose another --out, or use --overwrite")
-    return there

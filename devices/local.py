@@ -11,7 +11,7 @@ import msgspec
 
 # Instruction sets that decide how fast a precision is; as /proc/cpuinfo names them on x86 and ARM.
 _FEATURES = (
-    "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16",
+    "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16",
     "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve",
 )  # fmt: skip
 _PACKAGES = ("mrl-edge", "onnxruntime", "tokenizers", "numpy", "annoy")
@@ -59,6 +59,12 @@ def temperature_c() -> float | None:
     sensors = read() if read else {}
     values = [sensor.current for group in sensors.values() for sensor in group]
     return max(values) if values else None
+
+
+def throttle_count(root: Path = Path("/sys/devices/system/cpu")) -> int | None:
+    """Return how often the cores were slowed for heat since the machine started, or None when it cannot say."""
+    counters = sorted(root.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
+    return sum(int(path.read_text(encoding="ascii")) for path in counters) if counters else None
 
 
 def _cpu() -> tuple[str, set[str]]:

@@ -20,6 +20,7 @@ from mrl_edge.bundle import Bundle, Manifest, Variant, open_bundle
 from mrl_edge.cpu import ANY, saturates, this_target
 from mrl_edge.errors import BundleError, UsageError
 from mrl_edge.feeds import Feeder, open_feeder
+from mrl_edge.levers import pull
 from mrl_edge.nesting import Floats
 from mrl_edge.tokens import Batch, TokenIds
 
@@ -33,16 +34,18 @@ def load(
     precision: str | None = None,
     depth: int | None = None,
     threads: int | None = None,
+    levers: Sequence[str] = (),
 ) -> Encoder:
     """Load one configuration of a bundle, after checking the sha256 of every file it uses.
 
     `dim` is a nesting dimension (None: the full one), `precision` one of the bundle's (None: the one with the
     smallest weights), `depth` the number of layers (None: all), `threads` the intra-op threads (None: one per
-    physical core). Raises `BundleError` for a damaged bundle and `UsageError` for what it does not hold.
+    physical core), `levers` names settings of onnxruntime that save memory for time (`mrl_edge.levers`). Raises
+    `BundleError` for a damaged bundle and `UsageError` for what it does not hold.
     """
     opened = open_bundle(bundle)
     variant = opened.variant(precision, depth) if precision else opened.leanest(depth)
-    return open_encoder(opened, variant, opened.manifest.dims[-1] if dim is None else dim, threads)
+    return open_encoder(opened, variant, opened.manifest.dims[-1] if dim is None else dim, threads, levers)
 
 
 def load_nested(
@@ -54,14 +57,16 @@ def load_nested(
     return open_nested(opened, variant, threads)
 
 
-def open_encoder(bundle: Bundle, variant: Variant, dim: int, threads: int | None) -> Encoder:
+def open_encoder(
+    bundle: Bundle, variant: Variant, dim: int, threads: int | None, levers: Sequence[str] = ()
+) -> Encoder:
     """Open one dimension of a variant of an opened bundle; errors as for `load`."""
-    return Encoder(_open_model(bundle, variant, dim, threads), dim)
+    return Encoder(_open_model(bundle, variant, dim, threads, levers), dim)
 
 
 def open_nested(bundle: Bundle, variant: Variant, threads: int | None) -> NestedEncoder:
     """Open the graph of every dimension of a variant; errors as for `load`."""
-    return NestedEncoder(_open_model(bundle, variant, None, threads))
+    return NestedEncoder(_open_model(bundle, variant, None, threads, ()))
 
 
 class Encoder:
@@ -122,7 +127,9 @@ class NestedEncoder:
         return {dim: softmax(rows) for dim, rows in zip(self.dims, logits, strict=True)}
 
 
-def open_session(path: Path, threads: int | None, target: str = ANY) -> ort.InferenceSession:
+def open_session(
+    path: Path, threads: int | None, target: str = ANY, levers: Sequence[str] = ()
+) -> ort.InferenceSession:
     """Open an ONNX graph on the CPU with `threads` intra-op threads (None: one per physical core).
 
     Where the sums of a graph made for `target` would saturate on this processor, onnxruntime makes its signed
@@ -130,11 +137,11 @@ def open_session(path: Path, threads: int | None, target: str = ANY) -> ort.Infe
     so. Raises `BundleError` for a graph that does not load.
     """
     if not saturates(target, here := this_target()):
-        return _open(path, threads, exact=False)
+        return _open(path, threads, levers, exact=False)
     try:
-        return _open(path, threads, exact=True)
+        return _open(path, threads, levers, exact=True)
     except BundleError:
-        session = _open(path, threads, exact=False)
+        session = _open(path, threads, levers, exact=False)
     warnings.warn(
         f"{path.name} was made for {target}; on this processor ({here}, without VNNI) its sums may saturate: "
         f"export with --target {here}",
@@ -144,11 +151,12 @@ def open_session(path: Path, threads: int | None, target: str = ANY) -> ort.Infe
     return session
 
 
-def _open(path: Path, threads: int | None, exact: bool) -> ort.InferenceSession:
+def _open(path: Path, threads: int | None, levers: Sequence[str], exact: bool) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    pull(options, levers)
     if exact:
         options.add_session_config_entry("session.x64quantprecision", "1")
     try:
@@ -190,11 +198,13 @@ class _Model:
         return results
 
 
-def _open_model(bundle: Bundle, variant: Variant, dim: int | None, threads: int | None) -> _Model:
+def _open_model(
+    bundle: Bundle, variant: Variant, dim: int | None, threads: int | None, levers: Sequence[str]
+) -> _Model:
     graph = bundle.graph(variant, dim)
     bundle.checked(variant.weights)
     feeder = open_feeder(bundle, graph.inputs)
-    session = open_session(bundle.checked(graph.file), threads, variant.target)
+    session = open_session(bundle.checked(graph.file), threads, variant.target, levers)
     return _Model(bundle.manifest, variant, feeder, session)
 
 

@@ -37,7 +37,9 @@ def measurement(
         tokens=None,
         status="ok",
         plan=IndexPlan("annoy") if search else None,
-        encode=Encode(encode_ms, encode_ms, encode_ms, encode_ms, (encode_ms, encode_ms), 100, True, 0.1),
+        encode=Encode(
+            encode_ms, encode_ms, encode_ms, encode_ms, (encode_ms, encode_ms), 100, True, tokenise_p50_ms=0.1
+        ),
         cold_start_ms=300,
         load_ms=200,
         first_ms=5,

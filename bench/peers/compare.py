@@ -11,24 +11,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mrl_edge.bench.memory import read_memory
-from mrl_edge.bench.timing import median_interval
+from mrl_edge.bench.measure.intervals import in_words
+from mrl_edge.bench.measure.turns import Pass, ratio_of, take_turns
+from mrl_edge.bench.processes import Living
+from mrl_edge.bench.serving import serve
 
 from mrl_edge.datasets import Columns, read_table
 
 Encode = Callable[[str], np.ndarray]  # a text → its embedding [dim]
 
 _TEXTS = 64
-_WARM_PASSES = 3
 
 
 def ours(folder: Path, dim: int) -> Encode:
@@ -81,73 +80,36 @@ PROMISES = (
 )
 
 
-class Peer:
-    """A peer's process: it answers each line on its standard input with the times of one pass."""
-
-    def __init__(self, name: str, folder: Path, dim: int) -> None:
-        self.name = name
-        command = [sys.executable, __file__, "--worker", name, "--folder", str(folder), "--dim", str(dim)]
-        limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **limits}
-        )
-
-    def one_pass(self) -> dict[str, list[float]]:
-        """Return `ms` of each text, the process's `rss_mb` and the first text's `vector`."""
-        if self._process.stdin is None or self._process.stdout is None:
-            raise RuntimeError("a peer has pipes")
-        self._process.stdin.write("pass\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            sys.exit(f"{self.name} ended with exit code {self._process.wait()}")
-        return json.loads(answer)
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.wait()
-
-
-def worker(name: str, folder: Path, dim: int, texts: list[str]) -> None:
-    """Answer passes until the standard input closes."""
-    encode = PEERS[name](folder, dim)
-    for _ in sys.stdin:
-        times = []
-        for text in texts:
-            started = time.perf_counter_ns()
-            vector = encode(text)
-            times.append((time.perf_counter_ns() - started) / 1e6)
-        answer = {"ms": times, "rss_mb": [read_memory().rss / 1e6], "vector": [float(x) for x in vector]}
-        print(json.dumps(answer), flush=True)
-
-
 def compare(folder: Path, dim: int, rounds: int) -> list[dict[str, Any]]:
     """Run the rounds and return one row a peer, with its ratios to ours."""
-    peers = [Peer(name, folder, dim) for name in PEERS]
-    try:
-        for _ in range(_WARM_PASSES):
-            last = [peer.one_pass() for peer in peers]
-        medians = np.empty((rounds, len(peers)))
-        for number in range(rounds):
-            last = [peer.one_pass() for peer in peers]
-            medians[number] = [np.median(answer["ms"]) for answer in last]
-    finally:
-        for peer in peers:
-            peer.close()
+    last: dict[str, dict[str, Any]] = {}
+
+    def asking(peer: Living) -> Pass:
+        def one_pass() -> float:
+            last[peer.name] = peer.ask("pass")
+            return float(np.median(last[peer.name]["ms"]))
+
+        return one_pass
+
+    with ExitStack() as stack:
+        passes = []
+        for name in PEERS:
+            command = (__file__, "--worker", name, "--folder", str(folder), "--dim", str(dim))
+            passes.append(asking(stack.enter_context(Living(name, command))))
+        medians = take_turns(passes, rounds)
     rows = []
-    for number, peer in enumerate(peers):
-        ratios = medians[:, number] / medians[:, 0]
-        low, high = median_interval(ratios)
+    ours = last[next(iter(PEERS))]
+    for number, name in enumerate(PEERS):
+        found = ratio_of(medians[:, number], medians[:, 0])
         rows.append(
             {
-                "peer": peer.name,
+                "peer": name,
                 "p50_ms": float(np.median(medians[:, number])),
-                "time_ratio": float(np.median(ratios)),
-                "time_ratio_ci95": [low, high],
-                "rss_mb": last[number]["rss_mb"][0],
-                "rss_ratio": last[number]["rss_mb"][0] / last[0]["rss_mb"][0],
-                "cosine_to_ours": float(np.dot(last[number]["vector"], last[0]["vector"])),
+                "time_ratio": found.ratio,
+                "time_ratio_ci95": found.ci95,
+                "rss_mb": last[name]["rss_mb"],
+                "rss_ratio": last[name]["rss_mb"] / ours["rss_mb"],
+                "cosine_to_ours": float(np.dot(last[name]["vector"], ours["vector"])),
             }
         )
     return rows
@@ -175,7 +137,8 @@ def main() -> None:
     queries = read_table("builtin:wordnet_nouns/dev", Columns(query="gloss")).roles["query"]
     texts = queries[:: len(queries) // _TEXTS][:_TEXTS]
     if options.worker:
-        worker(options.worker, options.folder, options.dim, texts)
+        encode = PEERS[options.worker](options.folder, options.dim)
+        serve(lambda number: encode(texts[number]), len(texts))
         return
     if not (options.folder / "bundle" / "bundle.json").is_file():
         sys.exit(f"{options.folder} holds no bundle: run `make quickstart` first")
@@ -186,9 +149,8 @@ def main() -> None:
     print(f"{_TEXTS} glosses, one at a time, 1 thread, dimension {options.dim}; ratios are to the first line\n")
     print(f"{'':46}{'p50 ms':>8}{'ratio':>8}{'95% interval':>16}{'RSS MB':>8}{'ratio':>7}{'cosine':>8}")
     for row in rows:
-        low, high = row["time_ratio_ci95"]
         print(
-            f"{row['peer']:46}{row['p50_ms']:8.2f}{row['time_ratio']:8.2f}{f'{low:.2f} to {high:.2f}':>16}"
+            f"{row['peer']:46}{row['p50_ms']:8.2f}{row['time_ratio']:8.2f}{in_words(row['time_ratio_ci95']):>16}"
             f"{row['rss_mb']:8.0f}{row['rss_ratio']:7.2f}{row['cosine_to_ours']:8.4f}"
         )
     broken = shortfalls(rows)

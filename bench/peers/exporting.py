@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from mrl_edge.bench.timing import median_interval
+from mrl_edge.bench.measure.intervals import in_words, median_interval
 
 from mrl_edge.cli.quickstart import find_encoder
 from mrl_edge.cpu import this_target
@@ -110,10 +110,10 @@ def main() -> None:
     if options.json:
         print(json.dumps(row, indent=2))
     else:
-        low, high = row["ratio_ci95"]  # type: ignore[misc]
+        interval = in_words(row["ratio_ci95"])  # type: ignore[arg-type]
         print(f"ours, 7 dimensions × 4 precisions × 2 depths: {row['ours_s']:.0f} s, {row['ours_rss_mb']:.0f} MB")
         print(f"optimum, one graph in 4 precisions:           {row['theirs_s']:.0f} s, {row['theirs_rss_mb']:.0f} MB")
-        print(f"ours ÷ optimum: {row['ratio']:.2f} ({low:.2f} to {high:.2f}); asked at most {MOST_TIMES}")
+        print(f"ours ÷ optimum: {row['ratio']:.2f} ({interval}); asked at most {MOST_TIMES}")
     sys.exit(not row["kept"])
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from mrl_edge.bench.timing import median_interval
+from mrl_edge.bench.measure.intervals import in_words, median_interval
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss, MultipleNegativesRankingLoss
 from transformers import TrainerCallback
@@ -107,9 +107,8 @@ def ratio(above: Steps, below: Steps, rounds: int, count: int) -> dict[str, Any]
         for side in (0, 1) if number % 2 else (1, 0):
             times[number, side] = (above, below)[side](count)
     ratios = times[:, 0] / times[:, 1]
-    low, high = median_interval(ratios)
     seconds = [float(np.median(column)) for column in times.T]
-    return {"ratio": float(np.median(ratios)), "ci95": [low, high], "seconds_a_step": seconds}
+    return {"ratio": float(np.median(ratios)), "ci95": median_interval(ratios), "seconds_a_step": seconds}
 
 
 def main() -> None:
@@ -147,8 +146,7 @@ def main() -> None:
         }
         for name, side, limit in PROMISES:
             row = found[name]
-            low, high = row["ci95"]
-            print(f"{names[name]:60}{row['ratio']:6.2f} ({low:.2f} to {high:.2f}), promised at {side} {limit}")
+            print(f"{names[name]:60}{row['ratio']:6.2f} ({in_words(row['ci95'])}), promised at {side} {limit}")
     sys.exit(bool(broken))
 
 

@@ -1,4 +1,4 @@
-"""The command line, in the order of the work: train → export, show, verify → index → search, classify → bench → pick.
+"""The command line, in the order of the work: train → export → index → search → bench → compare → pick → report.
 
 Each command lives in a module of its own that imports its stage only when it runs, so that `--help` is instant.
 """
@@ -10,7 +10,21 @@ import sys
 
 import typer
 
-from mrl_edge.cli import bench, classify, evaluate, export, index, pick, quickstart, report, search, show, train, verify
+from mrl_edge.cli import (
+    bench,
+    classify,
+    compare,
+    evaluate,
+    export,
+    index,
+    pick,
+    quickstart,
+    report,
+    search,
+    show,
+    train,
+    verify,
+)
 from mrl_edge.errors import MrlEdgeError
 
 _INTERRUPTED = 130
@@ -24,7 +38,21 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (train, evaluate, export, show, verify, index, search, classify, bench, pick, report, quickstart):
+for module in (
+    train,
+    evaluate,
+    export,
+    show,
+    verify,
+    index,
+    search,
+    classify,
+    bench,
+    compare,
+    pick,
+    report,
+    quickstart,
+):
     module.register(app)
 
 

@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
+from typer.core import TyperCommand
 
-from mrl_edge.cli import console, options
+from mrl_edge.cli import bench_table, console, options, pair
 from mrl_edge.errors import ResultsError, UsageError
 
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import Task
     from mrl_edge.bench.results import IndexPlan, Results
+    from mrl_edge.bundle import Bundle
+    from mrl_edge.datasets import Columns
 
 _EPILOG = """Examples:
 
 mrl-edge bench bundle --data dev.csv --query question --positive answer --out results.json
 
 mrl-edge bench bundle --data dev.csv --query question --positive answer --precision int8 --dims 64,384 --threads 1,2
-"""
 
-_BUSY_PERCENT = 25  # of all cores, just before a configuration was measured
+mrl-edge bench bundle --data dev.csv --query question --positive answer --out new.json --baseline saved.json
+
+mrl-edge bench bundle --data dev.csv --query question --compare int8:d64 fp32:d384
+
+Exit code 4: something is worse than --baseline, a latency whose 95% interval lies above the saved one's while both
+are stable, a peak RSS more than 5% above, or a configuration that no longer runs; each is named, and what is undecided.
+"""
+_REGRESSED = 4
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command("bench", epilog=_EPILOG)(bench)
+    app.command("bench", epilog=_EPILOG, cls=_Bench)(bench)
+
+
+class _Bench(TyperCommand):
+    """Knows which options were on the command line, where a default and its like are the same value."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, unless `--compare` stands beside what would do nothing."""
+        if ctx.params["compare"] is not None:
+            pair.refuse_idle_options(ctx)
+        return super().invoke(ctx)
 
 
 def bench(
@@ -49,100 +70,149 @@ def bench(
     tokens: Annotated[str, typer.Option(help="Fixed lengths to measure besides the real texts; 0 for none.")] = (
         "8,32,128,256"
     ),
+    batches: Annotated[str | None, typer.Option(help="Texts a call, as in 1,8,32, for texts a second.")] = None,
+    concurrency: Annotated[str | None, typer.Option(help="Callers of one session at once, as in 1,2,4.")] = None,
+    p99_limit_ms: Annotated[
+        float | None, typer.Option(min=0, help="What a call may take at the 99th percentile, with --concurrency.")
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="Settings of onnxruntime to sweep, as in default,no-arena,no-prepack,no-arena+no-prepack."),
+    ] = None,
+    pin: Annotated[
+        bool, typer.Option("--pin", help="Hold each process to a core for each thread of each caller.")
+    ] = False,
     recall: Annotated[float, typer.Option(min=0.01, max=1, help="Recall@10 that Annoy is sized to.")] = 0.95,
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest measurement of one latency.")] = 4.0,
     max_queries: Annotated[int, typer.Option(min=10, help="Queries (or labelled texts) for the quality.")] = 1000,
     out: Annotated[Path, typer.Option(help="Results file; an interrupted one is continued.")] = Path("results.json"),
     overwrite: options.Overwrite = False,
+    baseline: Annotated[
+        Path | None, typer.Option(help="Results file to compare with: exit code 4 when something got worse.")
+    ] = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Only measure two in turn, as in int8:d64-L3 fp32:d384:t2."),
+    ] = None,
     as_json: options.AsJson = False,
-) -> None:
+) -> int:
     """Measure latency, memory, disk and quality of every configuration on this machine.
 
     Each configuration runs in a process of its own. Interrupted, the same command continues.
     """
-    from mrl_edge.bench.sweep import Grid, discard, sweep
+    from mrl_edge.bench.resuming import discard
+    from mrl_edge.bench.sweep import Grid, sweep
     from mrl_edge.bundle import open_bundle
-    from mrl_edge.datasets import Columns, read_table
-    from mrl_edge.nesting import parse_dims, select_dims
+    from mrl_edge.datasets import Columns
 
+    before = _read_baseline(baseline, out) if baseline else None
     opened = open_bundle(bundle)
-    chosen = select_dims(parse_dims(dims) if dims else None, opened.manifest.dims, str(bundle))
-    precisions = options.names(precision) or opened.precisions()
-    layers = _depths(depths, opened.manifest.depths, str(bundle))
-    for name in precisions:
-        for depth in layers:
-            opened.check_variant(opened.variant(name, depth))
-    if (Path(bundle) / "fp32").is_dir() and "fp32" in opened.precisions():  # the fidelity of all others is to fp32
-        opened.check_variant(opened.variant("fp32", None))
-    table = read_table(data, Columns(text=text, image=image, label=label, query=query, positive=positive))
-    modality = "image" if "image" in table.roles else "text"
-    if modality != opened.manifest.encoder.modality:
-        raise UsageError(f"{bundle} embeds {opened.manifest.encoder.modality}s, and these columns hold {modality}s")
+    columns = Columns(text=text, image=image, label=label, query=query, positive=positive)
+    if compare is not None:
+        pair.compare_two(opened, compare, _read(opened, data, columns), max_seconds, as_json)
+        return 0
+    chosen, precisions, layers = _variants(opened, dims, precision, depths)
+    roles = _read(opened, data, columns)
+    task = _task(roles, max_queries)
+    if before is not None:
+        _refuse_other_data(before, task, baseline)
+    together = _batches_and_callers(batches, concurrency, p99_limit_ms)
     grid = Grid(
         precisions=precisions,
         depths=layers,
         dims=chosen,
         threads=options.numbers("--threads", threads, least=1),
         plans=_plans(index, rerank_dim, shortlist, opened.manifest.dims),
-        tokens=() if tokens == "0" or modality == "image" else options.numbers("--tokens", tokens, least=1),
+        tokens=() if tokens == "0" or "image" in roles else options.numbers("--tokens", tokens, least=1),
         max_seconds=max_seconds,
         target_recall=recall,
+        batches=tuple(number for number in together[0] if number > 1),
+        callers=tuple(number for number in together[1] if number > 1),
+        runtimes=_runtimes(runtime, pin),
     )
     if overwrite:
         discard(out)
     with console.progress_bar() as report:
-        results = sweep(opened, _task(table.roles, max_queries), data, grid, out, report)
+        results = sweep(opened, task, data, grid, out, report)
+    alone = 1 in together[0] or 1 in together[1]
+    return _conclude(results, before, out, as_json, bench_table.Calls(alone, p99_limit_ms))
+
+
+def _conclude(results: Results, before: Results | None, out: Path, as_json: bool, calls: bench_table.Calls) -> int:
+    """Print the results and what is worse than a baseline; return the exit code."""
+    from mrl_edge.bench.comparison import against_baseline
+
+    beside = against_baseline(before, results) if before else None
     if as_json:
-        console.print_json(results)
+        found = msgspec.to_builtins(beside) if beside else {}
+        console.print_json({**msgspec.to_builtins(results), **found} if beside else results)
     else:
-        print_results(results)
+        bench_table.print_results(results, calls)
     if all(row.status != "ok" for row in results.measurements):
         raise ResultsError(f"nothing could be measured: {results.measurements[0].reason}")
-    if as_json:
-        return
-    console.say(f"\nresults: {out}\nnext:    mrl-edge pick {out} --max-p50-ms 5 --max-rss-mb 120")
+    if not as_json:
+        console.say(f"\nresults: {out}\nnext:    mrl-edge pick {out} --max-p50-ms 5 --max-rss-mb 120")
+    if beside is None:
+        return 0
+    for regression in beside.regressions:
+        console.note(f"regression: {regression.text}")
+    if beside.undecided:
+        console.note(f"undecided, not stable in both files: {'; '.join(beside.undecided)}")
+    if beside.differing:
+        console.note(f"the baseline was measured with another {', '.join(beside.differing)}")
+    if not beside.regressions:
+        rest = "nothing else" if beside.undecided else "nothing"
+        console.note(f"no regression: {rest} is worse than the baseline beyond the intervals")
+    return _REGRESSED if beside.regressions else 0
 
 
-def print_results(results: Results) -> None:
-    """Print one line a configuration on real texts, and what could not be measured."""
-    rows: list[list[object]] = []
-    failed = []
-    nested = len({row.depth for row in results.measurements}) > 1
-    for row in results.measurements:
-        if row.status != "ok" or row.encode is None:
-            length = f" with {row.tokens} tokens" if row.tokens else ""
-            failed.append(f"{row.precision} d{row.dim} of {row.depth} layers{length}: {row.status}, {row.reason}")
-        elif row.tokens is None and row.memory and row.disk and row.quality:
-            search, quality = row.search, row.quality
-            mark = "" if row.encode.stable else " ~"
-            rows.append(
-                [
-                    f"{row.precision}{f'×{row.threads}' if row.threads > 1 else ''}",
-                    *([row.depth] if nested else []),
-                    row.dim,
-                    _index_name(row.plan),
-                    f"{row.encode.p50_ms:.2f}{mark}",
-                    search.p50_ms if search else None,
-                    round(row.cold_start_ms or 0),
-                    round(row.memory.peak_rss_bytes / 1e6),
-                    (row.disk.model_bytes + row.disk.index_bytes + row.disk.vectors_bytes) / 1e6,
-                    search.recall_at_10 if search else None,
-                    quality.recall_at_10,
-                    quality.ndcg_at_10,
-                    quality.accuracy,
-                ]
-            )
-    figures = ["dim", "index", "encode", "search", "cold", "RSS", "disk", "exact", "recall", "nDCG", "acc."]
-    heads = ["", *(["depth"] if nested else []), *figures]
-    title = "p50 in ms, memory and disk in MB, hits shared with exact search, scores@10"
-    console.print_table(f"\n{results.device.cpu}: {title}", heads, rows)
-    if any("~" in str(row[4]) for row in rows):
-        console.note("~ the median is not known to within 2%: the machine is busy, or give it a longer --max-seconds")
-    busy = max((row.system.busy_before_percent for row in results.measurements if row.system), default=0.0)
-    if busy > _BUSY_PERCENT:
-        console.note(f"warning: other work took up to {busy:.0f}% of this machine: its latencies are too high")
-    for line in failed:
-        console.note(f"not measured: {line}")
+def _read(bundle: Bundle, data: str, columns: Columns) -> dict[str, list[str]]:
+    """Read the table's columns by role; they must hold what the bundle embeds."""
+    from mrl_edge.datasets import read_table
+
+    table = read_table(data, columns)
+    modality = "image" if "image" in table.roles else "text"
+    embeds = bundle.manifest.encoder.modality
+    if modality != embeds:
+        raise UsageError(f"{bundle.folder} embeds {embeds}s, and these columns hold {modality}s")
+    return table.roles
+
+
+def _variants(
+    bundle: Bundle, dims: str | None, precision: str | None, depths: str | None
+) -> tuple[tuple[int, ...], tuple[str, ...], tuple[int, ...]]:
+    """Return the dimensions, precisions and depths to measure, after checking their files."""
+    from mrl_edge.nesting import parse_dims, select_dims
+
+    chosen = select_dims(parse_dims(dims) if dims else None, bundle.manifest.dims, str(bundle.folder))
+    precisions = options.names(precision) or bundle.precisions()
+    layers = _depths(depths, bundle.manifest.depths, str(bundle.folder))
+    for name in precisions:
+        for depth in layers:
+            bundle.check_variant(bundle.variant(name, depth))
+    if (bundle.folder / "fp32").is_dir() and "fp32" in bundle.precisions():  # the fidelity of all others is to fp32
+        bundle.check_variant(bundle.variant("fp32", None))
+    return chosen, precisions, layers
+
+
+def _read_baseline(path: Path, out: Path) -> Results:
+    """Read it before anything is measured; times of another processor are nothing to compare with."""
+    from mrl_edge.bench.results import read_results
+    from mrl_edge.devices.local import describe
+
+    if path.absolute() == out.absolute():
+        raise UsageError(f"--baseline {path} is --out too: write the new results to another file")
+    there, here = read_results(path), describe()
+    if there.device.cpu != here.cpu:
+        raise ResultsError(f"{path} was measured on another machine ({there.device.cpu}; this one is {here.cpu})")
+    return there
+
+
+def _refuse_other_data(baseline: Results, task: Task, path: Path | None) -> None:
+    from mrl_edge.bench.sweep import data_sha256
+
+    if baseline.settings.get("data_sha256") != data_sha256(task):
+        raise ResultsError(f"{path} was measured on other data, columns or --max-queries: nothing to compare with")
 
 
 def _depths(text: str | None, there: tuple[int, ...], where: str) -> tuple[int, ...]:
@@ -155,10 +225,34 @@ def _depths(text: str | None, there: tuple[int, ...], where: str) -> tuple[int, 
     return chosen
 
 
-def _index_name(plan: IndexPlan | None) -> str | None:
-    if plan is None:
-        return None
-    return plan.kind if plan.rerank_dim is None else f"{plan.kind} → {plan.rerank_dim}"
+def _batches_and_callers(
+    batches: str | None, callers: str | None, p99_limit_ms: float | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    if p99_limit_ms is not None and callers is None:
+        raise UsageError("--p99-limit-ms does nothing without --concurrency")
+    return (
+        options.numbers("--batches", batches) if batches else (),
+        options.numbers("--concurrency", callers) if callers else (),
+    )
+
+
+def _runtimes(text: str | None, pin: bool) -> tuple[tuple[str, ...], ...]:
+    """Read `default,no-arena+no-prepack` as one tuple of names each."""
+    from mrl_edge.bench.jobs import PINNED
+    from mrl_edge.levers import LEVERS
+
+    if pin and not hasattr(os, "sched_setaffinity"):
+        raise UsageError("--pin: this system cannot hold a process to cores")
+    found = []
+    for one in options.names(text) or ("default",):
+        names = () if one == "default" else tuple(one.split("+"))
+        for name in names:
+            if name not in LEVERS:
+                raise UsageError(f"--runtime {one}: unknown; there is default, {', '.join(LEVERS)}, joined by +")
+        found.append((*((PINNED,) if pin else ()), *sorted(names)))
+    if len(set(found)) < len(found):
+        raise UsageError(f"--runtime {text}: name each setting once")
+    return tuple(found)
 
 
 def _task(roles: dict[str, list[str]], limit: int) -> Task:

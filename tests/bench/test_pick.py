@@ -77,6 +77,14 @@ def test_a_limit_is_met_when_it_is_equalled():
     assert pick(rows, Budget({"--max-rss-mb": 100}, {}), "ndcg_at_10").chosen == rows[0]
 
 
+def test_a_p99_that_is_not_known_fits_no_limit_on_it():
+    row = measurement("int8", 64)
+    looped = msgspec.structs.replace(row, encode=msgspec.structs.replace(row.encode, p99_ms=None, loops=4))
+    rows = candidates(results(looped))
+    assert pick(rows, Budget({"--max-p99-ms": 1e9}, {}), "ndcg_at_10").chosen is None
+    assert pick(rows, Budget({"--max-p50-ms": 5}, {}), "ndcg_at_10").chosen == rows[0]
+
+
 def test_failed_rows_and_fixed_lengths_are_never_chosen():
     failed = msgspec.structs.replace(measurement("fp32", 384, ndcg=0.9), status="out_of_memory", encode=None)
     fixed = msgspec.structs.replace(measurement("int8", 384, ndcg=0.9), tokens=8)

@@ -14,8 +14,8 @@ import psutil
 import pytest
 from conftest import mrl_edge, run_mrl_edge, the_one_error_line
 from mrl_edge.bench import jobs
+from mrl_edge.bench.processes import run_job
 from mrl_edge.bench.results import read_results
-from mrl_edge.bench.sweep import run_job
 
 import mrl_edge as runtime
 from mrl_edge.bundle import open_bundle
@@ -79,7 +79,8 @@ def test_the_figures_of_a_row_fit_each_other(rows):
     for row in rows:
         encode = row.encode
         assert 0 < encode.tokenise_p50_ms < encode.p50_ms <= encode.p90_ms <= encode.p99_ms
-        assert encode.ci95_ms[0] <= encode.p50_ms <= encode.ci95_ms[1]
+        if encode.ci95_ms is not None:  # of 6 passes, which a short run may not make
+            assert encode.ci95_ms[0] <= encode.p50_ms <= encode.ci95_ms[1]
     for row in real(rows):
         memory = row.memory
         assert memory.baseline_rss_bytes < memory.rss_bytes <= memory.peak_rss_bytes

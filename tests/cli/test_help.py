@@ -13,6 +13,7 @@ COMMANDS = (
     "search",
     "classify",
     "bench",
+    "compare",
     "pick",
     "report",
     "quickstart",

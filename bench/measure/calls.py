@@ -1,0 +1,109 @@
+"""Timing a callable: warm-up until it settles, then samples until the median is known or the time is up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from mrl_edge.bench.measure.timing import LEAST, TIGHT, Timing, summarise
+from mrl_edge.bench.measure.waiting import accounts, waited_share
+from numpy.typing import NDArray
+
+_WARM_SHARE = 0.25  # of the time, at most
+_CLOCK_SHARE = 0.005  # of a sample, at most, that reading the clock may take
+_CLOCK_READS = 101
+
+Stage = Callable[[int], object]
+
+
+def time_calls(call: Stage, inputs: int, max_seconds: float) -> Timing:
+    """Time `call(0) … call(inputs - 1)` as `time_stages` does; a call too short for the clock is looped."""
+    loops = calibrate(call, inputs)
+    if loops == 1:
+        return time_stages([call], inputs, max_seconds)[0]
+
+    def looped(number: int) -> None:
+        for _ in range(loops):
+            call(number)
+
+    passes, waiting = _sample([looped], inputs, max_seconds)
+    return summarise(passes[:, :, 0] / loops, waiting, loops)
+
+
+def calibrate(call: Stage, inputs: int) -> int:
+    """Return how often each call is to be repeated so that reading the clock is at most 0.5% of it, a power of two.
+
+    After one pass that does not count: a first call that allocates or compiles would pass for a long one.
+    """
+    for number in range(inputs):
+        call(number)
+    marks = [time.perf_counter_ns() for _ in range(_CLOCK_READS)]
+    least = float(np.median(np.diff(marks))) / _CLOCK_SHARE
+    loops = 1
+    while True:
+        started = time.perf_counter_ns()
+        for number in range(inputs):
+            for _ in range(loops):
+                call(number)
+        if time.perf_counter_ns() - started >= least * inputs:
+            return loops
+        loops *= 2
+
+
+def time_stages(stages: Sequence[Stage], inputs: int, max_seconds: float) -> list[Timing]:
+    """Run all stages for input 0, then for input 1, …, in passes, so that every pass does the same work.
+
+    Returns the timing of the whole, then of each stage (of a single stage: once), all from the same calls: a
+    percentile of the whole is no sum of percentiles. Warm-up ends when two passes have medians within 2%, or
+    after a quarter of `max_seconds`. The samples are looked at whenever they have grown by a quarter: looking
+    after every one would stop at the first lucky interval.
+    """
+    passes, waiting = _sample(stages, inputs, max_seconds)
+    whole = summarise(passes.sum(axis=2), waiting)
+    if len(stages) == 1:
+        return [whole]
+    return [whole, *(summarise(passes[:, :, number], waiting) for number in range(len(stages)))]
+
+
+def _sample(stages: Sequence[Stage], inputs: int, max_seconds: float) -> tuple[NDArray[np.int64], float]:
+    """Return nanoseconds [passes, inputs, stages], as many as it took, and the share of them spent waiting."""
+    deadline = time.perf_counter() + max_seconds
+    _warm_up(stages, inputs, time.perf_counter() + max_seconds * _WARM_SHARE)
+    started, before = time.perf_counter_ns(), accounts()
+    passes = [one_pass(stages, inputs)]
+    next_look = float(LEAST)
+    while time.perf_counter() < deadline:
+        passes.append(one_pass(stages, inputs))
+        samples = len(passes) * inputs
+        if samples >= next_look:
+            if summarise(np.stack(passes).sum(axis=2)).stable:
+                break
+            next_look = samples * 1.25
+    return np.stack(passes), waited_share(before, accounts(), time.perf_counter_ns() - started)
+
+
+def _warm_up(stages: Sequence[Stage], inputs: int, deadline: float) -> None:
+    before = float(np.median(one_pass(stages, inputs).sum(axis=1)))
+    while time.perf_counter() < deadline:
+        now = float(np.median(one_pass(stages, inputs).sum(axis=1)))
+        if abs(now - before) <= TIGHT * before:
+            return
+        before = now
+
+
+def one_pass(stages: Sequence[Stage], inputs: int) -> NDArray[np.int64]:
+    """Return the nanoseconds of every stage of every input, [inputs, stages]."""
+    return np.diff(clock_marks(stages, inputs), axis=1)
+
+
+def clock_marks(stages: Sequence[Stage], inputs: int) -> NDArray[np.int64]:
+    """Return when each input began, and when each of its stages ended, in nanoseconds, [inputs, 1 + stages]."""
+    marks = np.empty((inputs, len(stages) + 1), dtype=np.int64)
+    for number in range(inputs):
+        row = marks[number]
+        row[0] = time.perf_counter_ns()
+        for place, stage in enumerate(stages, 1):
+            stage(number)
+            row[place] = time.perf_counter_ns()
+    return marks

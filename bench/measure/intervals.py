@@ -1,0 +1,89 @@
+"""The 95% confidence interval of a median, of samples that may depend on each other."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LAGS = 4  # autocovariances are summed up to this part of the passes
+_LEAST_PASSES = 6  # the least and the greatest of 5 hold the median in 94% of the draws, of 6 in 97%
+_TELLING = 8  # passes below which nothing is said of how one depends on the one before
+
+
+def median_interval(passes: NDArray[np.int64] | NDArray[np.float64]) -> tuple[float, float] | None:
+    """Return the 95% confidence interval of the median of [passes, inputs] samples; [n] is n passes over one input.
+
+    None of fewer than 6 passes, which have none: a pass that was slow as a whole is one observation, however many
+    inputs it has.
+    """
+    return likely_median(passes) if len(passes) >= _LEAST_PASSES else None
+
+
+def in_words(interval: tuple[float, float] | None, decimals: int = 2) -> str:
+    """Write an interval for a table; one that there is not decides nothing."""
+    return f"{interval[0]:.{decimals}f} to {interval[1]:.{decimals}f}" if interval else "undecided"
+
+
+def likely_median(passes: NDArray[np.int64] | NDArray[np.float64]) -> tuple[float, float]:
+    """Return where the median is likely to be: of 6 passes and more its 95% interval, of fewer less than that.
+
+    By order statistics, so nothing is assumed about the distributions (Conover, Practical Nonparametric
+    Statistics, §3.2), and stratified by input: that a long text takes longer than a short one is no uncertainty.
+    The number of samples below the median is a sum of binomials, one an input, with the share p of that input's
+    samples that lie below; its variance is passes · Σ p(1 − p), for a single input the textbook's n/4. Shares
+    are drawn towards ½ by one sample, so that few passes are not taken for certainty.
+
+    A machine is slow for a while, so samples near in time are alike, and n of them tell less than n: where the
+    number below the median varies more from pass to pass than those binomials, the larger variance counts; and
+    where whole passes were slow, the interval is at least that of the passes' level (the median of their times,
+    each as a share of its input's own median).
+    """
+    passes = passes.reshape(len(passes), -1)
+    ordered = np.sort(passes, axis=None)
+    median = float(np.median(ordered))
+    below = (passes < median) + (passes == median) / 2  # [passes, inputs]
+    share = (below.sum(axis=0) + 0.5) / (len(passes) + 1)  # [inputs]
+    variance = max(float(np.sum(share * (1 - share))), long_run_variance(below.sum(axis=1)))
+    reach = 1.96 * math.sqrt(len(passes) * variance)
+    middle = len(ordered) / 2
+    low = max(0, math.floor(middle - reach))
+    high = min(len(ordered) - 1, math.ceil(middle + reach))
+    level = _level_reach(passes) * median
+    return min(float(ordered[low]), median - level), max(float(ordered[high]), median + level)
+
+
+def _level_reach(passes: NDArray[np.int64] | NDArray[np.float64]) -> float:
+    """Return the half width of the mean level's interval, as a share; 0 of one input, whose level is its samples."""
+    if passes.shape[1] == 1 or len(passes) < 2:
+        return 0.0
+    own = np.median(passes, axis=0)
+    if not own.all():
+        return 0.0
+    levels = np.median(passes / own, axis=1)
+    return 1.96 * math.sqrt(long_run_variance(levels) / len(levels))
+
+
+def long_run_variance(series: NDArray[np.float64]) -> float:
+    """Return n times the variance of the mean of n values in the order of time, their dependence included.
+
+    The sum of all autocovariances, ended where two neighbours of it are no longer positive together (Geyer 1992,
+    Practical Markov Chain Monte Carlo, §3.3). Too few values show no dependence: then it is their variance.
+    """
+    if len(series) < 2:
+        return 0.0
+    if len(series) < _TELLING:
+        return float(series.var(ddof=1))
+    centred = series - series.mean()
+
+    def covariance(lag: int) -> float:
+        return float(centred[: len(centred) - lag] @ centred[lag:]) / len(centred)
+
+    total = -covariance(0)
+    for lag in range(0, max(2, len(series) // _LAGS), 2):
+        pair = covariance(lag) + covariance(lag + 1)
+        if pair <= 0:
+            break
+        total += 2 * pair
+    return max(total, 0.0)

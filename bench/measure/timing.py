@@ -1,0 +1,96 @@
+"""What a series of times comes to: percentiles, an interval, and every reason not to trust the median."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from mrl_edge.bench.measure.intervals import likely_median, median_interval
+from mrl_edge.bench.measure.modes import bimodal
+from numpy.typing import NDArray
+
+Doubt = Literal["few samples", "interval", "drift", "bimodal", "busy"]
+
+TIGHT = 0.02  # half width of the median's 95% confidence interval, as a share of the median
+LEAST = 64  # samples below which nothing is called stable: an interval of a few says little; nor of passes without one
+_DRIFT = 0.05  # how far the medians of the first and second half may be apart
+_WAITING = 0.05  # of the time, that the thread may wait for its core
+_TAIL = 1000  # samples from which a p99.9 is more than the slowest call
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds a call; `doubts` says why the median is not to be trusted, and `stable` that nothing does.
+
+    A call too short for the clock is repeated: then a sample is the mean of `loops` calls, in which a slow one
+    vanishes, so there are no upper percentiles.
+    """
+
+    p50_ms: float
+    p90_ms: float | None  # None where samples are means
+    p99_ms: float | None  # likewise
+    mean_ms: float
+    ci95_ms: tuple[float, float] | None  # None of fewer than 6 passes
+    samples: int
+    stable: bool
+    p999_ms: float | None  # likewise, and of fewer than 1,000 samples
+    doubts: tuple[Doubt, ...]
+    loops: int = 1  # calls a sample
+
+
+def summarise(passes: NDArray[np.int64] | NDArray[np.float64], waiting: float = 0.0, loops: int = 1) -> Timing:
+    """Return percentiles of [passes, inputs] nanoseconds, in the order of their passes, and whether to trust them.
+
+    `waiting` is the share of the time that the process waited for cores that others had; each sample is the mean
+    of `loops` calls.
+    """
+    interval = median_interval(passes)
+    nanoseconds = passes.ravel()
+    p50, p90, p99, p999 = np.percentile(nanoseconds, [50, 90, 99, 99.9])
+    doubts = _doubts(passes, float(p50), interval, waiting)
+    single = loops == 1
+    return Timing(
+        p50_ms=float(p50) / 1e6,
+        p90_ms=float(p90) / 1e6 if single else None,
+        p99_ms=float(p99) / 1e6 if single else None,
+        mean_ms=float(nanoseconds.mean()) / 1e6,
+        ci95_ms=(interval[0] / 1e6, interval[1] / 1e6) if interval else None,
+        samples=len(nanoseconds),
+        stable=not doubts,
+        p999_ms=float(p999) / 1e6 if single and len(nanoseconds) >= _TAIL else None,
+        doubts=doubts,
+        loops=loops,
+    )
+
+
+def _doubts(
+    passes: NDArray[np.int64] | NDArray[np.float64],
+    median: float,
+    interval: tuple[float, float] | None,
+    waiting: float,
+) -> tuple[Doubt, ...]:
+    found: list[Doubt] = []
+    if passes.size < LEAST or interval is None:
+        found.append("few samples")
+    if interval is not None and (interval[1] - interval[0]) / 2 > TIGHT * median:
+        found.append("interval")
+    if drifts(passes):
+        found.append("drift")
+    if bimodal(passes):
+        found.append("bimodal")
+    if waiting > _WAITING:
+        found.append("busy")
+    return tuple(found)
+
+
+def drifts(passes: NDArray[np.int64] | NDArray[np.float64]) -> bool:
+    """Return whether the second half's median is further from the first's than 5%, and than chance would have it."""
+    half = len(passes) // 2
+    if not half:
+        return False
+    first, second = passes[:half], passes[half:]
+    if abs(np.median(first) - np.median(second)) <= _DRIFT * np.median(passes):
+        return False
+    (low_1, high_1), (low_2, high_2) = likely_median(first), likely_median(second)
+    return high_1 < low_2 or high_2 < low_1

@@ -1,0 +1,123 @@
+"""What `mrl-edge bench` prints of a results file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mrl_edge.cli import console
+
+if TYPE_CHECKING:
+    from mrl_edge.bench.results import Encode, IndexPlan, Measurement, Results
+
+_LEAST_SAMPLES = 1000
+_BUSY_PERCENT = 25  # of all cores, just before a configuration was measured
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What was asked of batches and callers: whether one text of one caller is to stand beside them, and a limit."""
+
+    alone: bool = False
+    p99_limit_ms: float | None = None
+
+
+def print_results(results: Results, calls: Calls = Calls()) -> None:
+    """Print one line a configuration on real texts, and what could not be measured."""
+    from mrl_edge.bench.slower import slower_than_fp32
+
+    rows: list[list[object]] = []
+    failed = []
+    nested = len({row.depth for row in results.measurements}) > 1
+    levers = any(row.runtime for row in results.measurements)
+    for row in results.measurements:
+        if row.status != "ok" or row.encode is None:
+            shape = f" with {row.tokens} tokens" if row.tokens else ""
+            shape += f" by {row.callers} callers" if row.callers > 1 else ""
+            shape += f" in batches of {row.batch}" if row.batch > 1 else ""
+            failed.append(f"{row.precision} d{row.dim} of {row.depth} layers{shape}: {row.status}, {row.reason}")
+        elif row.tokens is None and row.memory and row.disk and row.quality:
+            search, quality = row.search, row.quality
+            mark = "" if row.encode.stable else " ~"
+            rows.append(
+                [
+                    f"{row.precision}{f'×{row.threads}' if row.threads > 1 else ''}",
+                    *(["+".join(row.runtime) or "default"] if levers else []),
+                    *([row.depth] if nested else []),
+                    row.dim,
+                    _index_name(row.plan),
+                    f"{row.encode.p50_ms:.2f}{mark}",
+                    search.p50_ms if search else None,
+                    round(row.cold_start_ms or 0),
+                    round(row.memory.peak_rss_bytes / 1e6),
+                    (row.disk.model_bytes + row.disk.index_bytes + row.disk.vectors_bytes) / 1e6,
+                    search.recall_at_10 if search else None,
+                    quality.recall_at_10,
+                    quality.ndcg_at_10,
+                    quality.accuracy,
+                ]
+            )
+    figures = ["dim", "index", "encode", "search", "cold", "RSS", "disk", "exact", "recall", "nDCG", "acc."]
+    heads = ["", *(["runtime"] if levers else []), *(["depth"] if nested else []), *figures]
+    title = "p50 in ms, memory and disk in MB, hits shared with exact search, scores@10"
+    console.print_table(f"\n{results.device.cpu}: {title}", heads, rows)
+    _print_throughput(results, calls)
+    if any(row.encode and not row.encode.stable for row in results.measurements):
+        doubts = Counter(doubt for row in results.measurements if row.encode for doubt in row.encode.doubts)
+        why = ", ".join(f"{name} of {count}" for name, count in doubts.most_common())
+        console.note(f"~ the median is not stable ({why}): the machine is busy, or give it a longer --max-seconds")
+    busy = max((row.system.busy_before_percent for row in results.measurements if row.system), default=0.0)
+    if busy > _BUSY_PERCENT:
+        console.note(f"warning: other work took up to {busy:.0f}% of this machine: its latencies are too high")
+    for slower in slower_than_fp32(results.measurements, results.device):
+        console.note(str(slower))
+    for line in failed:
+        console.note(f"not measured: {line}")
+
+
+def _print_throughput(results: Results, calls: Calls) -> None:
+    from mrl_edge.bench.configuration import configuration_of
+
+    shown = [row for row in results.measurements if row.throughput and row.encode]
+    if calls.alone:
+        shown = [*_single_texts(results.measurements), *shown]
+    limit = calls.p99_limit_ms
+    rows: list[list[object]] = []
+    for row in shown:
+        encode = row.encode
+        if encode is None:
+            continue
+        mark = "" if encode.stable else " ~"
+        rate = row.throughput.texts_per_s if row.throughput else 1e3 / encode.mean_ms
+        figures = [encode.p90_ms, encode.p99_ms, f"{rate:,.1f}{mark}"]
+        kept = [] if limit is None else [within(encode, limit) if row.callers > 1 else None]
+        name = str(replace(configuration_of(row), plan=None))
+        rows.append([name, row.scenario, f"{encode.p50_ms:.2f}{mark}", *figures, *kept])
+    if rows:
+        heads = ["", "MLPerf's", "p50 ms", "p90", "p99", "texts/s", *([] if limit is None else [f"p99 ≤ {limit:g} ms"])]
+        console.print_table("\nbatches and callers, ms a call", heads, rows)
+
+
+def _single_texts(rows: Sequence[Measurement]) -> list[Measurement]:
+    """Return one text a call of each variant, thread count and runtime, at its largest dimension."""
+    found: dict[tuple[object, ...], Measurement] = {}
+    for row in rows:
+        if row.encode and row.batch == row.callers == 1 and row.tokens is None:
+            key = row.precision, row.depth, row.threads, row.runtime
+            found[key] = max(found.get(key, row), row, key=lambda one: one.dim)
+    return list(found.values())
+
+
+def within(encode: Encode, p99_limit_ms: float) -> str:
+    """Say whether a p99 keeps a limit; fewer than 1,000 samples, of which 10 are slower than it, decide nothing."""
+    if encode.p99_ms is None or encode.samples < _LEAST_SAMPLES:
+        return "undecided"
+    return "yes" if encode.p99_ms <= p99_limit_ms else "no"
+
+
+def _index_name(plan: IndexPlan | None) -> str | None:
+    if plan is None:
+        return None
+    return plan.kind if plan.rerank_dim is None else f"{plan.kind} → {plan.rerank_dim}"

@@ -1,0 +1,112 @@
+"""Two configurations in turn, as the command line measures them."""
+
+import json
+
+import psutil
+import pytest
+from conftest import mrl_edge, run_here, the_one_error_line
+from mrl_edge.bench.jobs import EncodeConfiguration
+from mrl_edge.bench.pair import PairResult, Side
+from mrl_edge.bench.processes import Living
+
+from mrl_edge.cli.pair import verdict
+from mrl_edge.errors import ResultsError
+
+
+@pytest.fixture(scope="module")
+def compare(bundle):
+    """The arguments before the two names."""
+    return (
+        "bench",
+        bundle,
+        "--data",
+        "builtin:wordnet_nouns/dev",
+        "--query",
+        "gloss",
+        "--max-seconds",
+        "4",
+        "--compare",
+    )
+
+
+def test_int8_beside_fp32_is_one_ratio_with_its_interval(compare):
+    found = json.loads(mrl_edge(*compare, "int8:d64", "fp32:d384", "--json"))
+    low, high = found["ratio_ci95"]
+    assert low <= found["ratio"] <= high < 1
+    assert found["ratio"] == pytest.approx(found["a"]["p50_ms"] / found["b"]["p50_ms"], rel=0.15)
+    assert found["a"]["configuration"] == {"precision": "int8", "depth": 6, "dim": 64, "threads": 1}
+    assert (found["a"]["name"], found["b"]["name"]) == ("int8:d64-L6", "fp32:d384-L6")
+    assert found["a"]["rss_bytes"] < 0.8 * found["b"]["rss_bytes"]
+    assert found["rounds"] >= 2
+
+
+def test_two_dimensions_of_one_precision_take_the_same_time(compare):
+    """A slice of the output does not make the trunk cheaper: the interval says so, on a noisy machine too."""
+    found = json.loads(mrl_edge(*compare, "int8:d8", "int8:d384", "--json"))
+    low, high = found["ratio_ci95"]
+    assert low <= 1.05
+    assert high >= 0.95
+    assert "× the time of" in mrl_edge(*compare, "int8:d8", "int8:d384:t2")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("int8:d64", "int8:d64-L6"), "are one configuration"),
+        (("int8:d65", "fp32"), "the bundle has dimension 8, 16"),
+        (("int8-L4", "fp32"), "the bundle has depth 6"),
+        (("int8:64", "fp32"), "expected a configuration as in"),
+        (("int3", "fp32"), "it has fp32"),
+        (("int8:t0", "fp32"), "expected a configuration as in"),
+        (("int8",), "requires 2 arguments"),
+        (("int8", "fp32", "--dims", "64"), "--dims does nothing with --compare"),
+        (("int8", "fp32", "--overwrite"), "--overwrite does nothing with --compare"),
+        (("int8", "fp32", "--threads", "1"), "--threads does nothing with --compare"),  # its default, but said
+        (("int8", "fp32", "--runtime", "no-arena"), "--runtime does nothing with --compare"),
+        (("int8", "fp32", "--pin"), "--pin does nothing with --compare"),
+        (("int8", "fp32", "--batches", "8"), "--batches does nothing with --compare"),
+        (("int8", "fp32", "--concurrency", "2"), "--concurrency does nothing with --compare"),
+        (("int8", "fp32", "--p99-limit-ms", "5"), "--p99-limit-ms does nothing with --compare"),
+        (("int8", "fp32", "--tokens", "8"), "--tokens does nothing with --compare"),
+        (("int8", "fp32", "--index", "exact"), "--index does nothing with --compare"),
+        (("int8", "fp32", "--shortlist", "20"), "--shortlist does nothing with --compare"),
+        (("int8", "fp32", "--recall", "0.9"), "--recall does nothing with --compare"),
+        (("int8", "fp32", "--max-queries", "20"), "--max-queries does nothing with --compare"),
+        (("int8", "fp32", "--out", "results.json"), "--out does nothing with --compare"),
+        (("int8", "fp32", "--baseline", "b.json"), "--baseline does nothing with --compare"),
+        (("int8", "fp32", "--positive", "lemmas"), "--positive does nothing with --compare"),
+    ],
+)
+def test_comparisons_that_make_no_sense(compare, names, said):
+    assert said in the_one_error_line(run_here(*compare, *names))
+
+
+@pytest.mark.parametrize(
+    ("interval", "stable", "said"),
+    [
+        ((0.5, 0.6), True, "faster"),
+        ((1.1, 1.2), True, "slower"),
+        ((0.9, 1.1), True, "neither is shown to be faster"),
+        ((0.5, 0.6), False, "undecided"),
+        (None, False, "undecided"),
+    ],
+)
+def test_a_verdict_needs_a_stable_ratio_and_an_interval_beside_1(interval, stable, said):
+    side = Side(EncodeConfiguration("int8", 6, 64, 1), "int8:d64-L6", 1.0, (1, 1), 1)
+    assert verdict(PairResult(side, side, 0.55, interval, 5, stable, ())) == said
+
+
+def test_a_living_process_that_ends_is_one_error_with_what_it_said():
+    with Living("it", ("-c", "import sys; input(); sys.exit('no such model')")) as process:
+        with pytest.raises(ResultsError, match="it ended with exit code 1: no such model"):
+            process.ask("pass")
+        with pytest.raises(ResultsError, match="it ended"):
+            process.ask("pass")
+
+
+def test_a_living_process_is_gone_afterwards():
+    script = "import json, os\nwhile True:\n input(); print(json.dumps({'pid': os.getpid()}), flush=True)"
+    with Living("it", ("-c", script)) as process:
+        pid = process.ask("pass")["pid"]
+        assert process.ask("pass")["pid"] == pid
+    assert not psutil.pid_exists(pid)

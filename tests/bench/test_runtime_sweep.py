@@ -1,0 +1,123 @@
+"""Batches, callers, onnxruntime's levers and cold starts, as the command line sweeps them."""
+
+import json
+
+import msgspec
+import pytest
+from conftest import mrl_edge, run_here, the_one_error_line
+from mrl_edge.bench import child
+from mrl_edge.bench.results import read_results
+from mrl_edge.bench.scenarios import with_scenarios
+from rows import measurement
+
+from mrl_edge.cli.bench_table import within
+from mrl_edge.errors import UnsupportedError
+
+
+@pytest.fixture(scope="module")
+def arguments(bundle, dev, tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "task.jsonl"
+    pairs = zip(dev["query"][:40], dev["positive"][:40], strict=True)
+    path.write_text("".join(json.dumps({"q": q, "p": p}) + "\n" for q, p in pairs))
+    return (
+        "bench", bundle, "--data", path, "--query", "q", "--positive", "p", "--dims", "16,64", "--index", "exact",
+        "--tokens", "0", "--max-seconds", "0.3",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def swept(arguments, tmp_path_factory):
+    out = tmp_path_factory.mktemp("swept") / "results.json"
+    table = mrl_edge(
+        *arguments, "--precision", "int8,fp32", "--batches", "1,8,16", "--concurrency", "1,2", "--p99-limit-ms", "1e6",
+        "--runtime", "default,no-prepack+no-arena", "--pin", "--out", out,
+    )  # fmt: skip
+    assert "MultiStream" in table
+    assert "p99 ≤ 1e+06 ms" in table
+    assert table.count("SingleStream") == 4  # --batches 1: one text a call stands beside the others
+    return read_results(out).measurements
+
+
+def test_what_is_swept_is_measured_once_a_variant_and_runtime(swept):
+    runtimes = [("pinned",), ("pinned", "no-arena", "no-prepack")]
+    there = [(r.precision, r.dim, r.batch, r.callers, r.runtime) for r in swept]
+    wanted = [
+        (precision, *shape, runtime)
+        for precision in ("fp32", "int8")
+        for runtime in runtimes
+        for shape in [(16, 1, 1), (64, 1, 1), (64, 8, 1), (64, 16, 1), (64, 1, 2)]
+    ]
+    assert sorted(there) == sorted(wanted)
+    assert {row.status for row in swept} == {"ok"}
+
+
+def test_texts_a_second_follow_from_the_time_of_a_call(swept):
+    for row in swept:
+        if row.batch > 1:
+            assert row.throughput.texts_per_s == pytest.approx(row.batch * 1e3 / row.encode.mean_ms)
+            assert row.scenario == ("MultiStream" if row.batch == 8 else "Offline")
+        elif row.callers > 1:
+            assert row.throughput.texts_per_s == pytest.approx(row.callers * 1e3 / row.encode.mean_ms, rel=0.35)
+            assert row.scenario is None
+        else:
+            assert row.throughput is None
+            assert row.scenario == "SingleStream"
+
+
+def test_the_cold_start_with_files_dropped_is_there_or_says_why_not(swept):
+    for row in swept:
+        if row.batch == row.callers == 1:
+            assert (row.cold_start_dropped_ms is None) == ("cold_start_dropped_ms" in row.null_because)
+
+
+def test_only_the_largest_batch_is_offline_and_a_fixed_length_is_no_scenario():
+    change = msgspec.structs.replace
+    base = measurement("int8", 64)
+    rows = [change(base, batch=batch) for batch in (1, 4, 8, 32, 64)]
+    rows += [change(base, tokens=128), change(base, callers=2), change(base, batch=128, status="failed")]
+    names = [row.scenario for row in with_scenarios(rows)]
+    assert names == ["SingleStream", None, "MultiStream", None, "Offline", None, None, None]
+    grown = list(with_scenarios([*with_scenarios(rows[:5]), change(base, batch=256)]))
+    assert [row.scenario for row in grown][-2:] == [None, "Offline"]  # a resumption with a larger one
+
+
+@pytest.mark.parametrize(
+    ("p99", "samples", "said"),
+    [(5.0, 1000, "yes"), (5.1, 1000, "no"), (1.0, 999, "undecided"), (None, 5000, "undecided")],
+)
+def test_a_p99_keeps_a_limit_only_by_a_thousand_calls(p99, samples, said):
+    encode = msgspec.structs.replace(measurement("int8", 64).encode, p99_ms=p99, samples=samples)
+    assert within(encode, 5.0) == said
+
+
+@pytest.mark.parametrize(("cores", "held"), [(1, [7]), (3, [5, 6, 7]), (4, [4, 5, 6, 7])])
+def test_pinning_holds_to_a_core_for_each_thread_of_each_caller(monkeypatch, cores, held):
+    seen = []
+    monkeypatch.setattr(child.os, "sched_getaffinity", lambda _: {4, 5, 6, 7}, raising=False)
+    monkeypatch.setattr(child.os, "sched_setaffinity", lambda _, cores: seen.append(cores), raising=False)
+    child.pin(cores)
+    assert seen == [held]
+    with pytest.raises(UnsupportedError, match="5: there are 4"):
+        child.pin(5)
+
+
+def test_the_runtimes_own_memory_lies_between_pythons_and_the_models(swept):
+    for row in swept:
+        assert row.memory.baseline_rss_bytes < row.memory.runtime_rss_bytes < row.memory.rss_bytes
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--batches", "0"), "--batches 0"),
+        (("--concurrency", "two"), "--concurrency two"),
+        (("--runtime", "no-brakes"), "there is default, no-arena"),
+        (("--runtime", "no-arena,no-arena"), "name each setting once"),
+        (("--p99-limit-ms", "-1"), "--p99-limit-ms"),
+        (("--p99-limit-ms", "5"), "does nothing without --concurrency"),
+    ],
+)
+def test_sweeps_that_make_no_sense(arguments, tmp_path, options, said):
+    out = tmp_path / "results.json"
+    assert said in the_one_error_line(run_here(*arguments, "--out", out, *options))
+    assert not out.exists()
