@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM ?= chromium
 
-.PHONY: .venv quickstart test browser browser-tools lint typecheck peers ladder training-peers export-peers clean
+.PHONY: .venv quickstart test browser browser-tools lint typecheck peers ladder training-peers export-peers search-peers clean
 
 .venv: .venv/installed
 
@@ -39,7 +39,7 @@ lint: .venv
 
 # The installed package is what gets checked: mypy cannot see through an editable install's import hook.
 typecheck: .venv
-	rm -rf build
+	rm -rf build/site build/lib build/bdist.*
 	$(BIN)/pip install --quiet --no-deps --target build/site .
 	MYPYPATH=build/site $(BIN)/mypy -p mrl_edge
 
@@ -54,6 +54,12 @@ training-peers: .venv
 
 export-peers: .venv
 	$(BIN)/python bench/peers/exporting.py
+
+# ITEMS=1000000 for a million; it needs the folder of `make quickstart`, or FOLDER=another.
+ITEMS ?= 100000
+FOLDER ?= quickstart
+search-peers: .venv
+	$(BIN)/python bench/peers/searching.py --items $(ITEMS) --folder $(FOLDER)
 
 clean:
 	rm -rf build .venv quickstart *.egg-info tests/browser/node_modules

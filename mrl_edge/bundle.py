@@ -116,16 +116,30 @@ class Samples(msgspec.Struct, frozen=True):
         return (*(self.images or (self.texts,)), self.embeddings)
 
 
+class VectorsInfo(msgspec.Struct, frozen=True):
+    """How the corpus' vectors are stored: blocks of columns between nesting dimensions, each on a page's start."""
+
+    file: str
+    lengths: str  # float32 [dims, n_rows]: 1 / the length of each stored row's prefix
+    storage: str  # fp32, fp16 or int8
+    dims: tuple[int, ...]  # where each block's columns end
+    n_rows: int
+    order: str | None = None  # int32 [n_rows], the item of each row; none: row i is item i
+
+
 class SizedIndex(msgspec.Struct, frozen=True):
-    """The Annoy index of one dimension, with the parameters that its sizing chose and what they gave."""
+    """The index of one dimension, with the parameters that its sizing or tuning chose and what they gave."""
 
     dim: int
-    file: str
-    n_trees: int
-    search_k: int
-    recall_at_10: float  # against exact search at this dimension
+    kind: str  # scan, binary, annoy, hnsw or ivf
+    file: str | None  # a scan reads the vectors alone
+    parameters: dict[str, int | str]
+    recall_at_10: float | None  # against exact search at this dimension; none where it was tuned for the full one
     recall_at_10_full: float  # against exact search at the full dimension
     p50_ms: float
+    resident_bytes: int  # what its queries touch: index, vectors, lengths
+    shortlist: int | None = None  # candidates that are ranked again at `rerank_dim`
+    rerank_dim: int | None = None
 
 
 class IndexInfo(msgspec.Struct, frozen=True):
@@ -135,10 +149,11 @@ class IndexInfo(msgspec.Struct, frozen=True):
     precision: str
     depth: int
     n_items: int
-    vectors: str  # float32 [n_items, full], rows L2-normalised
+    vectors: VectorsInfo
     documents: str  # JSON texts, a line an item
     offsets: str  # int64 [n_items + 1], where each line starts
     sizes: tuple[SizedIndex, ...]
+    tuning: str | None = None  # JSON, all that `--tune` tried
 
 
 class Manifest(msgspec.Struct, frozen=True):

@@ -177,7 +177,9 @@ def test_an_index_too_large_for_the_limit_leaves_the_old_one(own_bundle):
     assert len(json.loads(mrl_edge("search", own_bundle, "document 7", "--dim", "64", "--json"))) == 5
 
 
-@pytest.mark.parametrize("file", ["index/d64.ann", "index/documents.jsonl", "index/offsets.i64"])
+@pytest.mark.parametrize(
+    "file", ["index/d64.ann", "index/documents.jsonl", "index/offsets.i64", "index/vectors.bin", "index/lengths.f32"]
+)
 def test_a_damaged_index_is_named(indexed, tmp_path, file):
     copy = tmp_path / "bundle"
     shutil.copytree(indexed, copy)

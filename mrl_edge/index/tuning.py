@@ -1,0 +1,221 @@
+"""Which index answers soonest: every kind's parameters, tried on queries until the target recall is reached.
+
+Recall is against exact search over float32 vectors at the full dimension. What is tried is kept, whether it was
+chosen or not, so that a person can see what the choice was made from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from mrl_edge.bundle import SizedIndex
+from mrl_edge.errors import UsageError
+from mrl_edge.index import Index
+from mrl_edge.index.adaptive import AdaptiveRetrieval
+from mrl_edge.index.candidates import Candidate, Lists, Site, candidates
+from mrl_edge.index.kinds import OPENERS, Parameters
+from mrl_edge.index.reference import exact_in_pieces
+from mrl_edge.index.sizing import time_search
+from mrl_edge.index.vectors import VectorStore
+from mrl_edge.metrics import Ids, overlap_at_k
+from mrl_edge.nesting import Floats, prefix
+from mrl_edge.progress import Report
+
+_SHORTLISTS = (25, 50, 100, 200, 400, 800, 1600, 3200)
+_GLANCE = 20  # queries that show whether a search is far too slow
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is asked for: a recall@10, and how many bytes its queries may touch."""
+
+    recall: float
+    max_bytes: int | None
+    kinds: tuple[str, ...]
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """One configuration that was tried; `p50_ms` is null where it was given up before its time was measured."""
+
+    dim: int
+    kind: str
+    parameters: Parameters
+    shortlist: int | None
+    rerank_dim: int | None
+    recall_at_10_full: float
+    p50_ms: float | None
+    resident_bytes: int
+    build_s: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What is searched and what with: rows, tuning queries, and the rows that exact search finds."""
+
+    store: VectorStore
+    queries: Floats  # [queries, full]
+    reference: Ids  # [queries, ≤ 10] rows
+    lists: Lists | None
+
+
+def tune(
+    ground: Ground, dims: Sequence[int], target: Target, folder: Path, report: Report
+) -> tuple[list[SizedIndex], list[Trial]]:
+    """Choose an index a dimension and leave its file in `folder`; return the choices and all trials.
+
+    The choice is the least median latency of those that reach the recall within the memory, else the best recall
+    within the memory. Raises `UsageError` where nothing fits the memory.
+    """
+    ceilings = _ceilings(ground)
+    sizes, trials = [], []
+    for number, dim in enumerate(dims):
+        report("tuning", number, len(dims), f"dimension {dim}")
+        search = _Dimension(ground, dim, target, ceilings, folder, report)
+        sizes.append(search.run())
+        trials += search.trials
+    report("tuning", len(dims), len(dims))
+    kept = {size.file for size in sizes}
+    for path in folder.glob("*"):
+        if path.suffix in (".ann", ".hnsw", ".u64") and path.name not in kept:
+            path.unlink()
+    return sizes, trials
+
+
+class _Dimension:
+    """The search at one dimension."""
+
+    def __init__(
+        self, ground: Ground, dim: int, target: Target, ceilings: dict[int, float], folder: Path, report: Report
+    ) -> None:
+        self.ground, self.dim, self.target, self.folder, self.report = ground, dim, target, folder, report
+        self.trials: list[Trial] = []
+        full = ground.store.dims[-1]
+        larger = [d for d in ground.store.dims if d > dim]
+        # A rerank keeps no more than exact search at its dimension, over what is stored, would.
+        self.rerank_dims = [d for d in larger if ceilings[d] >= target.recall or d == full]
+        self.answers = ceilings[dim] >= target.recall or dim == full
+        self._best: tuple[Trial, Candidate] | None = None
+
+    def run(self) -> SizedIndex:
+        """Try everything; the files of what was not chosen stay until all dimensions are done."""
+        room = math.inf if self.target.max_bytes is None else self.target.max_bytes
+        for kind in self.target.kinds:
+            site = Site(self.ground.store, self.ground.lists, self.dim, self.folder, room, self.report)
+            for candidate in candidates(kind, site):
+                for effort in candidate.efforts:
+                    self._try(candidate, effort)
+        if self._best is None:
+            least = min((trial.resident_bytes for trial in self.trials), default=0) / 1e6
+            raise UsageError(
+                f"no index of dimension {self.dim} fits: the least that was tried touches {least:.1f} MB; raise "
+                "--max-index-mb, store smaller --vectors, or leave it out with --dims"
+            )
+        trial, candidate = self._best
+        return SizedIndex(
+            dim=self.dim,
+            kind=trial.kind,
+            file=None if candidate.path is None else candidate.path.name,
+            parameters=trial.parameters,
+            recall_at_10=None,
+            recall_at_10_full=trial.recall_at_10_full,
+            p50_ms=trial.p50_ms or 0.0,
+            resident_bytes=trial.resident_bytes,
+            shortlist=trial.shortlist,
+            rerank_dim=trial.rerank_dim,
+        )
+
+    def _try(self, candidate: Candidate, effort: Parameters) -> None:
+        """Try one effort of a candidate with every rerank and ever longer shortlists."""
+        ground = self.ground
+        first = OPENERS[candidate.kind](ground.store, candidate.path or self.folder, self.dim, effort)
+        queries = prefix(ground.queries, first.dim)
+        _, glance = time_search(first, queries[:_GLANCE])
+        if self._reached() and glance > (self._best_ms() or math.inf):
+            self._add(candidate, effort, None, None, (0.0, None), "its first step alone is slower than the best")
+            return
+        if self.answers and not candidate.estimates:
+            ids, p50_ms = time_search(first, queries)
+            self._add(candidate, effort, None, None, (overlap_at_k(ids, ground.reference), p50_ms))
+        reranks = [d for d in self.rerank_dims if d >= first.dim] or ([self.dim] if candidate.estimates else [])
+        if not reranks:
+            return
+        coverage = self._coverage(first, queries)
+        enough = [length for length in coverage if coverage[length] >= self.target.recall]
+        for rerank_dim in reranks:
+            for shortlist in enough or [max(coverage)]:
+                index = AdaptiveRetrieval(first, ground.store, shortlist, rerank_dim)
+                ids, p50_ms = time_search(index, prefix(ground.queries, rerank_dim))
+                recall = overlap_at_k(ids, ground.reference)
+                self._add(candidate, effort, shortlist, rerank_dim, (recall, p50_ms))
+                if recall >= self.target.recall or (self._reached() and p50_ms > (self._best_ms() or math.inf)):
+                    break
+
+    def _coverage(self, first: Index, queries: Floats) -> dict[int, float]:
+        """Return the share of the exact hits that shortlists of several lengths hold."""
+        lengths = [length for length in _SHORTLISTS if length < self.ground.store.n] or [self.ground.store.n]
+        found = [first.search(query, lengths[-1])[0] for query in queries]
+        reference = self.ground.reference
+        return {length: overlap_at_k([rows[:length] for rows in found], reference) for length in lengths}
+
+    def _add(
+        self,
+        candidate: Candidate,
+        effort: Parameters,
+        shortlist: int | None,
+        rerank_dim: int | None,
+        seen: tuple[float, float | None],
+        note: str = "",
+    ) -> None:
+        bytes_touched = self._bytes(candidate, rerank_dim)
+        fits = self.target.max_bytes is None or bytes_touched <= self.target.max_bytes
+        if not fits:
+            note = "touches more memory than allowed"
+        trial = Trial(
+            self.dim, candidate.kind, effort, shortlist, rerank_dim, *seen, bytes_touched, candidate.build_s, note
+        )
+        self.trials.append(trial)
+        if fits and trial.p50_ms is not None and self._better(trial):
+            self._best = trial, candidate
+
+    def _bytes(self, candidate: Candidate, rerank_dim: int | None) -> int:
+        """Return the bytes that many queries touch; the kernel holds no more of a mapped file in memory."""
+        store = self.ground.store
+        columns = max(rerank_dim or 0, self.dim if candidate.scans else 0)
+        lengths = 4 * store.n if candidate.scans else 0
+        order = 4 * store.n if store.info.order else 0
+        return candidate.own_bytes + (store.block_bytes(columns) if columns else 0) + lengths + order
+
+    def _better(self, new: Trial) -> bool:
+        if self._best is None:
+            return True
+        old, wanted = self._best[0], self.target.recall
+        if old.recall_at_10_full < wanted:
+            return new.recall_at_10_full > old.recall_at_10_full
+        return new.recall_at_10_full >= wanted and (new.p50_ms or 0) < (old.p50_ms or 0)
+
+    def _reached(self) -> bool:
+        return self._best is not None and self._best[0].recall_at_10_full >= self.target.recall
+
+    def _best_ms(self) -> float | None:
+        return self._best[0].p50_ms if self._best else None
+
+
+def _ceilings(ground: Ground) -> dict[int, float]:
+    """Return the recall of a scan of what is stored, by dimension."""
+    store = ground.store
+    found = {d: exact_in_pieces(prefix(ground.queries, d), store.pieces(d), 10) for d in store.dims}
+    return {d: overlap_at_k(ids, ground.reference) for d, ids in found.items()}
+
+
+def rows_of(items: Ids, order: Ids) -> Ids:
+    """Return the rows at which items stand; `order` [n] is the item of each row."""
+    rows = np.empty(len(order), dtype=np.int64)
+    rows[order] = np.arange(len(order))
+    return rows[items]

@@ -1,0 +1,151 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import leftovers, mrl_edge, run_mrl_edge, the_one_error_line
+
+import mrl_edge as runtime
+from mrl_edge.bundle import VectorsInfo, open_bundle
+from mrl_edge.errors import UsageError
+from mrl_edge.index.build import Embedded
+from mrl_edge.index.corpus import open_index, open_vectors
+from mrl_edge.index.reference import exact_in_pieces
+from mrl_edge.index.tune import order_by_lists
+from mrl_edge.index.tuning import Target, tune
+from mrl_edge.index.vectors import VectorStore, VectorWriter
+from mrl_edge.progress import silent
+
+DIMS = (8, 32, 64)
+KINDS = ("ivf", "binary", "annoy", "scan")
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    random = np.random.default_rng(0)
+    made = random.standard_normal((4000, 64)) * np.linspace(1, 0.2, 64)
+    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def ground(vectors, tmp_path):
+    info = VectorsInfo("v", "l", "int8", DIMS, len(vectors))
+    writer = VectorWriter(info, tmp_path / "vectors.bin", tmp_path / "lengths.f32")
+    writer.write(0, vectors)
+    writer.close()
+    queries = vectors[::80]
+    reference = exact_in_pieces(queries, [(0, vectors)], 10)
+    store = VectorStore(info, tmp_path / "vectors.bin", tmp_path / "lengths.f32")
+    return order_by_lists(Embedded(store, queries, reference), tmp_path, silent)
+
+
+def test_the_choice_is_the_fastest_trial_that_reaches_the_target(ground, tmp_path):
+    sizes, trials = tune(ground, DIMS, Target(0.95, None, KINDS), tmp_path, silent)
+    assert [size.dim for size in sizes] == list(DIMS)
+    assert {trial.kind for trial in trials} == set(KINDS)
+    for size in sizes:
+        reached = [t.p50_ms for t in trials if t.dim == size.dim and t.p50_ms and t.recall_at_10_full >= 0.95]
+        assert size.recall_at_10_full >= 0.95
+        assert size.p50_ms == min(reached)
+
+
+def test_memory_is_within_the_limit_and_the_rest_is_said(ground, tmp_path):
+    limit = 4000 * (64 + 4 + 4 + 8) + 40_000  # int8 rows, a length, an item and 64 signs each, and the lists
+    sizes, trials = tune(ground, (8, 64), Target(0.95, limit, KINDS), tmp_path, silent)
+    assert all(size.resident_bytes <= limit for size in sizes)
+    over = [trial for trial in trials if trial.resident_bytes > limit]
+    assert all(trial.note == "touches more memory than allowed" for trial in over)
+    with pytest.raises(UsageError, match="--max-index-mb"):
+        tune(ground, (64,), Target(0.95, 1000, KINDS), tmp_path, silent)
+
+
+def test_only_the_files_of_what_was_chosen_are_left(ground, tmp_path):
+    sizes, _ = tune(ground, DIMS, Target(0.9, None, KINDS), tmp_path, silent)
+    stay = {"vectors.bin", "lengths.f32", "order.i32", "lists.ivf"}
+    assert {path.name for path in tmp_path.iterdir()} - stay <= {size.file for size in sizes}
+
+
+@pytest.fixture(scope="module")
+def tuned(bundle, made_once):
+    """A copy of the bundle with a tuned index of the dev lemmas, its vectors in int8; tests must not change it."""
+
+    def index(copy):
+        shutil.copytree(bundle, copy)
+        mrl_edge(
+            "index", copy, "builtin:wordnet_nouns/dev", "--positive", "lemmas", "--query", "gloss",
+            "--tune", "--kinds", "ivf,binary,scan", "--target-recall", "0.95", "--dims", "16,64,384",
+        )  # fmt: skip
+
+    return made_once("tuned", index)
+
+
+@pytest.mark.parametrize("dim", [16, 64, 384])
+def test_a_tuned_index_keeps_its_recall_on_queries_it_never_saw(tuned, indexed, dev, dim):
+    """Against exact search over the float32 vectors that an untuned index of the same corpus stores."""
+    opened = open_bundle(tuned)
+    queries = runtime.load(tuned, None, "int8").encode(dev["query"][500:700], "query")
+    wanted = np.argsort(-(queries @ open_vectors(open_bundle(indexed)).T), axis=1, kind="stable")[:, :10]
+    index = open_index(opened, dim)
+    cut = queries[:, : index.dim] / np.linalg.norm(queries[:, : index.dim], axis=1, keepdims=True)
+    shares = [
+        len(set(index.search(q, 10)[0].tolist()) & set(w.tolist())) / 10 for q, w in zip(cut, wanted, strict=True)
+    ]
+    sized = next(size for size in opened.manifest.index.sizes if size.dim == dim)
+    assert sized.recall_at_10_full >= 0.95
+    assert np.mean(shares) >= 0.9
+
+
+def test_vectors_come_back_in_the_order_of_the_documents(tuned, indexed):
+    ours, theirs = open_vectors(open_bundle(tuned)), open_vectors(open_bundle(indexed))
+    assert (np.sum(ours * theirs, axis=1) > 0.999).all()
+
+
+def test_everything_that_was_tried_is_written_and_listed(tuned):
+    opened = open_bundle(tuned)
+    tuning = json.loads(opened.checked(opened.manifest.index.tuning).read_text())
+    assert {trial["dim"] for trial in tuning["trials"]} == {16, 64, 384}
+    assert {trial["kind"] for trial in tuning["trials"]} == {"ivf", "binary", "scan"}
+    assert [choice["dim"] for choice in tuning["chosen"]] == [16, 64, 384]
+    assert {f"index/{path.name}" for path in (tuned / "index").iterdir()} == {
+        name for name in opened.manifest.files if name.startswith("index/")
+    }
+
+
+def test_search_opens_what_the_manifest_says(tuned):
+    query = "the capital and largest city of France"
+    exact = json.loads(mrl_edge("search", tuned, query, "--dim", "384", "-k", "3", "--exact", "--json"))
+    for dim in ("64", "384"):
+        hits = json.loads(mrl_edge("search", tuned, query, "--dim", dim, "-k", "3", "--json"))
+        assert [hit["text"] for hit in hits] == [hit["text"] for hit in exact]
+    assert "dim 16" in mrl_edge("search", tuned, query, "--dim", "all", "-k", "2")
+    reranked = mrl_edge("search", tuned, query, "--dim", "16", "--rerank-dim", "384", "--shortlist", "4000", "--json")
+    assert [hit["text"] for hit in json.loads(reranked)][:3] == [hit["text"] for hit in exact]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--kinds", "scan"), "--kinds needs --tune"),
+        (("--tune", "--kinds", "lsh"), "--kinds lsh: unknown; there is"),
+        (("--vectors", "int3"), "fp32, fp16, int8, int8-int4"),
+        (("--tune", "--kinds", "scan", "--max-index-mb", "0.0001"), "--max-index-mb"),
+    ],
+)
+def test_options_that_make_no_sense_leave_the_old_index(own_bundle, options, said):
+    corpus = own_bundle.parent / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"text": f"document {i}"}) + "\n" for i in range(60)))
+    assert run_mrl_edge("index", own_bundle, corpus, "--dims", "8").returncode == 0
+    before = open_bundle(own_bundle).manifest
+    assert said in the_one_error_line(run_mrl_edge("index", own_bundle, corpus, *options))
+    assert open_bundle(own_bundle).manifest == before
+    assert leftovers(own_bundle) == []
+
+
+@pytest.mark.parametrize("texts", [["only one"], ["one", "two", "three"]])
+def test_tiny_corpora_can_be_tuned(own_bundle, texts):
+    corpus = own_bundle.parent / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    done = run_mrl_edge("index", own_bundle, corpus, "--tune", "--vectors", "int8-int4", "--dims", "8,384")
+    assert done.returncode == 0, done.stderr
+    hits = json.loads(mrl_edge("search", own_bundle, "one", "--dim", "8", "-k", "5", "--json"))
+    assert sorted(hit["text"] for hit in hits) == sorted(texts)
