@@ -42,7 +42,7 @@ _WORK = Path("build/search-peers")
 _PACKAGES = ("numpy", "annoy==1.17.3", "usearch==2.26.6", "hnswlib", "faiss-cpu")
 _NOISE = 0.5  # of a copy's length: its cosine to the original is about 0.9
 _TUNED, _SCORED, _PASS = 300, 500, 50  # queries to tune on, to score, and of those in a round
-_TARGET = 0.985  # a little above what is promised: the scored queries are others
+_TARGET = 0.983  # a little above what is promised: the scored queries are others
 _DIMS = {"ivf": (64, 128), "binary": (256, 384), "hnsw": (64, 128), "scan": (32, 64)}
 _PEERS = ("annoy", "usearch", "hnswlib", "faiss flat")
 _EFFORTS = {

@@ -19,7 +19,7 @@ from mrl_edge.progress import Report
 _TREES = (8, 32)
 _VISITS = (500, 2000, 8000, 32_000)
 _LINKS = 16
-_EXPANSIONS = (32, 64, 128, 256, 512)
+_EXPANSIONS = (64, 256)  # a shortlist that is longer raises it
 _PROBED = (128, 64, 32, 16, 8, 4, 3, 2)  # one list in so many
 
 

@@ -6,15 +6,11 @@ is stored twice: the index itself is the centroids and where each list starts.
 
 from __future__ import annotations
 
-import math
-import threading
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mrl_edge.index.blocks import Block
+from mrl_edge.index.scratch import Scratch
 from mrl_edge.index.vectors import VectorStore
 from mrl_edge.metrics import Ids, exact_top_k, top_k
 from mrl_edge.nesting import Floats, normalise
@@ -32,7 +28,7 @@ class IvfIndex:
         self.scan_dim = scan_dim
         self.probes = probes
         self._store = store
-        self._scratch = _Scratch()
+        self._scratch = Scratch()
         content = np.fromfile(path, dtype=np.uint8)
         self._starts = content[: 8 * (lists + 1)].view("<i8")
         self._centroids = content[8 * (lists + 1) :].view("<f4").reshape(lists, -1)  # [lists, cluster_dim]
@@ -59,27 +55,12 @@ class IvfIndex:
         """Return the cosines of the rows of some lists, one list after the other."""
         total = np.zeros(sum(last - first for first, last in lists), dtype=np.float32)
         for block in self._store.upto(self.scan_dim):
-            rows = self._scratch.of(len(total), block)
+            rows = self._scratch.of((len(total), block.stored.shape[1]), block.stored.dtype)
             np.concatenate([block.stored[first:last] for first, last in lists], out=rows)
             total += block.products(rows, query[block.start : block.end])
         lengths = self._store.lengths_of(self.scan_dim)
         total *= np.concatenate([lengths[first:last] for first, last in lists])
         return total
-
-
-class _Scratch(threading.local):
-    """Memory for the probed rows of a block, kept for the thread's next query: allocated anew it is faulted in anew."""
-
-    def __init__(self) -> None:
-        self._bytes = np.empty(0, dtype=np.uint8)
-
-    def of(self, rows: int, block: Block) -> NDArray[Any]:
-        """Return room for so many rows of a block's type, of any content."""
-        shape = rows, block.stored.shape[1]
-        size = math.prod(shape) * block.stored.itemsize
-        if size > len(self._bytes):
-            self._bytes = np.empty(size + size // 4, dtype=np.uint8)
-        return self._bytes[:size].view(block.stored.dtype).reshape(shape)
 
 
 def find_centroids(vectors: Floats, lists: int, stage: str, report: Report) -> Floats:

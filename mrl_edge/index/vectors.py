@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from mrl_edge.bundle import VectorsInfo
 from mrl_edge.errors import UsageError
 from mrl_edge.index.blocks import Block, packed_width
+from mrl_edge.index.scratch import Scratch
 from mrl_edge.metrics import Ids
 from mrl_edge.nesting import Floats, normalise, prefix
 
 STORAGES: Final = {"fp32": "<f4", "fp16": "<f2", "int8": "i1", "int8-int4": "i1"}
 _PAGE = 4096
 _PIECE = 16_384  # rows
-_RERANKED = 128  # rows
+_RERANKED = 512  # rows
 
 
 class Rows(Protocol):
@@ -52,6 +53,7 @@ class VectorStore:
 
     def __init__(self, info: VectorsInfo, vectors: Path, lengths: Path) -> None:
         self.info = info
+        self._scratch = Scratch()
         self.n = info.n_rows
         self.dims = info.dims
         self.blocks = _blocks(map_bytes(vectors), info)
@@ -60,8 +62,7 @@ class VectorStore:
     def cosines(self, ids: Ids, query: Floats) -> Floats:
         """Return the cosines [len(ids)] with a query [dim]: only these rows are read, their lengths made on the way."""
         found = np.empty(len(ids), dtype=np.float32)
-        # A piece at a time: what is larger the allocator gives back after every query, and faults in again.
-        vectors = np.empty((min(_RERANKED, len(ids)), len(query)), dtype=np.float32)
+        vectors = self._scratch.of((min(_RERANKED, len(ids)), len(query)), np.float32)
         for first in range(0, len(ids), _RERANKED):
             piece = ids[first : first + _RERANKED]
             here = vectors[: len(piece)]
