@@ -204,7 +204,6 @@ def compare(
         rows = []
         for process in processes:
             answer = process.ask(range(_SCORED))
-            answer = process.ask(range(_SCORED)) | {"ids": answer["ids"]}
             contender = process.contender
             rows.append(
                 {

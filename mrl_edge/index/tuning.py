@@ -23,11 +23,12 @@ from mrl_edge.index.kinds import OPENERS, Parameters
 from mrl_edge.index.reference import exact_in_pieces
 from mrl_edge.index.sizing import time_search
 from mrl_edge.index.vectors import VectorStore
-from mrl_edge.metrics import Ids, overlap_at_k
+from mrl_edge.metrics import Ids, overlap_at_k, top_k
 from mrl_edge.nesting import Floats, prefix
 from mrl_edge.progress import Report
 
 _SHORTLISTS = (25, 50, 100, 200, 400, 800, 1600, 3200)
+_K = 10
 _GLANCE = 20  # queries that show whether a search is far too slow
 
 
@@ -146,10 +147,9 @@ class _Dimension:
         reranks = [d for d in self.rerank_dims if d >= first.dim] or ([self.dim] if candidate.estimates else [])
         if not reranks:
             return
-        coverage = self._coverage(first, queries)
-        enough = [length for length in coverage if coverage[length] >= self.target.recall]
+        shortlists = self._shortlists(first, queries)
         for rerank_dim in reranks:
-            for shortlist in enough or [max(coverage)]:
+            for shortlist in self._enough(shortlists, rerank_dim):
                 index = AdaptiveRetrieval(first, ground.store, shortlist, rerank_dim)
                 ids, p50_ms = time_search(index, prefix(ground.queries, rerank_dim))
                 recall = overlap_at_k(ids, ground.reference)
@@ -157,12 +157,27 @@ class _Dimension:
                 if recall >= self.target.recall or (self._reached() and p50_ms > (self._best_ms() or math.inf)):
                     break
 
-    def _coverage(self, first: Index, queries: Floats) -> dict[int, float]:
-        """Return the share of the exact hits that shortlists of several lengths hold."""
-        lengths = [length for length in _SHORTLISTS if length < self.ground.store.n] or [self.ground.store.n]
-        found = [first.search(query, lengths[-1])[0] for query in queries]
-        reference = self.ground.reference
-        return {length: overlap_at_k([rows[:length] for rows in found], reference) for length in lengths}
+    def _shortlists(self, first: Index, queries: Floats) -> list[Ids]:
+        """Return the longest shortlist of each query, of rows, best first; shorter ones are its beginnings."""
+        longest = min(_SHORTLISTS[-1], self.ground.store.n)
+        return [first.search(query, longest)[0] for query in queries]
+
+    def _enough(self, shortlists: list[Ids], rerank_dim: int) -> list[int]:
+        """Return the lengths that reach the target, ascending, or the least of those that come nearest to it.
+
+        Each shortlist is ranked once at its full length, and a shorter one keeps the order of its rows. Annoy and
+        HNSW look further for a longer one, so that their own recall at a length is still to be measured.
+        """
+        ground, found = self.ground, {}
+        queries = prefix(ground.queries, rerank_dim)
+        cosines = [ground.store.cosines(rows, query) for rows, query in zip(shortlists, queries, strict=True)]
+        longest = max(len(rows) for rows in shortlists)
+        for length in [length for length in _SHORTLISTS if length < longest] + [longest]:
+            best = [rows[top_k(line[:length], _K)] for rows, line in zip(shortlists, cosines, strict=True)]
+            found[length] = overlap_at_k(best, ground.reference)
+        wanted = min(self.target.recall, max(found.values()))
+        enough = [length for length, recall in found.items() if recall >= wanted]
+        return enough if wanted == self.target.recall else enough[:1]
 
     def _add(
         self,
