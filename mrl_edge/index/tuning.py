@@ -168,11 +168,12 @@ class _Dimension:
         Each shortlist is ranked once at its full length, and a shorter one keeps the order of its rows. Annoy and
         HNSW look further for a longer one, so that their own recall at a length is still to be measured.
         """
-        ground, found = self.ground, {}
+        ground = self.ground
+        found: dict[int, float] = {}
         queries = prefix(ground.queries, rerank_dim)
         cosines = [ground.store.cosines(rows, query) for rows, query in zip(shortlists, queries, strict=True)]
         longest = max(len(rows) for rows in shortlists)
-        for length in [length for length in _SHORTLISTS if length < longest] + [longest]:
+        for length in [*(length for length in _SHORTLISTS if length < longest), longest]:
             best = [rows[top_k(line[:length], _K)] for rows, line in zip(shortlists, cosines, strict=True)]
             found[length] = overlap_at_k(best, ground.reference)
         wanted = min(self.target.recall, max(found.values()))
