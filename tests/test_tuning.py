@@ -1,6 +1,9 @@
 import json
 import shutil
+import subprocess
+import sys
 
+import msgspec
 import numpy as np
 import pytest
 from conftest import leftovers, mrl_edge, run_mrl_edge, the_one_error_line
@@ -59,10 +62,78 @@ def test_memory_is_within_the_limit_and_the_rest_is_said(ground, tmp_path):
         tune(ground, (64,), Target(0.95, 1000, KINDS), tmp_path, silent)
 
 
+def test_within_a_limit_the_best_that_fits_is_kept_although_no_rerank_fits(ground, tmp_path):
+    sizes, trials = tune(ground, (8,), Target(0.95, 200_000, ("scan", "binary")), tmp_path, silent)
+    assert sizes[0].resident_bytes <= 200_000
+    assert sizes[0].rerank_dim is None or sizes[0].rerank_dim <= 32
+    refused = [trial for trial in trials if trial.resident_bytes > 200_000]
+    assert refused
+    assert all(trial.recall_at_10_full is None and trial.p50_ms is None for trial in refused)
+
+
+def test_what_was_refused_is_said(ground, tmp_path):
+    with pytest.raises(UsageError, match=r"annoy would need more for its own file alone: raise --max-index-mb"):
+        tune(ground, (64,), Target(0.95, 1000, ("annoy",)), tmp_path, silent)
+    with pytest.raises(UsageError, match=r"the least of the others touches 0\.\d+ MB: raise"):
+        tune(ground, (64,), Target(0.95, 1000, ("scan", "annoy")), tmp_path, silent)
+
+
 def test_only_the_files_of_what_was_chosen_are_left(ground, tmp_path):
     sizes, _ = tune(ground, DIMS, Target(0.9, None, KINDS), tmp_path, silent)
     stay = {"vectors.bin", "lengths.f32", "order.i32", "lists.ivf"}
     assert {path.name for path in tmp_path.iterdir()} - stay <= {size.file for size in sizes}
+
+
+_ASK = """
+import sys, msgspec, numpy as np
+from pathlib import Path
+from mrl_edge.bundle import SizedIndex, VectorsInfo
+from mrl_edge.index.adaptive import AdaptiveRetrieval
+from mrl_edge.index.kinds import ItemIndex, open_first
+from mrl_edge.index.vectors import VectorStore, map_bytes
+
+def memory(name):
+    return next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith(name))
+
+folder = Path(sys.argv[1])
+size = msgspec.json.decode(sys.argv[2], type=SizedIndex)
+info = msgspec.json.decode(sys.argv[3], type=VectorsInfo)
+queries = np.load(folder / "queries.npy")
+np.ones((512, queries.shape[1]), dtype=np.float32) @ queries[0]
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+before = memory("VmRSS")
+store = VectorStore(info, folder / "vectors.bin", folder / "lengths.f32")
+index = open_first(size, store, folder / (size.file or ""))
+if size.rerank_dim is not None:
+    index = AdaptiveRetrieval(index, store, size.shortlist, size.rerank_dim)
+index = ItemIndex(index, map_bytes(folder / "order.i32").view("<i4"))
+for query in queries[:, : index.dim]:
+    index.search(query / np.linalg.norm(query), 10)
+print(memory("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read from /proc")
+@pytest.mark.parametrize("kind", ["scan", "ivf", "binary"])
+def test_resident_bytes_are_what_a_fresh_process_grows_by(tmp_path, kind):
+    rows, dims = 60_000, (8, 64, 128)
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((rows, 128), dtype=np.float32) * np.linspace(1, 0.2, 128, dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    info = VectorsInfo("v", "l", "int8", dims, rows)
+    writer = VectorWriter(info, tmp_path / "vectors.bin", tmp_path / "lengths.f32")
+    writer.write(0, vectors)
+    writer.close()
+    store = VectorStore(info, tmp_path / "vectors.bin", tmp_path / "lengths.f32")
+    reference = exact_in_pieces(vectors[::1500], [(0, vectors)], 10)
+    ground = order_by_lists(Embedded(store, vectors[::1500], reference), tmp_path, silent)
+    (size,), _ = tune(ground, (64,), Target(0.9, None, (kind,)), tmp_path, silent)
+    np.save(tmp_path / "queries.npy", vectors[::100])
+    told = subprocess.run(
+        [sys.executable, "-c", _ASK, tmp_path, msgspec.json.encode(size), msgspec.json.encode(ground.store.info)],
+        stdout=subprocess.PIPE, check=True,
+    ).stdout  # fmt: skip
+    assert int(told) == pytest.approx(size.resident_bytes, abs=900_000)  # private memory alone is more
 
 
 @pytest.fixture(scope="module")

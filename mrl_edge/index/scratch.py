@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+SPARE: Final = 1.25  # of what was asked for: the next query's is often a little larger
 
 
 class Scratch(threading.local):
@@ -21,5 +23,5 @@ class Scratch(threading.local):
         kind = np.dtype(dtype)
         size = math.prod(shape) * kind.itemsize
         if size > len(self._bytes):
-            self._bytes = np.empty(size + size // 4, dtype=np.uint8)
+            self._bytes = np.empty(int(SPARE * size), dtype=np.uint8)
         return self._bytes[:size].view(kind).reshape(shape)

@@ -20,6 +20,7 @@ from mrl_edge.index import Index
 from mrl_edge.index.adaptive import AdaptiveRetrieval
 from mrl_edge.index.candidates import Candidate, Lists, Site, candidates
 from mrl_edge.index.kinds import OPENERS, Parameters
+from mrl_edge.index.memory import private_bytes, rerank_bytes
 from mrl_edge.index.reference import exact_in_pieces
 from mrl_edge.index.sizing import time_search
 from mrl_edge.index.vectors import VectorStore
@@ -42,14 +43,14 @@ class Target:
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """One configuration that was tried; `p50_ms` is null where it was given up before its time was measured."""
+    """One configuration that was tried; recall and time are null where it was given up before they were measured."""
 
     dim: int
     kind: str
     parameters: Parameters
     shortlist: int | None
     rerank_dim: int | None
-    recall_at_10_full: float
+    recall_at_10_full: float | None
     p50_ms: float | None
     resident_bytes: int
     build_s: float
@@ -99,52 +100,69 @@ class _Dimension:
         self.trials: list[Trial] = []
         full = ground.store.dims[-1]
         larger = [d for d in ground.store.dims if d > dim]
-        # A rerank keeps no more than exact search at its dimension, over what is stored, would.
-        self.rerank_dims = [d for d in larger if ceilings[d] >= target.recall or d == full]
-        self.answers = ceilings[dim] >= target.recall or dim == full
-        self._best: tuple[Trial, Candidate] | None = None
+        # A rerank keeps no more than exact search at its dimension, over what is stored, would. Within a limit all are
+        # kept: what could reach the target may not fit, and then the best of the rest is wanted.
+        limited = target.max_bytes is not None
+        self.rerank_dims = [d for d in larger if limited or ceilings[d] >= target.recall or d == full]
+        self.answers = limited or ceilings[dim] >= target.recall or dim == full
+        self._best: tuple[Trial, Candidate, float] | None = None
 
     def run(self) -> SizedIndex:
         """Try everything; the files of what was not chosen stay until all dimensions are done."""
         room = math.inf if self.target.max_bytes is None else self.target.max_bytes
+        unbuilt = []
         for kind in self.target.kinds:
             site = Site(self.ground.store, self.ground.lists, self.dim, self.folder, room, self.report)
+            built = 0
             for candidate in candidates(kind, site):
+                built += 1
                 for effort in candidate.efforts:
                     self._try(candidate, effort)
+            if not built:
+                unbuilt.append(kind)
         if self._best is None:
-            least = min((trial.resident_bytes for trial in self.trials), default=0) / 1e6
-            raise UsageError(
-                f"no index of dimension {self.dim} fits: the least that was tried touches {least:.1f} MB; raise "
-                "--max-index-mb, store smaller --vectors, or leave it out with --dims"
-            )
-        trial, candidate = self._best
+            raise UsageError(self._nothing_fits(unbuilt))
+        trial, candidate, recall = self._best
         return SizedIndex(
             dim=self.dim,
             kind=trial.kind,
             file=None if candidate.path is None else candidate.path.name,
             parameters=trial.parameters,
             recall_at_10=None,
-            recall_at_10_full=trial.recall_at_10_full,
+            recall_at_10_full=recall,
             p50_ms=trial.p50_ms or 0.0,
             resident_bytes=trial.resident_bytes,
             shortlist=trial.shortlist,
             rerank_dim=trial.rerank_dim,
         )
 
+    def _nothing_fits(self, unbuilt: Sequence[str]) -> str:
+        why = []
+        if unbuilt:
+            why.append(f"{', '.join(unbuilt)} would need more for its own file alone")
+        if self.trials:
+            why.append(f"the least of the others touches {min(t.resident_bytes for t in self.trials) / 1e6:.3g} MB")
+        return (
+            f"no index of dimension {self.dim} fits: {'; '.join(why)}: raise --max-index-mb, store smaller --vectors, "
+            "name other --kinds, or leave it out with --dims"
+        )
+
     def _try(self, candidate: Candidate, effort: Parameters) -> None:
-        """Try one effort of a candidate with every rerank and ever longer shortlists."""
+        """Try one effort of a candidate with every rerank that fits the memory, and ever longer shortlists."""
         ground = self.ground
         first = OPENERS[candidate.kind](ground.store, candidate.path or self.folder, self.dim, effort)
+        answers = self.answers and not candidate.estimates and self._fits(candidate, effort, None)
+        reranks = [d for d in self._reranks(candidate, first) if self._fits(candidate, effort, d)]
+        if not answers and not reranks:
+            return
         queries = prefix(ground.queries, first.dim)
         _, glance = time_search(first, queries[:_GLANCE])
         if self._reached() and glance > (self._best_ms() or math.inf):
-            self._add(candidate, effort, None, None, (0.0, None), "its first step alone is slower than the best")
+            self._add(candidate, effort, None, None, (None, None), "its first step alone is slower than the best")
             return
-        if self.answers and not candidate.estimates:
+        if answers:
             ids, p50_ms = time_search(first, queries)
             self._add(candidate, effort, None, None, (overlap_at_k(ids, ground.reference), p50_ms))
-        reranks = [d for d in self.rerank_dims if d >= first.dim] or ([self.dim] if candidate.estimates else [])
         if not reranks:
             return
         shortlists = self._shortlists(first, queries)
@@ -156,6 +174,20 @@ class _Dimension:
                 self._add(candidate, effort, shortlist, rerank_dim, (recall, p50_ms))
                 if recall >= self.target.recall or (self._reached() and p50_ms > (self._best_ms() or math.inf)):
                     break
+
+    def _reranks(self, candidate: Candidate, first: Index) -> list[int]:
+        """Return the dimensions to rerank at; estimates are ranked again at their own where nothing else may do."""
+        larger = [d for d in self.rerank_dims if d >= first.dim]
+        own = candidate.estimates and (self.target.max_bytes is not None or not larger)
+        return [self.dim, *larger] if own else larger
+
+    def _fits(self, candidate: Candidate, effort: Parameters, rerank_dim: int | None) -> bool:
+        """Return whether it is within the memory, and note it among the trials where it is not."""
+        limit = self.target.max_bytes
+        fits = limit is None or self._bytes(candidate, effort, rerank_dim) <= limit
+        if not fits:
+            self._add(candidate, effort, None, rerank_dim, (None, None), "touches more memory than allowed")
+        return fits
 
     def _shortlists(self, first: Index, queries: Floats) -> list[Ids]:
         """Return the longest shortlist of each query, of rows, best first; shorter ones are its beginnings."""
@@ -186,38 +218,46 @@ class _Dimension:
         effort: Parameters,
         shortlist: int | None,
         rerank_dim: int | None,
-        seen: tuple[float, float | None],
+        seen: tuple[float, float] | tuple[None, None],
         note: str = "",
     ) -> None:
-        bytes_touched = self._bytes(candidate, rerank_dim)
-        fits = self.target.max_bytes is None or bytes_touched <= self.target.max_bytes
-        if not fits:
-            note = "touches more memory than allowed"
+        recall, p50_ms = seen
         trial = Trial(
-            self.dim, candidate.kind, effort, shortlist, rerank_dim, *seen, bytes_touched, candidate.build_s, note
+            dim=self.dim,
+            kind=candidate.kind,
+            parameters=effort,
+            shortlist=shortlist,
+            rerank_dim=rerank_dim,
+            recall_at_10_full=recall,
+            p50_ms=p50_ms,
+            resident_bytes=self._bytes(candidate, effort, rerank_dim),
+            build_s=candidate.build_s,
+            note=note,
         )
         self.trials.append(trial)
-        if fits and trial.p50_ms is not None and self._better(trial):
-            self._best = trial, candidate
+        if recall is not None and p50_ms is not None and self._better(recall, p50_ms):
+            self._best = trial, candidate, recall
 
-    def _bytes(self, candidate: Candidate, rerank_dim: int | None) -> int:
-        """Return the bytes that many queries touch; the kernel holds no more of a mapped file in memory."""
+    def _bytes(self, candidate: Candidate, effort: Parameters, rerank_dim: int | None) -> int:
+        """Return the bytes that many queries touch: of mapped files, of which the kernel holds no more, and private."""
         store = self.ground.store
         columns = max(rerank_dim or 0, self.dim if candidate.scans else 0)
         lengths = 4 * store.n if candidate.scans else 0
         order = 4 * store.n if store.info.order else 0
-        return candidate.own_bytes + (store.block_bytes(columns) if columns else 0) + lengths + order
+        mapped = candidate.own_bytes + (store.block_bytes(columns) if columns else 0) + lengths + order
+        reranked = rerank_bytes(store, rerank_dim) if rerank_dim else 0
+        return mapped + reranked + private_bytes(candidate.kind, store, self.dim, effort)
 
-    def _better(self, new: Trial) -> bool:
+    def _better(self, recall: float, p50_ms: float) -> bool:
         if self._best is None:
             return True
-        old, wanted = self._best[0], self.target.recall
-        if old.recall_at_10_full < wanted:
-            return new.recall_at_10_full > old.recall_at_10_full
-        return new.recall_at_10_full >= wanted and (new.p50_ms or 0) < (old.p50_ms or 0)
+        old, _, old_recall = self._best
+        if old_recall < self.target.recall:
+            return recall > old_recall
+        return recall >= self.target.recall and p50_ms < (old.p50_ms or 0)
 
     def _reached(self) -> bool:
-        return self._best is not None and self._best[0].recall_at_10_full >= self.target.recall
+        return self._best is not None and self._best[2] >= self.target.recall
 
     def _best_ms(self) -> float | None:
         return self._best[0].p50_ms if self._best else None

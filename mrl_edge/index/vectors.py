@@ -25,9 +25,9 @@ from mrl_edge.metrics import Ids
 from mrl_edge.nesting import Floats, normalise, prefix
 
 STORAGES: Final = {"fp32": "<f4", "fp16": "<f2", "int8": "i1", "int8-int4": "i1"}
-_PAGE = 4096
+_PAGE = 16_384  # the largest page of the kernels that boards run; the smaller ones divide it
 _PIECE = 16_384  # rows
-_RERANKED = 512  # rows
+RERANKED: Final = 512  # rows at a time
 
 
 class Rows(Protocol):
@@ -62,9 +62,9 @@ class VectorStore:
     def cosines(self, ids: Ids, query: Floats) -> Floats:
         """Return the cosines [len(ids)] with a query [dim]: only these rows are read, their lengths made on the way."""
         found = np.empty(len(ids), dtype=np.float32)
-        vectors = self._scratch.of((min(_RERANKED, len(ids)), len(query)), np.float32)
-        for first in range(0, len(ids), _RERANKED):
-            piece = ids[first : first + _RERANKED]
+        vectors = self._scratch.of((min(RERANKED, len(ids)), len(query)), np.float32)
+        for first in range(0, len(ids), RERANKED):
+            piece = ids[first : first + RERANKED]
             here = vectors[: len(piece)]
             for block in self.upto(len(query)):
                 here[:, block.start : block.end] = block.numbers(block.stored.take(piece, axis=0))
