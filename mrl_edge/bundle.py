@@ -17,7 +17,7 @@ from mrl_edge.atomic import sha256, write_file
 from mrl_edge.cpu import fitness, this_target
 from mrl_edge.errors import BundleError, UsageError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: the index keeps its vectors in one file, and an entry a dimension
 MANIFEST = "bundle.json"
 TOKENIZER = "tokenizer.json"
 
@@ -121,7 +121,7 @@ class VectorsInfo(msgspec.Struct, frozen=True):
 
     file: str
     lengths: str  # float32 [dims, n_rows]: 1 / the length of each stored row's prefix
-    storage: str  # fp32, fp16 or int8
+    storage: str  # fp32, fp16, int8 or int8-int4
     dims: tuple[int, ...]  # where each block's columns end
     n_rows: int
     order: str | None = None  # int32 [n_rows], the item of each row; none: row i is item i
@@ -212,6 +212,11 @@ class Bundle:
         raise UsageError(f"{self.folder} has no {precision} at depth {wanted}; it has {there}")
 
     @property
+    def has_old_index(self) -> bool:
+        """Whether the bundle has an index that an earlier version made and this one cannot open."""
+        return self.manifest.index is None and any(name.startswith("index/") for name in self.manifest.files)
+
+    @property
     def input_files(self) -> tuple[str, ...]:
         """The files that every variant needs for its inputs: a tokenizer, or none for images."""
         return () if self.manifest.encoder.image else (TOKENIZER,)
@@ -266,7 +271,7 @@ def open_bundle(folder: str | Path) -> Bundle:
         version = msgspec.json.decode(content, type=_Version).schema_version
         if version > SCHEMA_VERSION:
             raise BundleError(f"{path} has schema_version {version}, newer than this mrl-edge reads: upgrade mrl-edge")
-        manifest = msgspec.json.decode(content, type=Manifest)
+        manifest = msgspec.json.decode(content, type=Manifest) if version > 1 else _decode_first(content)
     except msgspec.DecodeError as error:
         raise BundleError(f"{path} is damaged ({error}): copy or export the bundle again") from None
     _check_names(path, manifest.files)
@@ -282,6 +287,12 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def file_entries(folder: Path, names: Sequence[str]) -> dict[str, FileEntry]:
     """Return the size and hash of each named file of a folder."""
     return {name: FileEntry((folder / name).stat().st_size, sha256(folder / name)) for name in names}
+
+
+def _decode_first(content: bytes) -> Manifest:
+    """Read a manifest of schema 1, whose index this version cannot open: its files stay listed until it is replaced."""
+    read = msgspec.json.decode(content)
+    return msgspec.convert({**read, "schema_version": SCHEMA_VERSION, "index": None}, Manifest)
 
 
 class _Version(msgspec.Struct):

@@ -10,13 +10,16 @@ from conftest import leftovers, mrl_edge, run_mrl_edge, the_one_error_line
 
 import mrl_edge as runtime
 from mrl_edge.bundle import VectorsInfo, open_bundle
-from mrl_edge.errors import UsageError
+from mrl_edge.errors import BundleError, UsageError
+from mrl_edge.index.adaptive import AdaptiveRetrieval
 from mrl_edge.index.build import Embedded
-from mrl_edge.index.corpus import open_index, open_vectors
+from mrl_edge.index.corpus import open_adaptive, open_index, open_vectors
+from mrl_edge.index.kinds import open_first
 from mrl_edge.index.reference import exact_in_pieces
 from mrl_edge.index.tune import order_by_lists
 from mrl_edge.index.tuning import Target, tune
 from mrl_edge.index.vectors import VectorStore, VectorWriter
+from mrl_edge.nesting import prefix
 from mrl_edge.progress import silent
 
 DIMS = (8, 32, 64)
@@ -191,6 +194,78 @@ def test_search_opens_what_the_manifest_says(tuned):
     assert "dim 16" in mrl_edge("search", tuned, query, "--dim", "all", "-k", "2")
     reranked = mrl_edge("search", tuned, query, "--dim", "16", "--rerank-dim", "384", "--shortlist", "4000", "--json")
     assert [hit["text"] for hit in json.loads(reranked)][:3] == [hit["text"] for hit in exact]
+
+
+def edited(tuned, folder, change):
+    """The tuned bundle with another manifest."""
+    copy = folder / "bundle"
+    shutil.copytree(tuned, copy)
+    manifest = json.loads((copy / "bundle.json").read_text())
+    change(manifest["index"])
+    (copy / "bundle.json").write_text(json.dumps(manifest))
+    return copy
+
+
+def as_ivf(index, **parameters):
+    found = {"lists": 4, "probes": 1, "cluster_dim": 64, **parameters}
+    index["sizes"][1].update(kind="ivf", file="index/order.i32", parameters=found)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda index: index["vectors"].update(storage="int3"),
+        lambda index: index["vectors"].update(storage="fp32"),
+        lambda index: index["vectors"].update(n_rows=7),
+        lambda index: index.update(n_items=7),
+        lambda index: index.update(n_items=7) or index["vectors"].update(n_rows=7),
+        lambda index: index["vectors"].update(n_rows=-1) or index.update(n_items=-1),
+        lambda index: index["vectors"]["dims"].reverse(),
+        lambda index: index["vectors"].update(order="index/lengths.f32"),
+        lambda index: index["sizes"][1].update(kind="lsh"),
+        lambda index: index["sizes"][1].update(kind="annoy", file=None, parameters={"search_k": 9}),
+        lambda index: index["sizes"][1].update(kind="annoy", file="index/order.i32", parameters={}),
+        lambda index: index["sizes"][1].update(
+            kind="annoy", file="index/order.i32", parameters={"search_k": 9, "metric": "foo"}
+        ),
+        lambda index: index["sizes"][1].update(kind="binary", file="index/order.i32", parameters={}),
+        lambda index: as_ivf(index, lists=2**40),
+        lambda index: as_ivf(index, probes=0),
+        lambda index: as_ivf(index, cluster_dim="64"),
+        lambda index: index["sizes"][1].update(rerank_dim=32, shortlist=0),
+        lambda index: index["sizes"][1].update(rerank_dim=63, shortlist=9),
+    ],
+)
+def test_a_manifest_that_says_what_cannot_be_is_refused(tuned, tmp_path, change):
+    with pytest.raises(BundleError):
+        open_index(open_bundle(edited(tuned, tmp_path, change)), 64)
+
+
+def test_a_rerank_below_the_lists_dimension_is_refused(ground, tuned, tmp_path):
+    lists, _ = tune(ground, (8,), Target(0.5, None, ("ivf",)), tmp_path, silent)
+    first = open_first(lists[0], ground.store, tmp_path / "lists.ivf")
+    with pytest.raises(UsageError, match="a query of 32 dimensions cannot be searched at 64"):
+        AdaptiveRetrieval(first, ground.store, 50, 32).search(prefix(ground.queries, 32)[0], 10)
+    sizes = open_bundle(tuned).manifest.index.sizes
+    if sizes[0].kind == "ivf":  # at 16, its lists were found at 64
+        with pytest.raises(UsageError, match="--rerank-dim 32 must be 64 at least"):
+            open_adaptive(open_bundle(tuned), 16, 32, 50)
+
+
+def test_an_index_of_an_earlier_version_is_named_and_can_be_replaced(own_bundle):
+    corpus = own_bundle.parent / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"text": f"document {i}"}) + "\n" for i in range(30)))
+    mrl_edge("index", own_bundle, corpus, "--dims", "8")
+    identity = open_bundle(own_bundle).identity()
+    manifest = json.loads((own_bundle / "bundle.json").read_text())
+    index = manifest["index"]
+    old = {"vectors": "index/vectors.bin", "sizes": [{"dim": 8, "n_trees": 4}], "documents": index["documents"]}
+    (own_bundle / "bundle.json").write_text(json.dumps({**manifest, "schema_version": 1, "index": old}))
+    line = the_one_error_line(run_mrl_edge("search", own_bundle, "document 7", "--dim", "8"))
+    assert "its index was made by an earlier version: run mrl-edge index again" in line
+    assert open_bundle(own_bundle).identity() == identity
+    mrl_edge("index", own_bundle, corpus, "--dims", "8,16")
+    assert len(json.loads(mrl_edge("search", own_bundle, "document 7", "--dim", "16", "--json"))) == 5
 
 
 @pytest.mark.parametrize(

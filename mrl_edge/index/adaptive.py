@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mrl_edge.errors import UsageError
 from mrl_edge.index import Index
 from mrl_edge.index.vectors import Rows
 from mrl_edge.metrics import Ids, top_k
@@ -55,4 +56,6 @@ class AdaptiveRetrieval(Funnel):
 
 
 def _cut(query: Floats, dim: int) -> Floats:
+    if len(query) < dim:
+        raise UsageError(f"a query of {len(query)} dimensions cannot be searched at {dim}")
     return query if len(query) == dim else prefix(query[None, :], dim)[0]

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from mrl_edge.bundle import Bundle, IndexInfo, SizedIndex
+from mrl_edge.bundle import MANIFEST, Bundle, IndexInfo, SizedIndex
 from mrl_edge.errors import BundleError, UsageError
 from mrl_edge.index import Index
 from mrl_edge.index.adaptive import AdaptiveRetrieval
 from mrl_edge.index.kinds import ItemIndex, open_first
 from mrl_edge.index.scan import ScanIndex
-from mrl_edge.index.vectors import VectorStore, map_bytes
+from mrl_edge.index.vectors import VectorStore, check_files, check_size, map_bytes
 from mrl_edge.nesting import Floats, select_dims
 
 
@@ -29,6 +30,9 @@ def open_index(bundle: Bundle, dim: int, exact: bool = False) -> Index:
     first = _first(bundle, store, sized)
     if sized.rerank_dim is None or sized.shortlist is None:
         return _items(bundle, first)
+    if sized.shortlist < 1 or sized.rerank_dim < first.dim or sized.rerank_dim not in store.dims:
+        rerank = f"{sized.shortlist} rows at {sized.rerank_dim}"
+        raise BundleError(f"{bundle.folder} says that its index of dimension {dim} reranks {rerank}: make it again")
     return _items(bundle, AdaptiveRetrieval(first, store, sized.shortlist, sized.rerank_dim))
 
 
@@ -39,24 +43,38 @@ def open_adaptive(bundle: Bundle, dim: int, rerank_dim: int, shortlist: int, exa
     select_dims((rerank_dim,), bundle.manifest.dims, str(bundle.folder))
     store = open_store(bundle)
     first = _scan(bundle, store, dim) if exact else _first(bundle, store, _sized(bundle, dim))
+    if rerank_dim < first.dim:
+        raise UsageError(
+            f"--rerank-dim {rerank_dim} must be {first.dim} at least: the index of dimension {dim} takes queries of it"
+        )
     return _items(bundle, AdaptiveRetrieval(first, store, shortlist, rerank_dim))
 
 
 def open_store(bundle: Bundle) -> VectorStore:
-    """Map the vectors after checking their files; rows are in the order that `VectorsInfo.order` says."""
-    info = require_index(bundle).vectors
-    return VectorStore(info, bundle.checked(info.file), bundle.checked(info.lengths))
+    """Map the vectors after checking their files; rows are in the order that `VectorsInfo.order` says.
+
+    Raises `BundleError` where the manifest says something else than the files do.
+    """
+    index = require_index(bundle)
+    info = index.vectors
+    if info.dims != bundle.manifest.dims or info.n_rows != index.n_items:
+        raise BundleError(
+            f"{bundle.folder / MANIFEST} contradicts itself about the vectors of its index: make it again"
+        )
+    vectors, lengths = bundle.checked(info.file), bundle.checked(info.lengths)
+    check_files(info, vectors, lengths)
+    return VectorStore(info, vectors, lengths)
 
 
 def open_vectors(bundle: Bundle) -> Floats:
     """Read all vectors into memory, float32 [n_items, full], rows L2-normalised, in the order of the items."""
     store = open_store(bundle)
     vectors = np.concatenate([piece for _, piece in store.pieces(store.dims[-1])])
-    order = store.info.order
+    order = _order(bundle)
     if order is None:
         return vectors
     items = np.empty_like(vectors)
-    items[map_bytes(bundle.checked(order)).view("<i4")] = vectors
+    items[order] = vectors
     return items
 
 
@@ -79,8 +97,10 @@ class Documents:
 
 
 def require_index(bundle: Bundle) -> IndexInfo:
-    """Return what the bundle says of its index; `BundleError` when it has none."""
+    """Return what the bundle says of its index; `BundleError` when it has none that this version reads."""
     if bundle.manifest.index is None:
+        if bundle.has_old_index:
+            raise BundleError(f"{bundle.folder}: its index was made by an earlier version: run mrl-edge index again")
         raise BundleError(f"{bundle.folder} has no index: make one with mrl-edge index {bundle.folder} CORPUS")
     return bundle.manifest.index
 
@@ -103,5 +123,15 @@ def _scan(bundle: Bundle, store: VectorStore, dim: int) -> Index:
 
 
 def _items(bundle: Bundle, rows: Index) -> Index:
-    order = require_index(bundle).vectors.order
-    return rows if order is None else ItemIndex(rows, map_bytes(bundle.checked(order)).view("<i4"))
+    order = _order(bundle)
+    return rows if order is None else ItemIndex(rows, order)
+
+
+def _order(bundle: Bundle) -> NDArray[np.int32] | None:
+    """Map the item of each row; None where row i is item i."""
+    info = require_index(bundle).vectors
+    if info.order is None:
+        return None
+    path = bundle.checked(info.order)
+    check_size(path, 4 * info.n_rows)
+    return map_bytes(path).view("<i4")

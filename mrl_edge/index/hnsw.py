@@ -23,10 +23,10 @@ class HnswIndex:
         self._graph = require_usearch().Index.restore(str(path), view=True)
         if self._graph is None:
             raise UsageError(f"{path} is no graph that this usearch reads: make the index again")
+        self._graph.expansion_search = expansion  # once: threads share the graph
 
     def search(self, query: Floats, k: int) -> tuple[Ids, Floats]:
-        """Return the k nearest that the walk met, keeping `expansion` candidates (at least k), and their cosines."""
-        self._graph.expansion_search = max(self.expansion, k)
+        """Return the k nearest that the walk met and their cosines; usearch keeps at least k candidates itself."""
         matches = self._graph.search(query, k)
         return matches.keys.astype(np.int64), np.asarray(1.0 - matches.distances, dtype=np.float32)
 

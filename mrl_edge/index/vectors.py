@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrl_edge.bundle import VectorsInfo
-from mrl_edge.errors import UsageError
+from mrl_edge.errors import BundleError, UsageError
 from mrl_edge.index.blocks import Block, packed_width
 from mrl_edge.index.scratch import Scratch
 from mrl_edge.metrics import Ids
@@ -158,6 +158,20 @@ def check_storage(storage: str, dims: Sequence[int]) -> None:
         raise UsageError(f"vectors cannot be stored as {storage}: there is {', '.join(STORAGES)}")
     if storage == "int8-int4" and len(dims) < 2:
         raise UsageError("int8-int4 needs two dimensions at least: the columns after the last but one are int4")
+
+
+def check_files(info: VectorsInfo, vectors: Path, lengths: Path) -> None:
+    """Raise `BundleError` unless the files are what the manifest says of them."""
+    if info.storage not in STORAGES:
+        raise BundleError(f"the vectors of the index are stored as {info.storage}, which is unknown: upgrade mrl-edge")
+    check_size(vectors, max(1, _starts(info)[-1]))
+    check_size(lengths, 4 * len(info.dims) * info.n_rows)
+
+
+def check_size(path: Path, size: int) -> None:
+    """Raise `BundleError` unless the file has so many bytes."""
+    if path.stat().st_size != size:
+        raise BundleError(f"{path} does not fit what the manifest says of it: run mrl-edge index again")
 
 
 def reorder(source: VectorStore, order: Ids, target: VectorWriter, size: int = _PIECE) -> None:
