@@ -134,10 +134,11 @@ class SizedIndex(msgspec.Struct, frozen=True):
     kind: str  # scan, binary, annoy, hnsw or ivf
     file: str | None  # a scan reads the vectors alone
     parameters: dict[str, int | str]
-    recall_at_10: float | None  # against exact search at this dimension; none where it was tuned for the full one
-    recall_at_10_full: float  # against exact search at the full dimension
+    # Recalls and time are on the queries that `IndexInfo.scored_on` says.
+    recall_at_10: float | None  # against exact search at this dimension of what is stored; none where it was tuned
+    recall_at_10_full: float  # against exact search at the full dimension, over float32
     p50_ms: float
-    resident_bytes: int  # what its queries touch: index, vectors, lengths
+    resident_bytes: int  # what its queries touch: index, vectors, lengths, and private memory where it was tuned
     shortlist: int | None = None  # candidates that are ranked again at `rerank_dim`
     rerank_dim: int | None = None
 
@@ -154,6 +155,7 @@ class IndexInfo(msgspec.Struct, frozen=True):
     offsets: str  # int64 [n_items + 1], where each line starts
     sizes: tuple[SizedIndex, ...]
     tuning: str | None = None  # JSON, all that `--tune` tried
+    scored_on: str = "tuning queries"  # on which sizes were chosen too, or `other queries` where there were enough
 
 
 class Manifest(msgspec.Struct, frozen=True):

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from mrl_edge.bundle import VectorsInfo
+from mrl_edge.bundle import SizedIndex, VectorsInfo
 from mrl_edge.errors import UsageError
 from mrl_edge.index.adaptive import AdaptiveRetrieval, Funnel, Step
-from mrl_edge.index.annoy import METRICS, AnnoyIndex, build_annoy
+from mrl_edge.index.annoy import METRICS, build_annoy
 from mrl_edge.index.binary import BinaryIndex, build_binary
 from mrl_edge.index.hnsw import HnswIndex, build_hnsw
 from mrl_edge.index.ivf import IvfIndex, cluster, find_centroids, write_lists
-from mrl_edge.index.kinds import ItemIndex
+from mrl_edge.index.kinds import ItemIndex, open_first
 from mrl_edge.index.reference import exact_in_pieces
 from mrl_edge.index.scan import ScanIndex
 from mrl_edge.index.vectors import STORAGES, StoredPrefix, VectorStore, VectorWriter, reorder
@@ -147,7 +147,9 @@ def test_binary_orders_by_the_number_of_different_signs(stores, queries, vectors
 @pytest.mark.parametrize("metric", METRICS)
 def test_annoy_with_every_metric_finds_near_vectors(stores, queries, vectors, tmp_path, metric):
     build_annoy(StoredPrefix(stores["fp32"], 96), 20, tmp_path / "a", metric)
-    index = AnnoyIndex(tmp_path / "a", 96, 20_000, metric)
+    parameters = {"n_trees": 20, "search_k": 20_000, "metric": metric}
+    sized = SizedIndex(96, "annoy", "a", parameters, None, 1.0, 1.0, 1)  # as a manifest says it
+    index = open_first(sized, stores["fp32"], tmp_path / "a")
     cosines = exact(queries, vectors, 96)
     first = index if metric != "hamming" else AdaptiveRetrieval(index, stores["fp32"], 300, 96)
     assert recall(first, queries, cosines) >= 0.9

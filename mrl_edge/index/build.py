@@ -16,8 +16,9 @@ import numpy as np
 from mrl_edge.atomic import new_folder
 from mrl_edge.bundle import Bundle, IndexInfo, Manifest, SizedIndex, VectorsInfo, file_entries, write_manifest
 from mrl_edge.encoder import Encoder, load
+from mrl_edge.index.annoy import AnnoyIndex
 from mrl_edge.index.reference import RunningTopK, exact_in_pieces
-from mrl_edge.index.sizing import size_annoy
+from mrl_edge.index.sizing import size_annoy, time_search
 from mrl_edge.index.vectors import StoredPrefix, VectorStore, VectorWriter
 from mrl_edge.metrics import Ids, overlap_at_k
 from mrl_edge.nesting import Floats, prefix, select_dims
@@ -26,7 +27,7 @@ from mrl_edge.progress import Report, in_pieces
 FOLDER = "index"
 VECTORS, LENGTHS = "vectors.bin", "lengths.f32"
 _DOCUMENTS, _OFFSETS = "documents.jsonl", "offsets.i64"
-_TUNING_QUERIES = 200
+_TUNING_QUERIES = 200  # and as many others to score the choice on, where there are so many
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Embedded:
     store: VectorStore
     queries: Floats  # [queries, full]
     reference: Ids  # [queries, ≤ 10]: items by exact search over the float32 vectors, at the full dimension
+    unseen: tuple[Floats, Ids] | None = None  # other queries and their items, to score the choice on
 
 
 Choose = Callable[[Path, Embedded], tuple[tuple[SizedIndex, ...], VectorsInfo]]
@@ -97,6 +99,7 @@ def write_index(bundle: Bundle, corpus: Corpus, report: Report, choose: Choose, 
             offsets=f"{FOLDER}/{_OFFSETS}",
             sizes=sizes,
             tuning=tuning,
+            scored_on="tuning queries" if embedded.unseen is None else "other queries",
         )
         new = file_entries(folder, [path.name for path in sorted(folder.iterdir())])
         # Until the new index is in place the manifest lists none, so that no crash leaves a wrong hash.
@@ -110,11 +113,7 @@ def write_index(bundle: Bundle, corpus: Corpus, report: Report, choose: Choose, 
 def _embed(encoder: Encoder, corpus: Corpus, dims: Sequence[int], folder: Path, report: Report) -> Embedded:
     """Write the vectors of the documents; never more than a piece of them is in memory."""
     documents = corpus.documents
-    if corpus.queries:
-        queries = encoder.encode(list(corpus.queries[:_TUNING_QUERIES]), "query")
-    else:
-        places = np.linspace(0, len(documents) - 1, min(_TUNING_QUERIES, len(documents))).astype(int)
-        queries = encoder.encode([documents[i] for i in places], "document")
+    queries = encoder.encode(_sample(corpus.queries or documents), "query" if corpus.queries else "document")
     info = VectorsInfo(f"{FOLDER}/{VECTORS}", f"{FOLDER}/{LENGTHS}", corpus.storage, tuple(dims), len(documents))
     writer = VectorWriter(info, folder / VECTORS, folder / LENGTHS)
     best = RunningTopK(queries, 10)
@@ -124,7 +123,16 @@ def _embed(encoder: Encoder, corpus: Corpus, dims: Sequence[int], folder: Path, 
         best.add(first, piece)
         first += len(piece)
     writer.close()
-    return Embedded(VectorStore(info, folder / VECTORS, folder / LENGTHS), queries, best.ids)
+    store = VectorStore(info, folder / VECTORS, folder / LENGTHS)
+    if len(queries) < 2 * _TUNING_QUERIES:
+        return Embedded(store, queries, best.ids)
+    return Embedded(store, queries[::2], best.ids[::2], (queries[1::2], best.ids[1::2]))
+
+
+def _sample(texts: Sequence[str]) -> list[str]:
+    """Return texts from all over: twice as many as are tuned on where there are so many, else as many or all."""
+    count = 2 * _TUNING_QUERIES if len(texts) >= 2 * _TUNING_QUERIES else min(_TUNING_QUERIES, len(texts))
+    return [texts[i] for i in np.linspace(0, len(texts) - 1, count).astype(int)]
 
 
 def _size(embedded: Embedded, dim: int, target_recall: float, max_bytes: int | None, folder: Path) -> SizedIndex:
@@ -132,14 +140,20 @@ def _size(embedded: Embedded, dim: int, target_recall: float, max_bytes: int | N
     path = folder / f"d{dim}.ann"
     reference = exact_in_pieces(queries, store.pieces(dim), 10)
     sizing = size_annoy(StoredPrefix(store, dim), queries, reference, target_recall, max_bytes, path)
+    recall, full, p50_ms = sizing.recall_at_10, overlap_at_k(sizing.found, embedded.reference), sizing.p50_ms
+    if embedded.unseen is not None:
+        others = prefix(embedded.unseen[0], dim)
+        found, p50_ms = time_search(AnnoyIndex(path, dim, sizing.search_k), others)
+        recall = overlap_at_k(found, exact_in_pieces(others, store.pieces(dim), 10))
+        full = overlap_at_k(found, embedded.unseen[1])
     return SizedIndex(
         dim=dim,
         kind="annoy",
         file=f"{FOLDER}/{path.name}",
         parameters={"n_trees": sizing.n_trees, "search_k": sizing.search_k},
-        recall_at_10=sizing.recall_at_10,
-        recall_at_10_full=overlap_at_k(sizing.found, embedded.reference),
-        p50_ms=sizing.p50_ms,
+        recall_at_10=recall,
+        recall_at_10_full=full,
+        p50_ms=p50_ms,
         resident_bytes=path.stat().st_size,
     )
 

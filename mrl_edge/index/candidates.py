@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from mrl_edge.index.annoy import build_annoy
+from mrl_edge.index.annoy import Metric, build_annoy
 from mrl_edge.index.binary import binary_bytes, build_binary
 from mrl_edge.index.hnsw import build_hnsw
 from mrl_edge.index.kinds import Parameters
 from mrl_edge.index.vectors import StoredPrefix, VectorStore
 from mrl_edge.progress import Report
 
-_TREES = (8, 32)
+# Of vectors of length 1 `dot` and `euclidean` rank as `angular` does; `hamming` keeps a bit a dimension.
+_FORESTS: tuple[tuple[Metric, int], ...] = (("angular", 8), ("angular", 32), ("hamming", 32))
 _VISITS = (500, 2000, 8000, 32_000)
 _LINKS = 16
 _EXPANSIONS = (64, 256)  # a shortlist that is longer raises it
@@ -42,21 +43,20 @@ class Candidate:
     build_s: float
     own_bytes: int
     efforts: tuple[Parameters, ...]
+    estimates: bool = False  # its cosines are, so that its answers are ranked again even at its own dimension
 
     @property
     def scans(self) -> bool:
         """Whether its searches read the store's columns, in whole or in part; the others bring their own copy."""
         return self.kind in ("scan", "ivf")
 
-    @property
-    def estimates(self) -> bool:
-        """Whether its cosines are estimates, so that its answers are ranked again even at its own dimension."""
-        return self.kind in ("binary", "hnsw")
-
 
 @dataclass(frozen=True)
 class Site:
-    """Where candidates are built: over which rows, at which dimension, into which folder, of at most how many bytes."""
+    """Where candidates are built: over which rows, at which dimension, into which folder, of at most how many bytes.
+
+    `made` is the seconds that each file took which serves every dimension: one that is not in it is another store's.
+    """
 
     store: VectorStore
     lists: Lists | None
@@ -64,6 +64,7 @@ class Site:
     folder: Path
     room: float
     report: Report
+    made: dict[Path, float]
 
 
 def candidates(kind: str, site: Site) -> Iterator[Candidate]:
@@ -88,8 +89,9 @@ def _binary(site: Site) -> Iterator[Candidate]:
     size = binary_bytes(site.store.n, site.dim)
     if size <= site.room:
         path = site.folder / "signs.u64"
-        build_s = 0.0 if path.is_file() else _timed(lambda: build_binary(site.store, path))
-        yield Candidate("binary", path, build_s, size, ({},))
+        if path not in site.made:
+            site.made[path] = _timed(lambda: build_binary(site.store, path))
+        yield Candidate("binary", path, site.made[path], size, ({},), estimates=True)
 
 
 def _hnsw(site: Site) -> Iterator[Candidate]:
@@ -98,17 +100,20 @@ def _hnsw(site: Site) -> Iterator[Candidate]:
         path = site.folder / f"d{dim}.hnsw"
         build_s = _timed(lambda: build_hnsw(store, dim, _LINKS, path, f"building hnsw of {dim}", site.report))
         efforts = tuple[Parameters, ...]({"connectivity": _LINKS, "expansion": e} for e in _EXPANSIONS)
-        yield Candidate("hnsw", path, build_s, path.stat().st_size, efforts)
+        yield Candidate("hnsw", path, build_s, path.stat().st_size, efforts, estimates=True)
 
 
 def _annoy(site: Site) -> Iterator[Candidate]:
-    for n_trees in _TREES:
-        if site.store.n * 4 * site.dim > site.room:
-            return
-        path = site.folder / f"d{site.dim}-{n_trees}.ann"
-        build_s = _timed(partial(build_annoy, StoredPrefix(site.store, site.dim), n_trees, path))
-        efforts = tuple[Parameters, ...]({"n_trees": n_trees, "search_k": visits} for visits in _VISITS)
-        yield Candidate("annoy", path, build_s, path.stat().st_size, efforts)
+    for metric, n_trees in _FORESTS:
+        signs = metric == "hamming"
+        row = site.dim // 8 if signs else 4 * site.dim  # a lower bound
+        if site.store.n * row > site.room:
+            continue
+        path = site.folder / f"d{site.dim}-{n_trees}-{metric}.ann"
+        build_s = _timed(partial(build_annoy, StoredPrefix(site.store, site.dim), n_trees, path, metric))
+        common: Parameters = {"metric": metric, "n_trees": n_trees}
+        efforts = tuple[Parameters, ...]({**common, "search_k": visits} for visits in _VISITS)
+        yield Candidate("annoy", path, build_s, path.stat().st_size, efforts, estimates=signs)
 
 
 _BUILDERS: dict[str, Callable[[Site], Iterator[Candidate]]] = {
@@ -122,7 +127,7 @@ KINDS = tuple(_BUILDERS)  # the likely fastest first: what is slower is then soo
 
 
 def list_count(n: int) -> int:
-    """Return how many lists n rows make: the power of two nearest to 4·√n, of 16 rows each at least."""
+    """Return how many lists n rows make: the power of two nearest to 4·√n, or n // 16 where that is fewer."""
     return max(1, min(int(2 ** round(math.log2(4 * math.sqrt(n)))), n // 16))
 
 

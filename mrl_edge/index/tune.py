@@ -34,7 +34,7 @@ class Tuning(msgspec.Struct, frozen=True):
     storage: str
     n_items: int
     queries: int
-    trials: tuple[Trial, ...]
+    trials: tuple[Trial, ...]  # on the tuning queries
     chosen: tuple[SizedIndex, ...]
 
 
@@ -82,7 +82,7 @@ def check_kinds(kinds: Sequence[str]) -> None:
 
 def unordered(embedded: Embedded) -> Ground:
     """Tune over the store as it is: row i is item i."""
-    return Ground(embedded.store, embedded.queries, embedded.reference, None)
+    return Ground(embedded.store, embedded.queries, embedded.reference, None, embedded.unseen)
 
 
 def order_by_lists(embedded: Embedded, folder: Path, report: Report) -> Ground:
@@ -102,7 +102,8 @@ def order_by_lists(embedded: Embedded, folder: Path, report: Report) -> Ground:
     new_lengths.replace(lengths)
     found = Lists(folder / _LISTS, lists, dim, time.perf_counter() - started)
     store = VectorStore(info, vectors, lengths)
-    return Ground(store, embedded.queries, rows_of(embedded.reference, order), found)
+    unseen = embedded.unseen and (embedded.unseen[0], rows_of(embedded.unseen[1], order))
+    return Ground(store, embedded.queries, rows_of(embedded.reference, order), found, unseen)
 
 
 def _in_bundle(size: SizedIndex) -> SizedIndex:
