@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,8 @@ import numpy as np
 from mrl_edge.bench.timing import median_interval
 
 import mrl_edge
-from mrl_edge.bundle import VectorsInfo
+from mrl_edge.atomic import new_folder
+from mrl_edge.bundle import Bundle, VectorsInfo, open_bundle
 from mrl_edge.cli import console
 from mrl_edge.datasets import Columns, read_table
 from mrl_edge.index.build import LENGTHS, VECTORS, Embedded
@@ -99,17 +101,18 @@ class Process:
         self._process.wait()
 
 
-def embedded(folder: Path) -> tuple[Floats, Floats]:
-    """Return the corpus' documents [n, 384] and the queries, embedded once."""
-    documents, queries = _WORK / "documents.npy", _WORK / "queries.npy"
-    if not queries.is_file():
+def embedded(folder: Path, bundle: Bundle) -> tuple[Floats, Floats]:
+    """Return the corpus' documents [n, 384] and the queries, embedded once for each model."""
+    cache = _WORK / f"embedded-{bundle.identity()[:16]}-{_TUNED + _SCORED}"
+    if not cache.is_dir():
         encoder = mrl_edge.load(folder / "bundle", None, "int8")
         texts = [text for part in ("train", "dev") for text in _texts(part, Columns(text="lemmas"), "text")]
         glosses = _texts("dev", Columns(query="gloss", positive="lemmas"), "query")[: _TUNED + _SCORED]
         print(f"embedding {len(texts)} documents", file=sys.stderr)
-        np.save(documents, encoder.encode(list(dict.fromkeys(texts)), "document"))
-        np.save(queries, np.concatenate([encoder.encode([text], "query") for text in glosses]))
-    return np.load(documents), np.load(queries)[: _TUNED + _SCORED]
+        with new_folder(cache) as work:
+            np.save(work / "documents.npy", encoder.encode(list(dict.fromkeys(texts)), "document"))
+            np.save(work / "queries.npy", np.concatenate([encoder.encode([text], "query") for text in glosses]))
+    return np.load(cache / "documents.npy"), np.load(cache / "queries.npy")
 
 
 def _texts(part: str, columns: Columns, role: str) -> list[str]:
@@ -129,9 +132,9 @@ def resampled(documents: Floats, items: int) -> Iterator[Floats]:
         yield normalise(documents[random.integers(0, len(documents), count)] + np.float32(scale) * noise)
 
 
-def prepare(folder: Path, items: int, work: Path) -> tuple[Ground, Floats, Ids]:
+def prepare(folder: Path, bundle: Bundle, items: int, work: Path) -> tuple[Ground, Floats, Ids]:
     """Write the vectors as float32 and into our store; return the ground to tune on, all queries, their exact hits."""
-    documents, queries = embedded(folder)
+    documents, queries = embedded(folder, bundle)
     full = documents.shape[1]
     dims = (8, 16, 32, 64, 128, 256, full)
     info = VectorsInfo(VECTORS, LENGTHS, "int8-int4", dims, items)
@@ -270,9 +273,11 @@ def main() -> None:
     parser.add_argument("--peers", default=",".join(_PEERS), help="peers to build, separated by commas; empty for none")
     parser.add_argument("--json", type=Path, help="file for the rows")
     options = parser.parse_args()
-    work = _WORK / str(options.items)
-    work.mkdir(parents=True, exist_ok=True)
-    ground, _, exact_ids = prepare(options.folder, options.items, work)
+    bundle = open_bundle(options.folder / "bundle")
+    work = _WORK / f"{options.items}-{bundle.identity()[:16]}"
+    shutil.rmtree(work, ignore_errors=True)  # what a run that was broken off left is half of something
+    work.mkdir(parents=True)
+    ground, _, exact_ids = prepare(options.folder, bundle, options.items, work)
     python = _peers_python() if options.peers else sys.executable
     size = (work / "vectors.f32").stat().st_size
     exact = Contender("exact scan at full dimension, fp32", "exact", work / "exact", 0, 0.0, size)
