@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM ?= chromium
 
-.PHONY: .venv quickstart test browser browser-tools lint typecheck peers ladder training-peers export-peers harness loadgen clean
+.PHONY: .venv quickstart test browser browser-tools lint typecheck peers ladder training-peers export-peers harness loadgen search-peers clean
 
 .venv: .venv/installed
 
@@ -54,6 +54,12 @@ training-peers: .venv
 
 export-peers: .venv
 	$(BIN)/python bench/peers/exporting.py
+
+# ITEMS=1000000 for a million; it needs the folder of `make quickstart`, or FOLDER=another.
+ITEMS ?= 100000
+FOLDER ?= quickstart
+search-peers: .venv
+	$(BIN)/python bench/peers/searching.py --items $(ITEMS) --folder $(FOLDER)
 
 harness: .venv
 	$(BIN)/python bench/peers/harness.py

@@ -20,6 +20,7 @@ from mrl_edge.index.adaptive import AdaptiveRetrieval
 from mrl_edge.index.annoy import METRIC, AnnoyIndex
 from mrl_edge.index.exact import ExactIndex, map_vectors
 from mrl_edge.index.sizing import Sizing, size_annoy, time_search
+from mrl_edge.index.vectors import ArrayRows
 from mrl_edge.metrics import (
     Ids,
     accuracy,
@@ -51,7 +52,7 @@ def open_prepared(prepared: Prepared) -> Index | None:
     if plan.rerank_dim is None:
         return first
     vectors = map_vectors(Path(str(prepared.vectors_file)), plan.rerank_dim)
-    return AdaptiveRetrieval(first, vectors, plan.shortlist or 0, plan.rerank_dim)
+    return AdaptiveRetrieval(first, ArrayRows(vectors), plan.shortlist or 0, plan.rerank_dim)
 
 
 class _Preparation:

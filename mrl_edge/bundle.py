@@ -17,7 +17,7 @@ from mrl_edge.atomic import sha256, write_file
 from mrl_edge.cpu import fitness, this_target
 from mrl_edge.errors import BundleError, UsageError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: the index keeps its vectors in one file, and an entry a dimension
 MANIFEST = "bundle.json"
 TOKENIZER = "tokenizer.json"
 
@@ -116,16 +116,31 @@ class Samples(msgspec.Struct, frozen=True):
         return (*(self.images or (self.texts,)), self.embeddings)
 
 
+class VectorsInfo(msgspec.Struct, frozen=True):
+    """How the corpus' vectors are stored: blocks of columns between nesting dimensions, each on a page's start."""
+
+    file: str
+    lengths: str  # float32 [dims, n_rows]: 1 / the length of each stored row's prefix
+    storage: str  # fp32, fp16, int8 or int8-int4
+    dims: tuple[int, ...]  # where each block's columns end
+    n_rows: int
+    order: str | None = None  # int32 [n_rows], the item of each row; none: row i is item i
+
+
 class SizedIndex(msgspec.Struct, frozen=True):
-    """The Annoy index of one dimension, with the parameters that its sizing chose and what they gave."""
+    """The index of one dimension, with the parameters that its sizing or tuning chose and what they gave."""
 
     dim: int
-    file: str
-    n_trees: int
-    search_k: int
-    recall_at_10: float  # against exact search at this dimension
-    recall_at_10_full: float  # against exact search at the full dimension
+    kind: str  # scan, binary, annoy, hnsw or ivf
+    file: str | None  # a scan reads the vectors alone
+    parameters: dict[str, int | str]
+    # Recalls and time are on the queries that `IndexInfo.scored_on` says.
+    recall_at_10: float | None  # against exact search at this dimension of what is stored; none where it was tuned
+    recall_at_10_full: float  # against exact search at the full dimension, over float32
     p50_ms: float
+    resident_bytes: int  # what its queries touch: index, vectors, lengths, and private memory where it was tuned
+    shortlist: int | None = None  # candidates that are ranked again at `rerank_dim`
+    rerank_dim: int | None = None
 
 
 class IndexInfo(msgspec.Struct, frozen=True):
@@ -135,10 +150,12 @@ class IndexInfo(msgspec.Struct, frozen=True):
     precision: str
     depth: int
     n_items: int
-    vectors: str  # float32 [n_items, full], rows L2-normalised
+    vectors: VectorsInfo
     documents: str  # JSON texts, a line an item
     offsets: str  # int64 [n_items + 1], where each line starts
     sizes: tuple[SizedIndex, ...]
+    tuning: str | None = None  # JSON, all that `--tune` tried
+    scored_on: str = "tuning queries"  # on which sizes were chosen too, or `other queries` where there were enough
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -197,6 +214,11 @@ class Bundle:
         raise UsageError(f"{self.folder} has no {precision} at depth {wanted}; it has {there}")
 
     @property
+    def has_old_index(self) -> bool:
+        """Whether the bundle has an index that an earlier version made and this one cannot open."""
+        return self.manifest.index is None and any(name.startswith("index/") for name in self.manifest.files)
+
+    @property
     def input_files(self) -> tuple[str, ...]:
         """The files that every variant needs for its inputs: a tokenizer, or none for images."""
         return () if self.manifest.encoder.image else (TOKENIZER,)
@@ -251,7 +273,7 @@ def open_bundle(folder: str | Path) -> Bundle:
         version = msgspec.json.decode(content, type=_Version).schema_version
         if version > SCHEMA_VERSION:
             raise BundleError(f"{path} has schema_version {version}, newer than this mrl-edge reads: upgrade mrl-edge")
-        manifest = msgspec.json.decode(content, type=Manifest)
+        manifest = msgspec.json.decode(content, type=Manifest) if version > 1 else _decode_first(content)
     except msgspec.DecodeError as error:
         raise BundleError(f"{path} is damaged ({error}): copy or export the bundle again") from None
     _check_names(path, manifest.files)
@@ -267,6 +289,12 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def file_entries(folder: Path, names: Sequence[str]) -> dict[str, FileEntry]:
     """Return the size and hash of each named file of a folder."""
     return {name: FileEntry((folder / name).stat().st_size, sha256(folder / name)) for name in names}
+
+
+def _decode_first(content: bytes) -> Manifest:
+    """Read a manifest of schema 1, whose index this version cannot open: its files stay listed until it is replaced."""
+    read = msgspec.json.decode(content)
+    return msgspec.convert({**read, "schema_version": SCHEMA_VERSION, "index": None}, Manifest)
 
 
 class _Version(msgspec.Struct):

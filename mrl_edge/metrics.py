@@ -136,8 +136,8 @@ def _ranking_metrics(hits: NDArray[np.float64], counts: NDArray[np.int64]) -> di
     }
 
 
-def overlap_at_k(found: Ids, reference: Ids) -> float:
-    """Return the mean share of the reference's ids [n, k] that are among the ones found [n, k]: ANN recall@k."""
+def overlap_at_k(found: Ids | Sequence[Ids], reference: Ids) -> float:
+    """Return the mean share of the reference's ids [n, k] that are among the ones found [n, any]: ANN recall@k."""
     shares = [len(set(a.tolist()) & set(b.tolist())) / len(b) for a, b in zip(found, reference, strict=True)]
     return float(np.mean(shares))
 

@@ -60,10 +60,8 @@ def search_every_dimension(
     info = require_index(opened)
     documents = Documents(opened)
     full = load(bundle, None, info.precision, info.depth, threads).encode([query], "query")
-    return {
-        sized.dim: _hits(documents, open_index(opened, sized.dim, exact), prefix(full, sized.dim)[0], k)
-        for sized in info.sizes
-    }
+    indexes = {sized.dim: open_index(opened, sized.dim, exact) for sized in info.sizes}
+    return {dim: _hits(documents, index, prefix(full, index.dim)[0], k) for dim, index in indexes.items()}
 
 
 def _hits(documents: Documents, index: Index, vector: Floats, k: int) -> list[Hit]:

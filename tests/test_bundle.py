@@ -69,7 +69,7 @@ def test_a_folder_without_a_manifest_is_no_bundle(tmp_path):
 
 
 def test_a_newer_schema_asks_for_a_newer_program_even_when_it_cannot_be_read(own_bundle):
-    (own_bundle / "bundle.json").write_text('{"schema_version": 2, "unheard": "of"}')
+    (own_bundle / "bundle.json").write_text('{"schema_version": 3, "unheard": "of"}')
     assert "upgrade mrl-edge" in the_one_error_line(classify(own_bundle))
 
 

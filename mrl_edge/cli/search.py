@@ -36,7 +36,10 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, help="Number of hits.")] = 5,
     rerank_dim: Annotated[int | None, typer.Option(help="Rank a shortlist again at this dimension.")] = None,
     shortlist: Annotated[int, typer.Option(min=1, help="Length of the shortlist.")] = 200,
-    exact: Annotated[bool, typer.Option("--exact", help="Compare with every vector instead of using Annoy.")] = False,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="Compare with every vector, as stored; of equal cosines the first stored wins."),
+    ] = False,
     threads: options.Threads = None,
     as_json: options.AsJson = False,
 ) -> None:

@@ -9,6 +9,7 @@ from mrl_edge.evaluation.embeddings import Embeddings
 from mrl_edge.index import Index
 from mrl_edge.index.adaptive import Funnel, Step
 from mrl_edge.index.exact import ExactIndex
+from mrl_edge.index.vectors import ArrayRows
 from mrl_edge.metrics import retrieval_metrics
 from mrl_edge.nesting import prefix
 from mrl_edge.progress import Report
@@ -78,7 +79,7 @@ def search_costs(
         report(stage, number, len(plans))
         index: Index = ExactIndex(prefix(documents, plan.dim))
         if plan.steps:
-            index = Funnel(index, documents, plan.steps)
+            index = Funnel(index, ArrayRows(documents), plan.steps)
         found = [index.search(query, max(ks))[0].tolist() for query in prefix(embeddings["queries"], index.dim)]
         dims = (plan.dim, *(step.dim for step in plan.steps))
         shortlists = tuple(step.shortlist for step in plan.steps)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, get_args
 
 import numpy as np
 from annoy import AnnoyIndex as Forest
+from numpy.typing import NDArray
 
+from mrl_edge.errors import UsageError
+from mrl_edge.index.vectors import StoredPrefix
 from mrl_edge.metrics import Ids
 from mrl_edge.nesting import Floats
 
+Metric = Literal["angular", "dot", "euclidean", "hamming"]  # hamming compares the signs alone, a bit a dimension
+METRICS: Final[tuple[Metric, ...]] = get_args(Metric)
 METRIC: Final = "angular"  # √(2 − 2·cosine): ranks as the cosine does
 _SEED = 1
 
@@ -18,29 +23,40 @@ _SEED = 1
 class AnnoyIndex:
     """An index file on disk, opened by memory mapping: what is not visited is not resident."""
 
-    def __init__(self, path: Path, dim: int, search_k: int) -> None:
+    def __init__(self, path: Path, dim: int, search_k: int, metric: Metric = METRIC) -> None:
         self.dim = dim
         self.search_k = search_k
-        self._forest = Forest(dim, METRIC)
+        self._metric = metric
+        self._forest = Forest(dim, metric)
         self._forest.load(str(path))
 
     def search(self, query: Floats, k: int) -> tuple[Ids, Floats]:
-        """Visit about `search_k` items of the forest and return the k nearest of them.
+        """Visit about `search_k` items of the forest and return the k nearest of them, with their cosines.
 
         A long shortlist needs more visits than the `search_k` that a short one was sized to: at least k a tree,
-        which is Annoy's own default.
+        which is Annoy's own default. The cosines of hamming are estimated, as in `BinaryIndex`.
         """
         search_k = max(self.search_k, k * self._forest.get_n_trees())
-        ids, distances = self._forest.get_nns_by_vector(query, k, search_k, include_distances=True)
-        cosines = 1.0 - np.square(np.asarray(distances)) / 2.0
-        return np.asarray(ids, dtype=np.int64), cosines.astype(np.float32)
+        vector = query > 0 if self._metric == "hamming" else query
+        ids, distances = self._forest.get_nns_by_vector(vector, k, search_k, include_distances=True)
+        return np.asarray(ids, dtype=np.int64), self._cosines(np.asarray(distances)).astype(np.float32)
+
+    def _cosines(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self._metric == "dot":
+            return distances
+        if self._metric == "hamming":
+            return np.asarray(np.cos(distances * (np.pi / self.dim)))
+        return np.asarray(1.0 - np.square(distances) / 2.0)  # of vectors of length 1 both angular and euclidean
 
 
-def build_annoy(vectors: Floats, n_trees: int, path: Path) -> None:
-    """Build a forest over [n, dim] vectors and save it; one thread and a fixed seed, so always the same file."""
-    forest = Forest(vectors.shape[1], METRIC)
+def build_annoy(vectors: Floats | StoredPrefix, n_trees: int, path: Path, metric: Metric = METRIC) -> None:
+    """Build a forest over [n, dim] vectors in its file, not in memory; one thread and a fixed seed: always the same."""
+    if metric not in METRICS:
+        raise UsageError(f"Annoy has no metric {metric}: there is {', '.join(METRICS)}")
+    forest = Forest(vectors.shape[1], metric)
     forest.set_seed(_SEED)
+    forest.on_disk_build(str(path))
     for number, vector in enumerate(vectors):
-        forest.add_item(number, vector)
+        forest.add_item(number, vector > 0 if metric == "hamming" else vector)
     forest.build(n_trees, 1)
-    forest.save(str(path))
+    forest.unload()

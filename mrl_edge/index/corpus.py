@@ -1,112 +1,82 @@
-"""`bundle/index`: the corpus' vectors and texts, and one sized Annoy index a dimension."""
+"""`bundle/index`, opened: the corpus' vectors and texts, and the index of each dimension."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from mrl_edge.atomic import new_folder
-from mrl_edge.bundle import Bundle, IndexInfo, Manifest, SizedIndex, file_entries, write_manifest
-from mrl_edge.encoder import load
+from mrl_edge.bundle import MANIFEST, Bundle, IndexInfo, SizedIndex
 from mrl_edge.errors import BundleError, UsageError
 from mrl_edge.index import Index
 from mrl_edge.index.adaptive import AdaptiveRetrieval
-from mrl_edge.index.annoy import AnnoyIndex
-from mrl_edge.index.exact import ExactIndex, map_vectors
-from mrl_edge.index.sizing import size_annoy
-from mrl_edge.metrics import Ids, exact_top_k, overlap_at_k
-from mrl_edge.nesting import Floats, prefix, select_dims
-from mrl_edge.progress import Report, in_pieces
-
-FOLDER = "index"
-_VECTORS = "index/vectors.f32"
-_DOCUMENTS = "index/documents.jsonl"
-_OFFSETS = "index/offsets.i64"
-_TUNING_QUERIES = 200
-
-
-def build_index(
-    bundle: Bundle,
-    documents: Sequence[str],
-    queries: Sequence[str] | None,
-    source: str,
-    report: Report,
-    dims: Sequence[int] | None = None,
-    precision: str | None = None,
-    depth: int | None = None,
-    target_recall: float = 0.95,
-    max_bytes: int | None = None,
-    threads: int | None = None,
-) -> IndexInfo:
-    """Embed `documents` and write `index/` into the bundle, replacing an older one.
-
-    The trees are sized on `queries`, or on documents of the corpus when there are none. Raises `UsageError`
-    for a dimension or precision that the bundle does not hold, or an index larger than `max_bytes`.
-    """
-    chosen = select_dims(dims, bundle.manifest.dims, str(bundle.folder))
-    encoder = load(bundle.folder, None, precision, depth, threads)
-    pieces = in_pieces(lambda texts: encoder.encode(texts, "document"), documents, "embedding the corpus", report)
-    vectors = np.concatenate(list(pieces))
-    if queries:
-        tuning = encoder.encode(queries[:_TUNING_QUERIES], "query")
-    else:
-        tuning = vectors[np.linspace(0, len(vectors) - 1, min(_TUNING_QUERIES, len(vectors))).astype(int)]
-    full = exact_top_k(tuning, vectors, 10)
-    with new_folder(bundle.folder / FOLDER) as folder:
-        vectors.tofile(folder / Path(_VECTORS).name)
-        _write_documents(documents, folder)
-        sizes = []
-        for number, dim in enumerate(chosen):
-            report("sizing the index of each dimension", number, len(chosen))
-            sizes.append(_size(vectors, tuning, full, dim, target_recall, max_bytes, folder))
-        report("sizing the index of each dimension", len(chosen), len(chosen))
-        info = IndexInfo(
-            source=Path(source).name,
-            precision=encoder.precision,
-            depth=encoder.depth,
-            n_items=len(documents),
-            vectors=_VECTORS,
-            documents=_DOCUMENTS,
-            offsets=_OFFSETS,
-            sizes=tuple(sizes),
-        )
-        new = file_entries(folder, [path.name for path in sorted(folder.iterdir())])
-        # Until the new index is in place the manifest lists none, so that no crash leaves a wrong hash.
-        manifest = _without_index(bundle)
-        write_manifest(bundle.folder, manifest)
-    files = {**manifest.files, **{f"{FOLDER}/{name}": entry for name, entry in new.items()}}
-    write_manifest(bundle.folder, msgspec.structs.replace(manifest, files=files, index=info))
-    return info
+from mrl_edge.index.kinds import ItemIndex, open_first
+from mrl_edge.index.scan import ScanIndex
+from mrl_edge.index.vectors import VectorStore, check_files, check_size, map_bytes
+from mrl_edge.nesting import Floats, select_dims
 
 
 def open_index(bundle: Bundle, dim: int, exact: bool = False) -> Index:
-    """Open the index of one dimension (or exact search at it) after checking its files."""
-    info = require_index(bundle)
+    """Open the index of one dimension as it was sized or tuned, its rerank included, after checking its files.
+
+    With `exact` every vector is compared at that dimension instead, as it is stored (fp32, fp16, int8, int8-int4);
+    of equal cosines the row that is stored first wins. The index takes queries of its `dim`.
+    """
+    store = open_store(bundle)
     if exact:
-        (dim,) = select_dims((dim,), bundle.manifest.dims, str(bundle.folder))
-        vectors = open_vectors(bundle)
-        return ExactIndex(vectors if dim == vectors.shape[1] else prefix(vectors, dim))
-    for sized in info.sizes:
-        if sized.dim == dim:
-            return AnnoyIndex(bundle.checked(sized.file), dim, sized.search_k)
-    dims = ", ".join(str(sized.dim) for sized in info.sizes)
-    raise UsageError(f"{bundle.folder} has no index of dimension {dim}; it has {dims}")
+        return _items(bundle, _scan(bundle, store, dim))
+    sized = _sized(bundle, dim)
+    first = _first(bundle, store, sized)
+    if sized.rerank_dim is None or sized.shortlist is None:
+        return _items(bundle, first)
+    if sized.shortlist < 1 or sized.rerank_dim < first.dim or sized.rerank_dim not in store.dims:
+        rerank = f"{sized.shortlist} rows at {sized.rerank_dim}"
+        raise BundleError(f"{bundle.folder} says that its index of dimension {dim} reranks {rerank}: make it again")
+    return _items(bundle, AdaptiveRetrieval(first, store, sized.shortlist, sized.rerank_dim))
 
 
 def open_adaptive(bundle: Bundle, dim: int, rerank_dim: int, shortlist: int, exact: bool = False) -> Index:
     """Open adaptive retrieval: the index of `dim`, reranked at `rerank_dim`."""
     if rerank_dim <= dim:
         raise UsageError(f"--rerank-dim {rerank_dim} must be larger than --dim {dim}")
-    return AdaptiveRetrieval(open_index(bundle, dim, exact), open_vectors(bundle), shortlist, rerank_dim)
+    select_dims((rerank_dim,), bundle.manifest.dims, str(bundle.folder))
+    store = open_store(bundle)
+    first = _scan(bundle, store, dim) if exact else _first(bundle, store, _sized(bundle, dim))
+    if rerank_dim < first.dim:
+        raise UsageError(
+            f"--rerank-dim {rerank_dim} must be {first.dim} at least: the index of dimension {dim} takes queries of it"
+        )
+    return _items(bundle, AdaptiveRetrieval(first, store, shortlist, rerank_dim))
+
+
+def open_store(bundle: Bundle) -> VectorStore:
+    """Map the vectors after checking their files; rows are in the order that `VectorsInfo.order` says.
+
+    Raises `BundleError` where the manifest says something else than the files do.
+    """
+    index = require_index(bundle)
+    info = index.vectors
+    if info.dims != bundle.manifest.dims or info.n_rows != index.n_items:
+        raise BundleError(
+            f"{bundle.folder / MANIFEST} contradicts itself about the vectors of its index: make it again"
+        )
+    vectors, lengths = bundle.checked(info.file), bundle.checked(info.lengths)
+    check_files(info, vectors, lengths)
+    return VectorStore(info, vectors, lengths)
 
 
 def open_vectors(bundle: Bundle) -> Floats:
-    """Map the vectors, float32 [n_items, full], rows L2-normalised."""
-    info = require_index(bundle)
-    return map_vectors(bundle.checked(info.vectors), bundle.manifest.dims[-1])
+    """Read all vectors into memory, float32 [n_items, full], rows L2-normalised, in the order of the items."""
+    store = open_store(bundle)
+    vectors = np.concatenate([piece for _, piece in store.pieces(store.dims[-1])])
+    order = _order(bundle)
+    if order is None:
+        return vectors
+    items = np.empty_like(vectors)
+    items[order] = vectors
+    return items
 
 
 class Documents:
@@ -128,43 +98,41 @@ class Documents:
 
 
 def require_index(bundle: Bundle) -> IndexInfo:
-    """Return what the bundle says of its index; `BundleError` when it has none."""
+    """Return what the bundle says of its index; `BundleError` when it has none that this version reads."""
     if bundle.manifest.index is None:
+        if bundle.has_old_index:
+            raise BundleError(f"{bundle.folder}: its index was made by an earlier version: run mrl-edge index again")
         raise BundleError(f"{bundle.folder} has no index: make one with mrl-edge index {bundle.folder} CORPUS")
     return bundle.manifest.index
 
 
-def _size(
-    vectors: Floats,
-    tuning: Floats,
-    full: Ids,
-    dim: int,
-    target_recall: float,
-    max_bytes: int | None,
-    folder: Path,
-) -> SizedIndex:
-    small, queries = prefix(vectors, dim), prefix(tuning, dim)
-    file = f"d{dim}.ann"
-    reference = exact_top_k(queries, small, 10)
-    sizing = size_annoy(small, queries, reference, target_recall, max_bytes, folder / file)
-    return SizedIndex(
-        dim=dim,
-        file=f"{FOLDER}/{file}",
-        n_trees=sizing.n_trees,
-        search_k=sizing.search_k,
-        recall_at_10=sizing.recall_at_10,
-        recall_at_10_full=overlap_at_k(sizing.found, full),
-        p50_ms=sizing.p50_ms,
-    )
+def _sized(bundle: Bundle, dim: int) -> SizedIndex:
+    sizes = require_index(bundle).sizes
+    for sized in sizes:
+        if sized.dim == dim:
+            return sized
+    dims = ", ".join(str(sized.dim) for sized in sizes)
+    raise UsageError(f"{bundle.folder} has no index of dimension {dim}; it has {dims}")
 
 
-def _write_documents(documents: Sequence[str], folder: Path) -> None:
-    lines = [msgspec.json.encode(text.encode("utf-8", "replace").decode()) + b"\n" for text in documents]
-    offsets = np.cumsum([0, *(len(line) for line in lines)], dtype=np.int64)
-    (folder / Path(_DOCUMENTS).name).write_bytes(b"".join(lines))
-    offsets.tofile(folder / Path(_OFFSETS).name)
+def _first(bundle: Bundle, store: VectorStore, sized: SizedIndex) -> Index:
+    return open_first(sized, store, bundle.folder if sized.file is None else bundle.checked(sized.file))
 
 
-def _without_index(bundle: Bundle) -> Manifest:
-    files = {name: entry for name, entry in bundle.manifest.files.items() if not name.startswith(f"{FOLDER}/")}
-    return msgspec.structs.replace(bundle.manifest, files=files, index=None)
+def _scan(bundle: Bundle, store: VectorStore, dim: int) -> Index:
+    return ScanIndex(store, select_dims((dim,), bundle.manifest.dims, str(bundle.folder))[0])
+
+
+def _items(bundle: Bundle, rows: Index) -> Index:
+    order = _order(bundle)
+    return rows if order is None else ItemIndex(rows, order)
+
+
+def _order(bundle: Bundle) -> NDArray[np.int32] | None:
+    """Map the item of each row; None where row i is item i."""
+    info = require_index(bundle).vectors
+    if info.order is None:
+        return None
+    path = bundle.checked(info.order)
+    check_size(path, 4 * info.n_rows)
+    return map_bytes(path).view("<i4")

@@ -11,6 +11,7 @@ import numpy as np
 from mrl_edge.errors import UsageError
 from mrl_edge.index import Index
 from mrl_edge.index.annoy import AnnoyIndex, build_annoy
+from mrl_edge.index.vectors import StoredPrefix
 from mrl_edge.metrics import Ids, overlap_at_k
 from mrl_edge.nesting import Floats
 
@@ -31,7 +32,12 @@ class Sizing:
 
 
 def size_annoy(
-    vectors: Floats, queries: Floats, reference: Ids, target_recall: float, max_bytes: int | None, path: Path
+    vectors: Floats | StoredPrefix,
+    queries: Floats,
+    reference: Ids,
+    target_recall: float,
+    max_bytes: int | None,
+    path: Path,
 ) -> Sizing:
     """Write the fastest forest that reaches `target_recall` of `reference` [queries, 10] to `path`.
 

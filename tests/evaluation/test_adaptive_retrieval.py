@@ -5,6 +5,7 @@ from sklearn.preprocessing import normalize
 from mrl_edge.evaluation.adaptive_retrieval import SearchPlan, search_costs, search_plans
 from mrl_edge.index.adaptive import AdaptiveRetrieval, Funnel, Step
 from mrl_edge.index.exact import ExactIndex
+from mrl_edge.index.vectors import ArrayRows
 from mrl_edge.progress import silent
 
 DIMS = (4, 8, 16, 32)
@@ -29,7 +30,7 @@ def _cosines(query, documents, dim):
 
 
 def test_a_funnel_ranks_each_shortlist_at_its_own_dimension(documents, queries):
-    funnel = Funnel(_first(documents, 4), documents, (Step(100, 8), Step(50, 16), Step(25, 32)))
+    funnel = Funnel(_first(documents, 4), ArrayRows(documents), (Step(100, 8), Step(50, 16), Step(25, 32)))
     for query in queries:
         left = np.arange(300)
         for dim, kept in ((4, 100), (8, 50), (16, 25), (32, 10)):
@@ -40,21 +41,21 @@ def test_a_funnel_ranks_each_shortlist_at_its_own_dimension(documents, queries):
 
 
 def test_a_funnel_of_everything_is_exact_search(documents, queries):
-    funnel = Funnel(_first(documents, 4), documents, (Step(300, 8), Step(300, 16), Step(300, 32)))
+    funnel = Funnel(_first(documents, 4), ArrayRows(documents), (Step(300, 8), Step(300, 16), Step(300, 32)))
     for query in queries:
         assert funnel.search(query, 10)[0].tolist() == np.argsort(-(documents @ query), kind="stable")[:10].tolist()
 
 
 def test_adaptive_retrieval_is_a_funnel_of_one_step(documents, queries):
-    adaptive = AdaptiveRetrieval(_first(documents, 8), documents, 40, 32)
-    funnel = Funnel(_first(documents, 8), documents, [Step(40, 32)])
+    adaptive = AdaptiveRetrieval(_first(documents, 8), ArrayRows(documents), 40, 32)
+    funnel = Funnel(_first(documents, 8), ArrayRows(documents), [Step(40, 32)])
     for query in queries:
         for ours, theirs in zip(adaptive.search(query, 5), funnel.search(query, 5), strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_shortlist_is_never_shorter_than_what_is_asked_for(documents, queries):
-    funnel = Funnel(_first(documents, 4), documents, (Step(20, 8), Step(2, 32)))
+    funnel = Funnel(_first(documents, 4), ArrayRows(documents), (Step(20, 8), Step(2, 32)))
     assert len(set(funnel.search(queries[0], 15)[0].tolist())) == 15
 
 

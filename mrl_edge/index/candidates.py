@@ -1,0 +1,137 @@
+"""What tuning may build: each kind's files at a dimension, and how hard its searches may try."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from mrl_edge.index.annoy import Metric, build_annoy
+from mrl_edge.index.binary import binary_bytes, build_binary
+from mrl_edge.index.hnsw import build_hnsw
+from mrl_edge.index.kinds import Parameters
+from mrl_edge.index.vectors import StoredPrefix, VectorStore
+from mrl_edge.progress import Report
+
+# Of vectors of length 1 `dot` and `euclidean` rank as `angular` does; `hamming` keeps a bit a dimension.
+_FORESTS: tuple[tuple[Metric, int], ...] = (("angular", 8), ("angular", 32), ("hamming", 32))
+_VISITS = (500, 2000, 8000, 32_000)
+_LINKS = 16
+_EXPANSIONS = (64, 256)  # a shortlist that is longer raises it
+_PROBED = (128, 64, 32, 16, 8, 4, 3, 2)  # one list in so many
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The inverted lists that a store is ordered by."""
+
+    path: Path
+    lists: int
+    cluster_dim: int
+    build_s: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One built index, and the parameters of its searches by rising effort."""
+
+    kind: str
+    path: Path | None
+    build_s: float
+    own_bytes: int
+    efforts: tuple[Parameters, ...]
+    estimates: bool = False  # its cosines are, so that its answers are ranked again even at its own dimension
+
+    @property
+    def scans(self) -> bool:
+        """Whether its searches read the store's columns, in whole or in part; the others bring their own copy."""
+        return self.kind in ("scan", "ivf")
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where candidates are built: over which rows, at which dimension, into which folder, of at most how many bytes.
+
+    `made` is the seconds that each file took which serves every dimension: one that is not in it is another store's.
+    """
+
+    store: VectorStore
+    lists: Lists | None
+    dim: int
+    folder: Path
+    room: float
+    report: Report
+    made: dict[Path, float]
+
+
+def candidates(kind: str, site: Site) -> Iterator[Candidate]:
+    """Build and yield what a kind offers, leaving out what needs more than the site's room for itself."""
+    return _BUILDERS[kind](site)
+
+
+def _scan(site: Site) -> Iterator[Candidate]:
+    yield Candidate("scan", None, 0.0, 0, ({},))
+
+
+def _ivf(site: Site) -> Iterator[Candidate]:
+    lists = site.lists
+    if lists is not None:
+        common: Parameters = {"lists": lists.lists, "cluster_dim": lists.cluster_dim}
+        probes = sorted({max(1, lists.lists // share) for share in _PROBED})
+        efforts = tuple[Parameters, ...]({**common, "probes": number} for number in probes)
+        yield Candidate("ivf", lists.path, lists.build_s, lists.path.stat().st_size, efforts)
+
+
+def _binary(site: Site) -> Iterator[Candidate]:
+    size = binary_bytes(site.store.n, site.dim)
+    if size <= site.room:
+        path = site.folder / "signs.u64"
+        if path not in site.made:
+            site.made[path] = _timed(lambda: build_binary(site.store, path))
+        yield Candidate("binary", path, site.made[path], size, ({},), estimates=True)
+
+
+def _hnsw(site: Site) -> Iterator[Candidate]:
+    store, dim = site.store, site.dim
+    if store.n * (dim + 8 * _LINKS) <= site.room:  # int8 and two lists of links of 4 bytes: a lower bound
+        path = site.folder / f"d{dim}.hnsw"
+        build_s = _timed(lambda: build_hnsw(store, dim, _LINKS, path, f"building hnsw of {dim}", site.report))
+        efforts = tuple[Parameters, ...]({"connectivity": _LINKS, "expansion": e} for e in _EXPANSIONS)
+        yield Candidate("hnsw", path, build_s, path.stat().st_size, efforts, estimates=True)
+
+
+def _annoy(site: Site) -> Iterator[Candidate]:
+    for metric, n_trees in _FORESTS:
+        signs = metric == "hamming"
+        row = site.dim // 8 if signs else 4 * site.dim  # a lower bound
+        if site.store.n * row > site.room:
+            continue
+        path = site.folder / f"d{site.dim}-{n_trees}-{metric}.ann"
+        build_s = _timed(partial(build_annoy, StoredPrefix(site.store, site.dim), n_trees, path, metric))
+        common: Parameters = {"metric": metric, "n_trees": n_trees}
+        efforts = tuple[Parameters, ...]({**common, "search_k": visits} for visits in _VISITS)
+        yield Candidate("annoy", path, build_s, path.stat().st_size, efforts, estimates=signs)
+
+
+_BUILDERS: dict[str, Callable[[Site], Iterator[Candidate]]] = {
+    "ivf": _ivf,
+    "hnsw": _hnsw,
+    "binary": _binary,
+    "annoy": _annoy,
+    "scan": _scan,
+}
+KINDS = tuple(_BUILDERS)  # the likely fastest first: what is slower is then soon left
+
+
+def list_count(n: int) -> int:
+    """Return how many lists n rows make: the power of two nearest to 4·√n, or n // 16 where that is fewer."""
+    return max(1, min(int(2 ** round(math.log2(4 * math.sqrt(n)))), n // 16))
+
+
+def _timed(build: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    build()
+    return time.perf_counter() - started

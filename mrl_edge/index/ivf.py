@@ -1,0 +1,110 @@
+"""Inverted lists found at one dimension and scanned at another (AdANNS, Rege et al. 2023, arXiv 2305.19435, §4.1).
+
+The store's rows stand list after list (`VectorsInfo.order`), so that a list is one slice of each block and nothing
+is stored twice: the index itself is the centroids and where each list starts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from mrl_edge.index.scratch import Scratch
+from mrl_edge.index.vectors import VectorStore
+from mrl_edge.metrics import Ids, exact_top_k, top_k
+from mrl_edge.nesting import Floats, normalise
+from mrl_edge.progress import Report
+
+_ROWS_A_LIST = 48  # that k-means sees, about
+_TURNS = 10
+_SEED = 1
+
+
+class IvfIndex:
+    """Scans at `scan_dim` the lists whose centroids are nearest; it takes queries of the larger of both dimensions."""
+
+    def __init__(self, store: VectorStore, path: Path, scan_dim: int, probes: int, lists: int) -> None:
+        self.scan_dim = scan_dim
+        self.probes = probes
+        self._store = store
+        self._scratch = Scratch()
+        content = np.fromfile(path, dtype=np.uint8)
+        self._starts = content[: 8 * (lists + 1)].view("<i8")
+        self._centroids = content[8 * (lists + 1) :].view("<f4").reshape(lists, -1)  # [lists, cluster_dim]
+        self.dim = max(scan_dim, self._centroids.shape[1])
+
+    def search(self, query: Floats, k: int) -> tuple[Ids, Floats]:
+        """Return the k best rows of the probed lists and their cosines; short lists are followed by further ones."""
+        nearness = self._centroids @ query[: self._centroids.shape[1]]
+        probes = min(self.probes, len(nearness))
+        while True:
+            near = np.sort(top_k(nearness, probes))
+            starts, ends = self._starts[near], self._starts[near + 1]
+            sizes = np.cumsum(ends - starts)
+            if sizes[-1] >= k or probes == len(nearness):
+                break
+            probes = min(2 * probes, len(nearness))
+        lists = list(zip(starts.tolist(), ends.tolist(), strict=True))
+        scores = self._scores(normalise(query[None, : self.scan_dim])[0], lists)
+        best = top_k(scores, k)
+        place = np.searchsorted(sizes, best, side="right")  # which of the probed lists
+        return best - sizes[place] + ends[place], scores[best]
+
+    def _scores(self, query: Floats, lists: list[tuple[int, int]]) -> Floats:
+        """Return the cosines of the rows of some lists, one list after the other."""
+        total = np.zeros(sum(last - first for first, last in lists), dtype=np.float32)
+        for block in self._store.upto(self.scan_dim):
+            rows = self._scratch.of((len(total), block.stored.shape[1]), block.stored.dtype)
+            np.concatenate([block.stored[first:last] for first, last in lists], out=rows)
+            total += block.products(rows, query[block.start : block.end])
+        lengths = self._store.lengths_of(self.scan_dim)
+        total *= np.concatenate([lengths[first:last] for first, last in lists])
+        return total
+
+
+def find_centroids(vectors: Floats, lists: int, stage: str, report: Report) -> Floats:
+    """Return the spherical k-means centroids (Dhillon and Modha 2001) [lists, d] of [n, d], both L2-normalised.
+
+    In numpy, because the base install has no library with k-means and a board may index its own corpus.
+    """
+    centroids = vectors[np.random.default_rng(_SEED).choice(len(vectors), lists, replace=False)]
+    for turn in range(_TURNS):
+        report(stage, turn, _TURNS)
+        nearest = exact_top_k(vectors, centroids, 1)[:, 0]
+        order = np.argsort(nearest, kind="stable")
+        there, starts = np.unique(nearest[order], return_index=True)
+        centroids[there] = np.add.reduceat(vectors[order], starts, axis=0)  # an empty list keeps its centroid
+        centroids = normalise(centroids)
+    report(stage, _TURNS, _TURNS)
+    return centroids
+
+
+def cluster(store: VectorStore, dim: int, lists: int, report: Report) -> tuple[Floats, Ids]:
+    """Return centroids [lists, dim] found on a part of a store's rows, and the nearest of them to each row [n]."""
+    step = max(1, store.n // (lists * _ROWS_A_LIST))
+    part = np.concatenate([vectors[::step] for _, vectors in store.pieces(dim)])
+    centroids = find_centroids(part, lists, "finding lists", report)
+    return centroids, assign(store, centroids, "filling lists", report)
+
+
+def assign(store: VectorStore, centroids: Floats, stage: str, report: Report) -> Ids:
+    """Return the nearest centroid [n] of each row by cosine."""
+    nearest = np.empty(store.n, dtype=np.int64)
+    for first, vectors in store.pieces(centroids.shape[1]):
+        report(stage, first, store.n)
+        nearest[first : first + len(vectors)] = exact_top_k(vectors, centroids, 1)[:, 0]
+    report(stage, store.n, store.n)
+    return nearest
+
+
+def write_lists(path: Path, nearest: Ids, centroids: Floats) -> None:
+    """Write where each list starts, int64 [lists + 1], and the centroids, float32 [lists, d]."""
+    sizes = np.bincount(nearest, minlength=len(centroids))
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype("<i8")
+    path.write_bytes(starts.tobytes() + centroids.astype("<f4").tobytes())
+
+
+def ivf_bytes(lists: int, cluster_dim: int) -> int:
+    """Return the bytes of the file."""
+    return 8 * (lists + 1) + 4 * lists * cluster_dim

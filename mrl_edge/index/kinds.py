@@ -1,0 +1,90 @@
+"""The kinds of index that a bundle may hold, and how each is opened from what the manifest says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrl_edge.bundle import SizedIndex
+from mrl_edge.errors import BundleError
+from mrl_edge.index import Index
+from mrl_edge.index.annoy import METRIC, METRICS, AnnoyIndex
+from mrl_edge.index.binary import BinaryIndex, binary_bytes
+from mrl_edge.index.hnsw import HnswIndex
+from mrl_edge.index.ivf import IvfIndex, ivf_bytes
+from mrl_edge.index.scan import ScanIndex
+from mrl_edge.index.vectors import VectorStore, check_size
+from mrl_edge.metrics import Ids
+from mrl_edge.nesting import Floats
+
+Parameters = dict[str, int | str]
+_Open = Callable[[VectorStore, Path, int, Parameters], Index]
+
+
+def _annoy(store: VectorStore, path: Path, dim: int, found: Parameters) -> Index:
+    metric = next((metric for metric in METRICS if metric == found.get("metric", METRIC)), None)
+    if metric is None:
+        raise BundleError(f"the index of dimension {dim} has an unknown metric, {found['metric']}: upgrade mrl-edge")
+    return AnnoyIndex(path, dim, int(found["search_k"]), metric)
+
+
+def _binary(store: VectorStore, path: Path, dim: int, found: Parameters) -> Index:
+    check_size(path, binary_bytes(store.n, store.dims[-1]))
+    return BinaryIndex(path, store.n, dim)
+
+
+def _ivf(store: VectorStore, path: Path, dim: int, found: Parameters) -> Index:
+    lists = int(found["lists"])
+    check_size(path, ivf_bytes(lists, int(found["cluster_dim"])))
+    return IvfIndex(store, path, dim, int(found["probes"]), lists)
+
+
+OPENERS: dict[str, _Open] = {
+    "scan": lambda store, path, dim, found: ScanIndex(store, dim),
+    "binary": _binary,
+    "annoy": _annoy,
+    "hnsw": lambda store, path, dim, found: HnswIndex(path, dim, int(found["expansion"])),
+    "ivf": _ivf,
+}
+# Whole numbers from 1 that each needs; all but scan have a file.
+_NEEDED: dict[str, tuple[str, ...]] = {
+    "scan": (),
+    "binary": (),
+    "annoy": ("search_k",),
+    "hnsw": ("expansion",),
+    "ivf": ("probes", "lists", "cluster_dim"),
+}
+
+
+def open_first(sized: SizedIndex, store: VectorStore, path: Path) -> Index:
+    """Open the index of one dimension, without its rerank; its ids are rows of the store.
+
+    Raises `BundleError` where the manifest says what cannot be.
+    """
+    if sized.kind not in OPENERS:
+        raise BundleError(f"the index of dimension {sized.dim} is of an unknown kind, {sized.kind}: upgrade mrl-edge")
+    numbers = [sized.parameters.get(name) for name in _NEEDED[sized.kind]]
+    known = sized.dim in store.dims and (sized.file is not None or sized.kind == "scan")
+    if not known or not all(isinstance(number, int) and number >= 1 for number in numbers):
+        raise BundleError(
+            f"what the manifest says of the {sized.kind} index of dimension {sized.dim} cannot be: "
+            "run mrl-edge index again"
+        )
+    return OPENERS[sized.kind](store, path, sized.dim, sized.parameters)
+
+
+class ItemIndex:
+    """An index over rows, whose answers are items: `order` [n] is the item of each row."""
+
+    def __init__(self, rows: Index, order: NDArray[np.int32] | Ids) -> None:
+        self.dim = rows.dim
+        self._rows = rows
+        self._order = order
+
+    def search(self, query: Floats, k: int) -> tuple[Ids, Floats]:
+        """Return the ids of the k best items and their cosines."""
+        rows, cosines = self._rows.search(query, k)
+        return self._order[rows].astype(np.int64), cosines

@@ -1,0 +1,299 @@
+"""Which index answers soonest: every kind's parameters, tried on queries until the target recall is reached.
+
+Recall is against exact search over float32 vectors at the full dimension. What is tried is kept, whether it was
+chosen or not, so that a person can see what the choice was made from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from mrl_edge.bundle import SizedIndex
+from mrl_edge.errors import UsageError
+from mrl_edge.index import Index
+from mrl_edge.index.adaptive import AdaptiveRetrieval
+from mrl_edge.index.candidates import Candidate, Lists, Site, candidates
+from mrl_edge.index.kinds import OPENERS, Parameters
+from mrl_edge.index.memory import private_bytes, rerank_bytes
+from mrl_edge.index.reference import exact_in_pieces
+from mrl_edge.index.sizing import time_search
+from mrl_edge.index.vectors import VectorStore
+from mrl_edge.metrics import Ids, overlap_at_k, top_k
+from mrl_edge.nesting import Floats, prefix
+from mrl_edge.progress import Report
+
+_SHORTLISTS = (25, 50, 100, 200, 400, 800, 1600, 3200)
+_K = 10
+_GLANCE = 20  # queries that show whether a search is far too slow
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is asked for: a recall@10, and how many bytes its queries may touch."""
+
+    recall: float
+    max_bytes: int | None
+    kinds: tuple[str, ...]
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """One configuration that was tried; recall and time are null where it was given up before they were measured."""
+
+    dim: int
+    kind: str
+    parameters: Parameters
+    shortlist: int | None
+    rerank_dim: int | None
+    recall_at_10_full: float | None
+    p50_ms: float | None
+    resident_bytes: int
+    build_s: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What is searched and what with: rows, tuning queries, and the rows that exact search finds."""
+
+    store: VectorStore
+    queries: Floats  # [queries, full]
+    reference: Ids  # [queries, ≤ 10] rows
+    lists: Lists | None
+    unseen: tuple[Floats, Ids] | None = None  # other queries and their rows, which the choice is scored on
+
+
+def tune(
+    ground: Ground, dims: Sequence[int], target: Target, folder: Path, report: Report
+) -> tuple[list[SizedIndex], list[Trial]]:
+    """Choose an index a dimension and leave its file in `folder`; return the choices and all trials.
+
+    The choice is the least median latency of those that reach the recall within the memory, else the best recall
+    within the memory. Raises `UsageError` where nothing fits the memory.
+    """
+    ceilings = _ceilings(ground)
+    sizes, trials = [], []
+    made: dict[Path, float] = {}
+    for number, dim in enumerate(dims):
+        report("tuning", number, len(dims), f"dimension {dim}")
+        search = _Dimension(ground, dim, target, ceilings, folder, report, made)
+        sizes.append(search.run())
+        trials += search.trials
+    report("tuning", len(dims), len(dims))
+    kept = {size.file for size in sizes}
+    for path in folder.glob("*"):
+        if path.suffix in (".ann", ".hnsw", ".u64") and path.name not in kept:
+            path.unlink()
+    return sizes, trials
+
+
+class _Dimension:
+    """The search at one dimension."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        dim: int,
+        target: Target,
+        ceilings: dict[int, float],
+        folder: Path,
+        report: Report,
+        made: dict[Path, float],
+    ) -> None:
+        self.made = made
+        self.ground, self.dim, self.target, self.folder, self.report = ground, dim, target, folder, report
+        self.trials: list[Trial] = []
+        full = ground.store.dims[-1]
+        larger = [d for d in ground.store.dims if d > dim]
+        # A rerank keeps no more than exact search at its dimension, over what is stored, would. Within a limit all are
+        # kept: what could reach the target may not fit, and then the best of the rest is wanted.
+        limited = target.max_bytes is not None
+        self.rerank_dims = [d for d in larger if limited or ceilings[d] >= target.recall or d == full]
+        self.answers = limited or ceilings[dim] >= target.recall or dim == full
+        self._best: tuple[Trial, Candidate, float] | None = None
+
+    def run(self) -> SizedIndex:
+        """Try everything; the files of what was not chosen stay until all dimensions are done."""
+        room = math.inf if self.target.max_bytes is None else self.target.max_bytes
+        unbuilt = []
+        for kind in self.target.kinds:
+            site = Site(self.ground.store, self.ground.lists, self.dim, self.folder, room, self.report, self.made)
+            built = 0
+            for candidate in candidates(kind, site):
+                built += 1
+                for effort in candidate.efforts:
+                    self._try(candidate, effort)
+            if not built:
+                unbuilt.append(kind)
+        if self._best is None:
+            raise UsageError(self._nothing_fits(unbuilt))
+        trial, candidate, recall = self._best
+        p50_ms = trial.p50_ms or 0.0
+        if self.ground.unseen is not None:
+            queries, reference = self.ground.unseen
+            index = self._index(candidate, trial)
+            ids, p50_ms = time_search(index, prefix(queries, index.dim))
+            recall = overlap_at_k(ids, reference)
+        return SizedIndex(
+            dim=self.dim,
+            kind=trial.kind,
+            file=None if candidate.path is None else candidate.path.name,
+            parameters=trial.parameters,
+            recall_at_10=None,
+            recall_at_10_full=recall,
+            p50_ms=p50_ms,
+            resident_bytes=trial.resident_bytes,
+            shortlist=trial.shortlist,
+            rerank_dim=trial.rerank_dim,
+        )
+
+    def _index(self, candidate: Candidate, trial: Trial) -> Index:
+        first = OPENERS[candidate.kind](self.ground.store, candidate.path or self.folder, self.dim, trial.parameters)
+        if trial.shortlist is None or trial.rerank_dim is None:
+            return first
+        return AdaptiveRetrieval(first, self.ground.store, trial.shortlist, trial.rerank_dim)
+
+    def _nothing_fits(self, unbuilt: Sequence[str]) -> str:
+        why = []
+        if unbuilt:
+            why.append(f"{', '.join(unbuilt)} would need more for its own file alone")
+        if self.trials:
+            why.append(f"the least that was built touches {min(t.resident_bytes for t in self.trials) / 1e6:.3g} MB")
+        return (
+            f"no index of dimension {self.dim} fits: {'; '.join(why)}: raise --max-index-mb, store smaller --vectors, "
+            "name other --kinds, or leave it out with --dims"
+        )
+
+    def _try(self, candidate: Candidate, effort: Parameters) -> None:
+        """Try one effort of a candidate with every rerank that fits the memory, and ever longer shortlists."""
+        ground = self.ground
+        first = OPENERS[candidate.kind](ground.store, candidate.path or self.folder, self.dim, effort)
+        answers = self.answers and not candidate.estimates and self._fits(candidate, effort, None)
+        reranks = [d for d in self._reranks(candidate, first) if self._fits(candidate, effort, d)]
+        if not answers and not reranks:
+            return
+        queries = prefix(ground.queries, first.dim)
+        _, glance = time_search(first, queries[:_GLANCE])
+        if self._reached() and glance > (self._best_ms() or math.inf):
+            self._add(candidate, effort, None, None, (None, None), "its first step alone is slower than the best")
+            return
+        if answers:
+            ids, p50_ms = time_search(first, queries)
+            self._add(candidate, effort, None, None, (overlap_at_k(ids, ground.reference), p50_ms))
+        if not reranks:
+            return
+        shortlists = self._shortlists(first, queries)
+        for rerank_dim in reranks:
+            for shortlist in self._enough(shortlists, rerank_dim):
+                index = AdaptiveRetrieval(first, ground.store, shortlist, rerank_dim)
+                ids, p50_ms = time_search(index, prefix(ground.queries, rerank_dim))
+                recall = overlap_at_k(ids, ground.reference)
+                self._add(candidate, effort, shortlist, rerank_dim, (recall, p50_ms))
+                if recall >= self.target.recall or (self._reached() and p50_ms > (self._best_ms() or math.inf)):
+                    break
+
+    def _reranks(self, candidate: Candidate, first: Index) -> list[int]:
+        """Return the dimensions to rerank at; estimates are ranked again at their own where nothing else may do."""
+        larger = [d for d in self.rerank_dims if d >= first.dim]
+        own = candidate.estimates and (self.target.max_bytes is not None or not larger)
+        return [self.dim, *larger] if own else larger
+
+    def _fits(self, candidate: Candidate, effort: Parameters, rerank_dim: int | None) -> bool:
+        """Return whether it is within the memory, and note it among the trials where it is not."""
+        limit = self.target.max_bytes
+        fits = limit is None or self._bytes(candidate, effort, rerank_dim) <= limit
+        if not fits:
+            self._add(candidate, effort, None, rerank_dim, (None, None), "touches more memory than allowed")
+        return fits
+
+    def _shortlists(self, first: Index, queries: Floats) -> list[Ids]:
+        """Return the longest shortlist of each query, of rows, best first; shorter ones are its beginnings."""
+        longest = min(_SHORTLISTS[-1], self.ground.store.n)
+        return [first.search(query, longest)[0] for query in queries]
+
+    def _enough(self, shortlists: list[Ids], rerank_dim: int) -> list[int]:
+        """Return the lengths that reach the target, ascending, or the least of those that come nearest to it.
+
+        Each shortlist is ranked once at its full length, and a shorter one keeps the order of its rows. Annoy and
+        HNSW look further for a longer one, so that their own recall at a length is still to be measured.
+        """
+        ground = self.ground
+        found: dict[int, float] = {}
+        queries = prefix(ground.queries, rerank_dim)
+        cosines = [ground.store.cosines(rows, query) for rows, query in zip(shortlists, queries, strict=True)]
+        longest = max(len(rows) for rows in shortlists)
+        for length in [*(length for length in _SHORTLISTS if length < longest), longest]:
+            best = [rows[top_k(line[:length], _K)] for rows, line in zip(shortlists, cosines, strict=True)]
+            found[length] = overlap_at_k(best, ground.reference)
+        wanted = min(self.target.recall, max(found.values()))
+        enough = [length for length, recall in found.items() if recall >= wanted]
+        return enough if wanted == self.target.recall else enough[:1]
+
+    def _add(
+        self,
+        candidate: Candidate,
+        effort: Parameters,
+        shortlist: int | None,
+        rerank_dim: int | None,
+        seen: tuple[float, float] | tuple[None, None],
+        note: str = "",
+    ) -> None:
+        recall, p50_ms = seen
+        trial = Trial(
+            dim=self.dim,
+            kind=candidate.kind,
+            parameters=effort,
+            shortlist=shortlist,
+            rerank_dim=rerank_dim,
+            recall_at_10_full=recall,
+            p50_ms=p50_ms,
+            resident_bytes=self._bytes(candidate, effort, rerank_dim),
+            build_s=candidate.build_s,
+            note=note,
+        )
+        self.trials.append(trial)
+        if recall is not None and p50_ms is not None and self._better(recall, p50_ms):
+            self._best = trial, candidate, recall
+
+    def _bytes(self, candidate: Candidate, effort: Parameters, rerank_dim: int | None) -> int:
+        """Return the bytes that many queries touch: of mapped files, of which the kernel holds no more, and private."""
+        store = self.ground.store
+        columns = max(rerank_dim or 0, self.dim if candidate.scans else 0)
+        lengths = 4 * store.n if candidate.scans else 0
+        order = 4 * store.n if store.info.order else 0
+        mapped = candidate.own_bytes + (store.block_bytes(columns) if columns else 0) + lengths + order
+        reranked = rerank_bytes(store, rerank_dim) if rerank_dim else 0
+        return mapped + reranked + private_bytes(candidate.kind, store, self.dim, effort)
+
+    def _better(self, recall: float, p50_ms: float) -> bool:
+        if self._best is None:
+            return True
+        old, _, old_recall = self._best
+        if old_recall < self.target.recall:
+            return recall > old_recall
+        return recall >= self.target.recall and p50_ms < (old.p50_ms or 0)
+
+    def _reached(self) -> bool:
+        return self._best is not None and self._best[2] >= self.target.recall
+
+    def _best_ms(self) -> float | None:
+        return self._best[0].p50_ms if self._best else None
+
+
+def _ceilings(ground: Ground) -> dict[int, float]:
+    """Return the recall of a scan of what is stored, by dimension."""
+    store = ground.store
+    found = {d: exact_in_pieces(prefix(ground.queries, d), store.pieces(d), 10) for d in store.dims}
+    return {d: overlap_at_k(ids, ground.reference) for d, ids in found.items()}
+
+
+def rows_of(items: Ids, order: Ids) -> Ids:
+    """Return the rows at which items stand; `order` [n] is the item of each row."""
+    rows = np.empty(len(order), dtype=np.int64)
+    rows[order] = np.arange(len(order))
+    return rows[items]

@@ -1,0 +1,219 @@
+"""The corpus' vectors, stored once and memory-mapped, so that reading a prefix touches only its bytes.
+
+Block k holds columns dims[k-1]:dims[k] of all rows, contiguous and starting on a page: a scan at dimension 64 reads
+the blocks up to 64, a rerank the shortlist's rows of each block. `int8` scales every row by its own largest
+magnitude; the cosine at a prefix divides by the prefix's length, so the scale cancels and is not kept. `int8-int4`
+is the same with the last block, which carries least, in 4 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrl_edge.bundle import VectorsInfo
+from mrl_edge.errors import BundleError, UsageError
+from mrl_edge.index.blocks import Block, packed_width
+from mrl_edge.index.scratch import Scratch
+from mrl_edge.metrics import Ids
+from mrl_edge.nesting import Floats, normalise, prefix
+
+STORAGES: Final = {"fp32": "<f4", "fp16": "<f2", "int8": "i1", "int8-int4": "i1"}
+_PAGE = 16_384  # the largest page of the kernels that boards run; the smaller ones divide it
+_PIECE = 16_384  # rows
+RERANKED: Final = 512  # rows at a time
+
+
+class Rows(Protocol):
+    """Where a rerank takes its vectors from."""
+
+    def cosines(self, ids: Ids, query: Floats) -> Floats:
+        """Return the cosines [len(ids)] of some rows' prefixes with a query [dim] of length 1."""
+
+
+@dataclass(frozen=True)
+class ArrayRows:
+    """Rows of an array [n, full] in memory."""
+
+    vectors: Floats
+
+    def cosines(self, ids: Ids, query: Floats) -> Floats:
+        """Return [len(ids)] float32."""
+        return np.asarray(prefix(self.vectors[ids], len(query)) @ query)
+
+
+class VectorStore:
+    """Vectors on disk, opened by mapping. Rows are in the file's order: see `VectorsInfo.order`."""
+
+    def __init__(self, info: VectorsInfo, vectors: Path, lengths: Path) -> None:
+        self.info = info
+        self._scratch = Scratch()
+        self.n = info.n_rows
+        self.dims = info.dims
+        self.blocks = _blocks(map_bytes(vectors), info)
+        self.inverse_lengths: Floats = map_bytes(lengths).view("<f4").reshape(len(info.dims), self.n)  # [dims, n]
+
+    def cosines(self, ids: Ids, query: Floats) -> Floats:
+        """Return the cosines [len(ids)] with a query [dim]: only these rows are read, their lengths made on the way."""
+        found = np.empty(len(ids), dtype=np.float32)
+        vectors = self._scratch.of((min(RERANKED, len(ids)), len(query)), np.float32)
+        for first in range(0, len(ids), RERANKED):
+            piece = ids[first : first + RERANKED]
+            here = vectors[: len(piece)]
+            for block in self.upto(len(query)):
+                here[:, block.start : block.end] = block.numbers(block.stored.take(piece, axis=0))
+            lengths = np.sqrt(np.einsum("ij,ij->i", here, here))
+            found[first : first + len(piece)] = (here @ query) / np.maximum(lengths, 1e-12)
+        return found
+
+    def pieces(self, dim: int, size: int = _PIECE) -> Iterator[tuple[int, Floats]]:
+        """Yield the first row's number and [≤ size, dim] float32, L2-normalised, until all rows were read."""
+        for first in range(0, self.n, size):
+            found = np.empty((min(size, self.n - first), dim), dtype=np.float32)
+            for block in self.upto(dim):
+                found[:, block.start : block.end] = block.numbers(block.stored[first : first + len(found)])
+            yield first, normalise(found)
+
+    def scores(self, query: Floats) -> Floats:
+        """Return the cosines [n] of every row with a query [dim] of length 1 whose dimension is one of `dims`."""
+        total = np.zeros(self.n, dtype=np.float32)
+        for block in self.upto(len(query)):
+            total += block.products(block.stored, query[block.start : block.end])
+        total *= self.lengths_of(len(query))
+        return total
+
+    def lengths_of(self, dim: int) -> Floats:
+        """Return 1 / the length of each row's prefix, [n]."""
+        return np.asarray(self.inverse_lengths[self.dims.index(dim)])
+
+    def upto(self, dim: int) -> Iterator[Block]:
+        """Yield the blocks of the columns up to `dim`."""
+        return (block for block in self.blocks if block.start < dim)
+
+    def block_bytes(self, dim: int) -> int:
+        """Return the bytes of the columns up to `dim`."""
+        return sum(block.stored.nbytes for block in self.upto(dim))
+
+
+@dataclass(frozen=True)
+class StoredPrefix:
+    """The vectors of one dimension, one after the other: what is iterated over is in memory a piece at a time."""
+
+    store: VectorStore
+    dim: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns, as an array has them."""
+        return self.store.n, self.dim
+
+    def __iter__(self) -> Iterator[Floats]:
+        """Yield each row [dim], L2-normalised."""
+        return (vector for _, piece in self.store.pieces(self.dim) for vector in piece)
+
+
+class VectorWriter:
+    """Writes a store a piece at a time, in any order; never holds more than the piece in memory."""
+
+    def __init__(self, info: VectorsInfo, vectors: Path, lengths: Path) -> None:
+        check_storage(info.storage, info.dims)
+        self._storage = info.storage
+        self._file = np.memmap(vectors, dtype=np.uint8, mode="w+", shape=(max(1, _starts(info)[-1]),))
+        self._lengths = np.memmap(lengths, dtype="<f4", mode="w+", shape=(len(info.dims), info.n_rows))
+        self._blocks = _blocks(self._file, info)
+
+    def write(self, first: int, vectors: Floats) -> None:
+        """Store [m, full] float32 as the rows from number `first` on."""
+        stored = _stored(normalise(vectors), self._storage)
+        rows = slice(first, first + len(vectors))
+        squares = np.zeros(len(vectors), dtype=np.float32)
+        for number, block in enumerate(self._blocks):
+            kept = block.write(rows, stored[:, block.start : block.end])
+            squares += np.square(kept.astype(np.float32)).sum(axis=1)
+            # What was stored, not what was given, has the length that a scan divides by.
+            self._lengths[number, rows] = 1.0 / np.maximum(np.sqrt(squares), 1e-12)
+
+    def copy(self, first: int, source: VectorStore, rows: Ids) -> None:
+        """Store some rows of another store, their bytes unchanged, as the rows from number `first` on."""
+        here = slice(first, first + len(rows))
+        for block, theirs in zip(self._blocks, source.blocks, strict=True):
+            block.stored[here] = theirs.stored.take(rows, axis=0)
+        self._lengths[:, here] = source.inverse_lengths.take(rows, axis=1)
+
+    def close(self) -> None:
+        """Write all that is still in memory to the disk."""
+        self._file.flush()
+        self._lengths.flush()
+
+
+def check_storage(storage: str, dims: Sequence[int]) -> None:
+    """Raise `UsageError` unless vectors of these nesting dimensions can be stored so."""
+    if storage not in STORAGES:
+        raise UsageError(f"vectors cannot be stored as {storage}: there is {', '.join(STORAGES)}")
+    if storage == "int8-int4" and len(dims) < 2:
+        raise UsageError("int8-int4 needs two dimensions at least: the columns after the last but one are int4")
+
+
+def check_files(info: VectorsInfo, vectors: Path, lengths: Path) -> None:
+    """Raise `BundleError` unless the files are what the manifest says of them."""
+    if info.storage not in STORAGES:
+        raise BundleError(f"the vectors of the index are stored as {info.storage}, which is unknown: upgrade mrl-edge")
+    check_size(vectors, max(1, _starts(info)[-1]))
+    check_size(lengths, 4 * len(info.dims) * info.n_rows)
+
+
+def check_size(path: Path, size: int) -> None:
+    """Raise `BundleError` unless the file has so many bytes."""
+    if path.stat().st_size != size:
+        raise BundleError(f"{path} does not fit what the manifest says of it: run mrl-edge index again")
+
+
+def reorder(source: VectorStore, order: Ids, target: VectorWriter, size: int = _PIECE) -> None:
+    """Copy a store, its rows in another order, a piece at a time."""
+    for first in range(0, len(order), size):
+        target.copy(first, source, order[first : first + size])
+    target.close()
+
+
+def map_bytes(path: Path) -> NDArray[np.uint8]:
+    """Map a file; the result is a plain array, as slices of numpy's memmap class take many times longer."""
+    return np.asarray(np.memmap(path, dtype=np.uint8, mode="r")).view(np.ndarray)
+
+
+def _stored(vectors: Floats, storage: str) -> NDArray[Any]:
+    if not storage.startswith("int8"):
+        return vectors.astype(STORAGES[storage])
+    largest = np.maximum(np.abs(vectors).max(axis=1, keepdims=True), 1e-12)
+    return np.asarray(np.rint(vectors * (127.0 / largest)), dtype=np.int8)
+
+
+def _blocks(file: NDArray[np.uint8], info: VectorsInfo) -> tuple[Block, ...]:
+    found = []
+    for at, (start, end, width, dtype) in zip(_starts(info), _formats(info), strict=False):
+        size = info.n_rows * width * dtype.itemsize
+        stored = file[at : at + size].view(dtype).reshape(info.n_rows, width)
+        found.append(Block(stored, start, end, packed=dtype == np.uint8))
+    return tuple(found)
+
+
+def _starts(info: VectorsInfo) -> list[int]:
+    """Where each block starts, and where the last one ends."""
+    starts = [0]
+    for _, _, width, dtype in _formats(info):
+        starts.append(starts[-1] + -(-info.n_rows * width * dtype.itemsize // _PAGE) * _PAGE)
+    return starts
+
+
+def _formats(info: VectorsInfo) -> Iterator[tuple[int, int, int, np.dtype[Any]]]:
+    """Yield each block's first column, the one after its last, and the width and type of a stored row."""
+    for start, end in pairwise((0, *info.dims)):
+        if info.storage == "int8-int4" and end == info.dims[-1]:
+            yield start, end, packed_width(end - start), np.dtype(np.uint8)
+        else:
+            yield start, end, end - start, np.dtype(STORAGES[info.storage])

@@ -1,0 +1,326 @@
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+
+import msgspec
+import numpy as np
+import pytest
+from conftest import leftovers, mrl_edge, run_mrl_edge, the_one_error_line
+
+import mrl_edge as runtime
+from mrl_edge.bundle import VectorsInfo, open_bundle
+from mrl_edge.errors import BundleError, UsageError
+from mrl_edge.index.adaptive import AdaptiveRetrieval
+from mrl_edge.index.build import Embedded
+from mrl_edge.index.corpus import open_adaptive, open_index, open_vectors
+from mrl_edge.index.kinds import open_first
+from mrl_edge.index.reference import exact_in_pieces
+from mrl_edge.index.tune import order_by_lists
+from mrl_edge.index.tuning import Target, rows_of, tune
+from mrl_edge.index.vectors import VectorStore, VectorWriter
+from mrl_edge.nesting import prefix
+from mrl_edge.progress import silent
+
+DIMS = (8, 32, 64)
+KINDS = ("ivf", "binary", "annoy", "scan")
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    random = np.random.default_rng(0)
+    made = random.standard_normal((4000, 64)) * np.linspace(1, 0.2, 64)
+    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def ground(vectors, tmp_path):
+    info = VectorsInfo("v", "l", "int8", DIMS, len(vectors))
+    writer = VectorWriter(info, tmp_path / "vectors.bin", tmp_path / "lengths.f32")
+    writer.write(0, vectors)
+    writer.close()
+    queries = vectors[::80]
+    reference = exact_in_pieces(queries, [(0, vectors)], 10)
+    store = VectorStore(info, tmp_path / "vectors.bin", tmp_path / "lengths.f32")
+    return order_by_lists(Embedded(store, queries, reference), tmp_path, silent)
+
+
+def test_the_choice_is_the_fastest_trial_that_reaches_the_target(ground, tmp_path):
+    sizes, trials = tune(ground, DIMS, Target(0.95, None, KINDS), tmp_path, silent)
+    assert [size.dim for size in sizes] == list(DIMS)
+    assert {trial.kind for trial in trials} == set(KINDS)
+    for size in sizes:
+        reached = [t.p50_ms for t in trials if t.dim == size.dim and t.p50_ms and t.recall_at_10_full >= 0.95]
+        assert size.recall_at_10_full >= 0.95
+        assert size.p50_ms == min(reached)
+
+
+def test_memory_is_within_the_limit_and_the_rest_is_said(ground, tmp_path):
+    limit = 4000 * (64 + 4 + 4 + 8) + 40_000  # int8 rows, a length, an item and 64 signs each, and the lists
+    sizes, trials = tune(ground, (8, 64), Target(0.95, limit, KINDS), tmp_path, silent)
+    assert all(size.resident_bytes <= limit for size in sizes)
+    over = [trial for trial in trials if trial.resident_bytes > limit]
+    assert all(trial.note == "touches more memory than allowed" for trial in over)
+    with pytest.raises(UsageError, match="--max-index-mb"):
+        tune(ground, (64,), Target(0.95, 1000, KINDS), tmp_path, silent)
+
+
+def test_within_a_limit_the_best_that_fits_is_kept_although_no_rerank_fits(ground, tmp_path):
+    sizes, trials = tune(ground, (8,), Target(0.95, 200_000, ("scan", "binary")), tmp_path, silent)
+    assert sizes[0].resident_bytes <= 200_000
+    assert sizes[0].rerank_dim is None or sizes[0].rerank_dim <= 32
+    refused = [trial for trial in trials if trial.resident_bytes > 200_000]
+    assert refused
+    assert all(trial.recall_at_10_full is None and trial.p50_ms is None for trial in refused)
+
+
+def test_what_was_refused_is_said(ground, tmp_path):
+    with pytest.raises(UsageError, match=r"annoy would need more for its own file alone: raise --max-index-mb"):
+        tune(ground, (64,), Target(0.95, 1000, ("annoy",)), tmp_path, silent)
+    with pytest.raises(UsageError, match=r"the least that was built touches 0\.\d+ MB: raise"):
+        tune(ground, (64,), Target(0.95, 1000, ("scan", "annoy")), tmp_path, silent)
+
+
+def test_annoy_over_signs_is_tried_and_always_ranked_again(ground, tmp_path):
+    _, trials = tune(ground, (64,), Target(0.9, None, ("annoy",)), tmp_path, silent)
+    hamming = [trial for trial in trials if trial.parameters["metric"] == "hamming"]
+    assert hamming
+    assert all(trial.rerank_dim == 64 or trial.p50_ms is None for trial in hamming)
+
+
+def test_signs_of_another_store_are_not_used_again(ground, tmp_path):
+    (tmp_path / "signs.u64").write_bytes(bytes(8 * 4000))
+    _, trials = tune(ground, (32, 64), Target(0.95, None, ("binary",)), tmp_path, silent)
+    assert max(trial.recall_at_10_full or 0 for trial in trials) >= 0.95
+    assert len({trial.build_s for trial in trials}) == 1
+    assert trials[0].build_s > 0
+
+
+def test_the_choice_is_scored_on_queries_that_it_was_not_tuned_on(ground, vectors, tmp_path):
+    unseen = vectors[7::80]
+    rows = rows_of(exact_in_pieces(unseen, [(0, vectors)], 10), np.fromfile(tmp_path / "order.i32", "<i4"))
+    held = dataclasses.replace(ground, unseen=(unseen, rows))
+    (size,), _ = tune(held, (64,), Target(0.9, None, ("binary",)), tmp_path, silent)
+    first = open_first(size, ground.store, tmp_path / size.file)
+    index = AdaptiveRetrieval(first, ground.store, size.shortlist, size.rerank_dim)
+    shares = [len({*index.search(q, 10)[0]} & {*wanted}) / 10 for q, wanted in zip(unseen, rows, strict=True)]
+    assert size.recall_at_10_full == pytest.approx(np.mean(shares))
+
+
+def test_only_the_files_of_what_was_chosen_are_left(ground, tmp_path):
+    sizes, _ = tune(ground, DIMS, Target(0.9, None, KINDS), tmp_path, silent)
+    stay = {"vectors.bin", "lengths.f32", "order.i32", "lists.ivf"}
+    assert {path.name for path in tmp_path.iterdir()} - stay <= {size.file for size in sizes}
+
+
+_ASK = """
+import sys, msgspec, numpy as np
+from pathlib import Path
+from mrl_edge.bundle import SizedIndex, VectorsInfo
+from mrl_edge.index.adaptive import AdaptiveRetrieval
+from mrl_edge.index.kinds import ItemIndex, open_first
+from mrl_edge.index.vectors import VectorStore, map_bytes
+
+def memory(name):
+    return next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith(name))
+
+folder = Path(sys.argv[1])
+size = msgspec.json.decode(sys.argv[2], type=SizedIndex)
+info = msgspec.json.decode(sys.argv[3], type=VectorsInfo)
+queries = np.load(folder / "queries.npy")
+np.ones((512, queries.shape[1]), dtype=np.float32) @ queries[0]
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+before = memory("VmRSS")
+store = VectorStore(info, folder / "vectors.bin", folder / "lengths.f32")
+index = open_first(size, store, folder / (size.file or ""))
+if size.rerank_dim is not None:
+    index = AdaptiveRetrieval(index, store, size.shortlist, size.rerank_dim)
+index = ItemIndex(index, map_bytes(folder / "order.i32").view("<i4"))
+for query in queries[:, : index.dim]:
+    index.search(query / np.linalg.norm(query), 10)
+print(memory("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read from /proc")
+@pytest.mark.parametrize("kind", ["scan", "ivf", "binary"])
+def test_resident_bytes_are_what_a_fresh_process_grows_by(tmp_path, kind):
+    rows, dims = 60_000, (8, 64, 128)
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((rows, 128), dtype=np.float32) * np.linspace(1, 0.2, 128, dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    info = VectorsInfo("v", "l", "int8", dims, rows)
+    writer = VectorWriter(info, tmp_path / "vectors.bin", tmp_path / "lengths.f32")
+    writer.write(0, vectors)
+    writer.close()
+    store = VectorStore(info, tmp_path / "vectors.bin", tmp_path / "lengths.f32")
+    reference = exact_in_pieces(vectors[::1500], [(0, vectors)], 10)
+    ground = order_by_lists(Embedded(store, vectors[::1500], reference), tmp_path, silent)
+    (size,), _ = tune(ground, (64,), Target(0.9, None, (kind,)), tmp_path, silent)
+    np.save(tmp_path / "queries.npy", vectors[::100])
+    told = subprocess.run(
+        [sys.executable, "-c", _ASK, tmp_path, msgspec.json.encode(size), msgspec.json.encode(ground.store.info)],
+        stdout=subprocess.PIPE, check=True,
+    ).stdout  # fmt: skip
+    assert int(told) == pytest.approx(size.resident_bytes, abs=900_000)  # private memory alone is more
+
+
+@pytest.fixture(scope="module")
+def tuned(bundle, made_once):
+    """A copy of the bundle with a tuned index of the dev lemmas, its vectors in int8; tests must not change it."""
+
+    def index(copy):
+        shutil.copytree(bundle, copy)
+        mrl_edge(
+            "index", copy, "builtin:wordnet_nouns/dev", "--positive", "lemmas", "--query", "gloss",
+            "--tune", "--kinds", "ivf,binary,scan", "--target-recall", "0.95", "--dims", "16,64,384",
+        )  # fmt: skip
+
+    return made_once("tuned", index)
+
+
+@pytest.mark.parametrize("dim", [16, 64, 384])
+def test_a_tuned_index_keeps_its_recall_on_queries_it_never_saw(tuned, indexed, dev, dim):
+    """Against exact search over the float32 vectors that an untuned index of the same corpus stores."""
+    opened = open_bundle(tuned)
+    queries = runtime.load(tuned, None, "int8").encode(dev["query"][500:700], "query")
+    wanted = np.argsort(-(queries @ open_vectors(open_bundle(indexed)).T), axis=1, kind="stable")[:, :10]
+    index = open_index(opened, dim)
+    cut = queries[:, : index.dim] / np.linalg.norm(queries[:, : index.dim], axis=1, keepdims=True)
+    shares = [
+        len(set(index.search(q, 10)[0].tolist()) & set(w.tolist())) / 10 for q, w in zip(cut, wanted, strict=True)
+    ]
+    sized = next(size for size in opened.manifest.index.sizes if size.dim == dim)
+    assert sized.recall_at_10_full >= 0.93  # tuned to 0.95 on 200 other queries
+    assert np.mean(shares) >= 0.9
+
+
+def test_vectors_come_back_in_the_order_of_the_documents(tuned, indexed):
+    ours, theirs = open_vectors(open_bundle(tuned)), open_vectors(open_bundle(indexed))
+    assert (np.sum(ours * theirs, axis=1) > 0.999).all()
+
+
+def test_everything_that_was_tried_is_written_and_listed(tuned):
+    opened = open_bundle(tuned)
+    tuning = json.loads(opened.checked(opened.manifest.index.tuning).read_text())
+    assert {trial["dim"] for trial in tuning["trials"]} == {16, 64, 384}
+    assert {trial["kind"] for trial in tuning["trials"]} == {"ivf", "binary", "scan"}
+    assert opened.manifest.index.scored_on == "other queries"
+    assert [choice["dim"] for choice in tuning["chosen"]] == [16, 64, 384]
+    assert {f"index/{path.name}" for path in (tuned / "index").iterdir()} == {
+        name for name in opened.manifest.files if name.startswith("index/")
+    }
+
+
+def test_search_opens_what_the_manifest_says(tuned):
+    query = "the capital and largest city of France"
+    exact = json.loads(mrl_edge("search", tuned, query, "--dim", "384", "-k", "3", "--exact", "--json"))
+    for dim in ("64", "384"):
+        hits = json.loads(mrl_edge("search", tuned, query, "--dim", dim, "-k", "3", "--json"))
+        assert [hit["text"] for hit in hits] == [hit["text"] for hit in exact]
+    assert "dim 16" in mrl_edge("search", tuned, query, "--dim", "all", "-k", "2")
+    reranked = mrl_edge("search", tuned, query, "--dim", "16", "--rerank-dim", "384", "--shortlist", "4000", "--json")
+    assert [hit["text"] for hit in json.loads(reranked)][:3] == [hit["text"] for hit in exact]
+
+
+def edited(tuned, folder, change):
+    """The tuned bundle with another manifest."""
+    copy = folder / "bundle"
+    shutil.copytree(tuned, copy)
+    manifest = json.loads((copy / "bundle.json").read_text())
+    change(manifest["index"])
+    (copy / "bundle.json").write_text(json.dumps(manifest))
+    return copy
+
+
+def as_ivf(index, **parameters):
+    found = {"lists": 4, "probes": 1, "cluster_dim": 64, **parameters}
+    index["sizes"][1].update(kind="ivf", file="index/order.i32", parameters=found)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda index: index["vectors"].update(storage="int3"),
+        lambda index: index["vectors"].update(storage="fp32"),
+        lambda index: index["vectors"].update(n_rows=7),
+        lambda index: index.update(n_items=7),
+        lambda index: index.update(n_items=7) or index["vectors"].update(n_rows=7),
+        lambda index: index["vectors"].update(n_rows=-1) or index.update(n_items=-1),
+        lambda index: index["vectors"]["dims"].reverse(),
+        lambda index: index["vectors"].update(order="index/lengths.f32"),
+        lambda index: index["sizes"][1].update(kind="lsh"),
+        lambda index: index["sizes"][1].update(kind="annoy", file=None, parameters={"search_k": 9}),
+        lambda index: index["sizes"][1].update(kind="annoy", file="index/order.i32", parameters={}),
+        lambda index: index["sizes"][1].update(
+            kind="annoy", file="index/order.i32", parameters={"search_k": 9, "metric": "foo"}
+        ),
+        lambda index: index["sizes"][1].update(kind="binary", file="index/order.i32", parameters={}),
+        lambda index: as_ivf(index, lists=2**40),
+        lambda index: as_ivf(index, probes=0),
+        lambda index: as_ivf(index, cluster_dim="64"),
+        lambda index: index["sizes"][1].update(rerank_dim=32, shortlist=0),
+        lambda index: index["sizes"][1].update(rerank_dim=63, shortlist=9),
+    ],
+)
+def test_a_manifest_that_says_what_cannot_be_is_refused(tuned, tmp_path, change):
+    with pytest.raises(BundleError):
+        open_index(open_bundle(edited(tuned, tmp_path, change)), 64)
+
+
+def test_a_rerank_below_the_lists_dimension_is_refused(ground, tuned, tmp_path):
+    lists, _ = tune(ground, (8,), Target(0.5, None, ("ivf",)), tmp_path, silent)
+    first = open_first(lists[0], ground.store, tmp_path / "lists.ivf")
+    with pytest.raises(UsageError, match="a query of 32 dimensions cannot be searched at 64"):
+        AdaptiveRetrieval(first, ground.store, 50, 32).search(prefix(ground.queries, 32)[0], 10)
+    sizes = open_bundle(tuned).manifest.index.sizes
+    if sizes[0].kind == "ivf":  # at 16, its lists were found at 64
+        with pytest.raises(UsageError, match="--rerank-dim 32 must be 64 at least"):
+            open_adaptive(open_bundle(tuned), 16, 32, 50)
+
+
+def test_an_index_of_an_earlier_version_is_named_and_can_be_replaced(own_bundle):
+    corpus = own_bundle.parent / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"text": f"document {i}"}) + "\n" for i in range(30)))
+    mrl_edge("index", own_bundle, corpus, "--dims", "8")
+    identity = open_bundle(own_bundle).identity()
+    manifest = json.loads((own_bundle / "bundle.json").read_text())
+    index = manifest["index"]
+    old = {"vectors": "index/vectors.bin", "sizes": [{"dim": 8, "n_trees": 4}], "documents": index["documents"]}
+    (own_bundle / "bundle.json").write_text(json.dumps({**manifest, "schema_version": 1, "index": old}))
+    line = the_one_error_line(run_mrl_edge("search", own_bundle, "document 7", "--dim", "8"))
+    assert "its index was made by an earlier version: run mrl-edge index again" in line
+    assert open_bundle(own_bundle).identity() == identity
+    mrl_edge("index", own_bundle, corpus, "--dims", "8,16")
+    assert len(json.loads(mrl_edge("search", own_bundle, "document 7", "--dim", "16", "--json"))) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--kinds", "scan"), "--kinds needs --tune"),
+        (("--tune", "--kinds", "lsh"), "--kinds lsh: unknown; there is"),
+        (("--vectors", "int3"), "fp32, fp16, int8, int8-int4"),
+        (("--tune", "--kinds", "scan", "--max-index-mb", "0.0001"), "--max-index-mb"),
+    ],
+)
+def test_options_that_make_no_sense_leave_the_old_index(own_bundle, options, said):
+    corpus = own_bundle.parent / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"text": f"document {i}"}) + "\n" for i in range(60)))
+    assert run_mrl_edge("index", own_bundle, corpus, "--dims", "8").returncode == 0
+    before = open_bundle(own_bundle).manifest
+    assert said in the_one_error_line(run_mrl_edge("index", own_bundle, corpus, *options))
+    assert open_bundle(own_bundle).manifest == before
+    assert leftovers(own_bundle) == []
+
+
+@pytest.mark.parametrize("texts", [["only one"], ["one", "two", "three"]])
+def test_tiny_corpora_can_be_tuned(own_bundle, texts):
+    corpus = own_bundle.parent / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    done = run_mrl_edge("index", own_bundle, corpus, "--tune", "--vectors", "int8-int4", "--dims", "8,384")
+    assert done.returncode == 0, done.stderr
+    hits = json.loads(mrl_edge("search", own_bundle, "one", "--dim", "8", "-k", "5", "--json"))
+    assert sorted(hit["text"] for hit in hits) == sorted(texts)
+    assert open_bundle(own_bundle).manifest.index.scored_on == "tuning queries"

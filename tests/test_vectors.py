@@ -1,0 +1,248 @@
+import numpy as np
+import pytest
+
+from mrl_edge.bundle import SizedIndex, VectorsInfo
+from mrl_edge.errors import UsageError
+from mrl_edge.index.adaptive import AdaptiveRetrieval, Funnel, Step
+from mrl_edge.index.annoy import METRICS, build_annoy
+from mrl_edge.index.binary import BinaryIndex, build_binary
+from mrl_edge.index.hnsw import HnswIndex, build_hnsw
+from mrl_edge.index.ivf import IvfIndex, cluster, find_centroids, write_lists
+from mrl_edge.index.kinds import ItemIndex, open_first
+from mrl_edge.index.reference import exact_in_pieces
+from mrl_edge.index.scan import ScanIndex
+from mrl_edge.index.vectors import STORAGES, StoredPrefix, VectorStore, VectorWriter, reorder
+from mrl_edge.progress import silent
+
+DIMS = (8, 24, 40, 96)
+ROWS = 3000
+STEP = {"fp32": 0.0, "fp16": 2**-11, "int8": 1 / 254, "int8-int4": 1 / 254}  # largest error, of a row's largest
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    """Vectors of length 1 around 40 centres, whose later columns carry less: [ROWS, 96] float32."""
+    random = np.random.default_rng(0)
+    fall = np.linspace(1, 0.2, DIMS[-1])
+    made = (
+        random.standard_normal((40, DIMS[-1])).repeat(ROWS // 40, axis=0) * 0.7
+        + random.standard_normal((ROWS, DIMS[-1]))
+    ) * fall
+    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def queries(vectors):
+    random = np.random.default_rng(1)
+    near = vectors[::60] + 0.05 * random.standard_normal((50, DIMS[-1])).astype(np.float32)
+    return (near / np.linalg.norm(near, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def stores(vectors, tmp_path_factory):
+    """A store a storage, written in pieces of uneven lengths."""
+    folder = tmp_path_factory.mktemp("stores")
+    made = {}
+    for storage in STORAGES:
+        info = VectorsInfo(f"{storage}.bin", f"{storage}.f32", storage, DIMS, ROWS)
+        writer = VectorWriter(info, folder / info.file, folder / info.lengths)
+        for first, last in ((0, 1), (1, 1700), (1700, ROWS)):
+            writer.write(first, vectors[first:last])
+        writer.close()
+        made[storage] = VectorStore(info, folder / info.file, folder / info.lengths)
+    return made
+
+
+def cut(queries, dim):
+    part = queries[:, :dim].astype(np.float64)
+    return part / np.linalg.norm(part, axis=1, keepdims=True)
+
+
+def exact(queries, vectors, dim):
+    """Cosines in float64, which none of ours computes in."""
+    return cut(queries, dim) @ cut(vectors, dim).T
+
+
+def recall(index, queries, cosines, k=10):
+    shares = []
+    for query, line in zip(cut(queries, index.dim).astype(np.float32), cosines, strict=True):
+        shares.append(len(set(index.search(query, k)[0].tolist()) & set(np.argsort(-line)[:k].tolist())) / k)
+    return np.mean(shares)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_stored_numbers_are_the_given_ones_within_half_a_step(stores, vectors, storage):
+    store = stores[storage]
+    largest = np.abs(vectors).max(axis=1, keepdims=True)
+    scale = 1.0 if storage in ("fp32", "fp16") else 127 / largest
+    for block in store.blocks:
+        wanted = vectors[:, block.start : block.end] * scale
+        error = np.abs(block.numbers(block.stored) - wanted)
+        unit = STEP[storage] * largest * scale
+        if block.packed:  # 16 steps between ∓ the largest of the row's own part, of a code that was rounded before
+            unit = unit + np.abs(wanted).max(axis=1, keepdims=True) / 16 + 0.5
+        assert (error <= unit + 1e-6).all()
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("dim", DIMS)
+def test_scan_and_rerank_give_the_cosines_of_what_is_stored(stores, queries, storage, dim):
+    store = stores[storage]
+    kept = np.concatenate([block.numbers(block.stored).astype(np.float64) for block in store.blocks], axis=1)
+    wanted = exact(queries, kept, dim)
+    ids = np.random.default_rng(2).permutation(ROWS)[:700]
+    pieces = np.concatenate([piece for _, piece in store.pieces(dim, 999)])
+    for query, line in zip(cut(queries, dim).astype(np.float32)[:5], wanted, strict=False):
+        np.testing.assert_allclose(store.scores(query), line, atol=2e-6)
+        np.testing.assert_allclose(store.cosines(ids, query), line[ids], atol=2e-6)
+        np.testing.assert_allclose(pieces @ query, line, atol=2e-6)
+
+
+@pytest.mark.parametrize(("storage", "least"), [("fp32", 1.0), ("fp16", 0.99), ("int8", 0.97), ("int8-int4", 0.95)])
+def test_smaller_storage_keeps_the_exact_hits(stores, vectors, queries, storage, least):
+    assert recall(ScanIndex(stores[storage], 96), queries, exact(queries, vectors, 96)) >= least
+
+
+def test_a_prefix_lies_in_its_own_pages(stores):
+    """Bytes that a scan of the first 8 columns reads: 8 a row in int8, from a page's start, and no other's."""
+    store = stores["int8"]
+    starts = [block.stored.__array_interface__["data"][0] for block in store.blocks]
+    assert all((start - starts[0]) % 16_384 == 0 for start in starts)
+    assert starts[1] - starts[0] == -(-ROWS * 8 // 16_384) * 16_384
+    assert store.block_bytes(8) == ROWS * 8
+    assert stores["int8-int4"].block_bytes(96) == ROWS * (40 + 28 + 1)
+
+
+def test_rows_can_be_put_in_another_order(stores, tmp_path):
+    store, order = stores["int8-int4"], np.random.default_rng(3).permutation(ROWS)
+    reorder(store, order, VectorWriter(store.info, tmp_path / "v", tmp_path / "l"), size=700)
+    moved = VectorStore(store.info, tmp_path / "v", tmp_path / "l")
+    query = np.ones(96, dtype=np.float32) / np.sqrt(np.float32(96))
+    for ours, theirs in zip(moved.blocks, store.blocks, strict=True):
+        np.testing.assert_array_equal(ours.stored, theirs.stored[order])
+    np.testing.assert_allclose(moved.scores(query), store.scores(query)[order], atol=1e-7)  # BLAS sums by place
+
+
+def test_exact_search_in_pieces_is_exact_search(vectors, queries):
+    found = exact_in_pieces(queries, ((first, vectors[first : first + 170]) for first in range(0, ROWS, 170)), 10)
+    np.testing.assert_array_equal(found, np.argsort(-(queries @ vectors.T), axis=1, kind="stable")[:, :10])
+
+
+def test_exact_search_breaks_ties_by_id():
+    same = np.ones((9, 4), dtype=np.float32) / 2
+    assert exact_in_pieces(same[:1], [(0, same[:5]), (5, same[5:])], 3).tolist() == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize("dim", [8, 40, 96])
+def test_binary_orders_by_the_number_of_different_signs(stores, queries, vectors, tmp_path, dim):
+    build_binary(stores["fp32"], tmp_path / "signs")
+    index = BinaryIndex(tmp_path / "signs", ROWS, dim)
+    for query in cut(queries, dim).astype(np.float32)[:10]:
+        differing = ((vectors[:, :dim] > 0) != (query > 0)).sum(axis=1)
+        ids, cosines = index.search(query, 30)
+        assert ids.tolist() == np.argsort(differing, kind="stable")[:30].tolist()
+        np.testing.assert_allclose(cosines, np.cos(np.pi * differing[ids] / dim), atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_annoy_with_every_metric_finds_near_vectors(stores, queries, vectors, tmp_path, metric):
+    build_annoy(StoredPrefix(stores["fp32"], 96), 20, tmp_path / "a", metric)
+    parameters = {"n_trees": 20, "search_k": 20_000, "metric": metric}
+    sized = SizedIndex(96, "annoy", "a", parameters, None, 1.0, 1.0, 1)  # as a manifest says it
+    index = open_first(sized, stores["fp32"], tmp_path / "a")
+    cosines = exact(queries, vectors, 96)
+    first = index if metric != "hamming" else AdaptiveRetrieval(index, stores["fp32"], 300, 96)
+    assert recall(first, queries, cosines) >= 0.9
+    ids, found = index.search(queries[0], 5)
+    wanted = cosines[0][ids]
+    if metric == "hamming":
+        wanted = np.cos(np.pi * ((vectors[ids] > 0) != (queries[0] > 0)).mean(axis=1))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_hnsw_finds_what_exact_search_finds(stores, queries, vectors, tmp_path):
+    pytest.importorskip("usearch")
+    build_hnsw(stores["fp32"], 40, 16, tmp_path / "h", "building", silent)
+    index = HnswIndex(tmp_path / "h", 40, 128)
+    assert recall(AdaptiveRetrieval(index, stores["fp32"], 100, 40), queries, exact(queries, vectors, 40)) >= 0.95
+    ids, found = index.search(cut(queries, 40)[0].astype(np.float32), 5)
+    np.testing.assert_allclose(found, exact(queries, vectors, 40)[0][ids], atol=0.02)
+
+
+def test_hnsw_without_usearch_says_how_to_install_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "usearch", None)
+    with pytest.raises(UsageError, match=r"mrl-edge\[hnsw\]"):
+        HnswIndex(tmp_path / "h", 8, 10)
+
+
+@pytest.fixture(scope="module")
+def lists(stores, tmp_path_factory):
+    """A store in the order of 32 lists found at 24 dimensions, its order, and the lists' file."""
+    folder = tmp_path_factory.mktemp("lists")
+    store = stores["int8"]
+    centroids, nearest = cluster(store, 24, 32, silent)
+    order = np.argsort(nearest, kind="stable")
+    reorder(store, order, VectorWriter(store.info, folder / "v", folder / "l"))
+    write_lists(folder / "ivf", nearest, centroids)
+    return VectorStore(store.info, folder / "v", folder / "l"), order, folder / "ivf", centroids, nearest
+
+
+def test_every_row_is_in_the_list_of_its_nearest_centroid(lists, stores):
+    _, _, _, centroids, nearest = lists
+    cosines = exact(np.concatenate([p for _, p in stores["int8"].pieces(24)]), centroids, 24)
+    chosen = np.take_along_axis(cosines, nearest[:, None], axis=1)[:, 0]
+    np.testing.assert_allclose(chosen, cosines.max(axis=1), atol=1e-6)
+
+
+def test_centroids_are_as_good_as_scikit_learns(vectors):
+    cluster_module = pytest.importorskip("sklearn.cluster")
+    ours = (vectors @ find_centroids(vectors, 32, "", silent).T).max(axis=1).mean()
+    means = cluster_module.KMeans(32, n_init=1, random_state=0).fit(vectors).cluster_centers_
+    theirs = (vectors @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T).max(axis=1).mean()
+    assert ours >= 0.97 * theirs
+
+
+@pytest.mark.parametrize("scan_dim", [8, 24, 96])
+def test_ivf_that_probes_everything_is_a_scan(lists, stores, queries, scan_dim):
+    store, order, path, _, _ = lists
+    index = ItemIndex(IvfIndex(store, path, scan_dim, 32, 32), order)
+    scan = ScanIndex(stores["int8"], scan_dim)
+    for number in range(10):
+        ids, cosines = index.search(cut(queries, index.dim)[number].astype(np.float32), 10)
+        _, wanted = scan.search(cut(queries, scan_dim)[number].astype(np.float32), 10)
+        np.testing.assert_allclose(cosines, wanted, atol=2e-6)
+        np.testing.assert_allclose(
+            stores["int8"].scores(cut(queries, scan_dim)[number].astype(np.float32))[ids], wanted, atol=2e-6
+        )
+
+
+def test_ivf_compares_the_rows_of_the_nearest_lists_alone(lists, queries):
+    store, order, path, centroids, nearest = lists
+    for number in range(10):
+        query = queries[number]
+        near = np.argsort(-(centroids @ query[:24]))[:3]
+        ids, _ = ItemIndex(IvfIndex(store, path, 96, 3, 32), order).search(query, 20)
+        assert set(nearest[ids]) <= set(near)
+
+
+def test_ivf_gives_as_many_as_are_asked_for(lists, queries):
+    store, _, path, _, _ = lists
+    for k in (1, 500, ROWS):
+        ids, _ = IvfIndex(store, path, 96, 1, 32).search(queries[0], k)
+        assert len(set(ids.tolist())) == k
+
+
+def test_a_funnel_works_over_every_kind(lists, stores, queries, vectors, tmp_path):
+    store, order, path, _, _ = lists
+    build_binary(store, tmp_path / "signs")
+    steps = [Step(800, 40), Step(200, 96)]
+    cosines = exact(queries, vectors, 96)
+    for first in (IvfIndex(store, path, 24, 24, 32), BinaryIndex(tmp_path / "signs", ROWS, 96), ScanIndex(store, 24)):
+        assert recall(ItemIndex(Funnel(first, store, steps), order), queries, cosines) >= 0.9
+
+
+def test_a_storage_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="fp32, fp16, int8, int8-int4"):
+        VectorWriter(VectorsInfo("v", "l", "int2", DIMS, 4), tmp_path / "v", tmp_path / "l")
+    with pytest.raises(UsageError, match="two dimensions"):
+        VectorWriter(VectorsInfo("v", "l", "int8-int4", (8,), 4), tmp_path / "v", tmp_path / "l")
