@@ -113,10 +113,10 @@ def test_a_graph_that_onnxruntime_cannot_make_unsigned_warns_where_its_sums_satu
         open_session(path, None, "arm64,avx512-vnni")
     plain = encoder._open
 
-    def refusing(path, threads, exact):  # as onnxruntime 1.32 does for ALBERT's int8-static
+    def refusing(path, threads, levers, exact):  # as onnxruntime 1.32 does for ALBERT's int8-static
         if exact:
             raise BundleError("Attempt to replace the existing tensor")
-        return plain(path, threads, exact)
+        return plain(path, threads, levers, exact)
 
     monkeypatch.setattr(encoder, "_open", refusing)
     with pytest.warns(RuntimeWarning, match="without VNNI.*may saturate: export with --target avx2"):
