@@ -28,7 +28,7 @@ from mrl_edge.train.baselines import PrincipalComponents, principal_components
 from mrl_edge.train.card import write_card
 from mrl_edge.train.checkpoint import Checkpoint
 from mrl_edge.train.evaluate import Dev, DevEmbeddings
-from mrl_edge.train.features import FeatureCache, content_key, embed, encoder_key
+from mrl_edge.train.features import FeatureCache, content_key, embed, encoder_key, weights_key
 from mrl_edge.train.inputs import Cached, Inputs, Live
 from mrl_edge.train.loop import Loop, accelerator_for
 from mrl_edge.train.model import save_model
@@ -37,7 +37,7 @@ from mrl_edge.train.preprocessing import load_preprocessing
 from mrl_edge.train.record import SCHEMA_VERSION, Quality, Record
 from mrl_edge.train.rows import TrainingRows
 from mrl_edge.train.samples import write_samples
-from mrl_edge.train.settings import Settings, check
+from mrl_edge.train.settings import FROZEN_BATCH, Settings, check
 from mrl_edge.train.source import EncoderSpec
 from mrl_edge.train.starts import exit_starts
 from mrl_edge.train.trunk import Trunk
@@ -114,7 +114,8 @@ class Run:
         self.model = NestedModel(trunk, len(self.rows.classes), list(data.roles), self.rows.aliases, settings)
         self.model.to(self.accelerator.device)
         self._report = report if self.accelerator.is_main_process else silent
-        self._features = FeatureCache(cache, trunk, self._preprocess, settings.mixed_precision == "bf16")
+        self._bfloat16 = settings.mixed_precision == "bf16"
+        self._features = FeatureCache(cache, trunk, self._preprocess, self._bfloat16, encoder_key(spec))
         with self.accelerator.main_process_first():  # the others read what it cached
             self._dev_features = self.dev.embed(lambda t: self._features.embed(t, "embedding dev texts", self._report))
             self._inputs, sample = self._prepare_inputs()
@@ -140,7 +141,10 @@ class Run:
 
     def fit(self, checkpoint: Checkpoint, on_epoch: OnEpoch) -> list[dict[str, Any]]:
         """Train from the checkpoint's step, or the first, to the last; return the epochs' losses and quality."""
-        return self.loop().fit(checkpoint, self._epoch_quality, on_epoch)
+        history = self.loop().fit(checkpoint, self._epoch_quality, on_epoch)
+        if self.settings.exit_epochs and self.settings.fine_tune and len(self.settings.depths) > 1:
+            self._refine_exits(checkpoint)
+        return history
 
     def final_quality(self) -> dict[str, dict[int, Quality]]:
         """Dev quality of every exit, and of both baselines on the same exit of the untouched encoder."""
@@ -162,6 +166,31 @@ class Run:
             quality[f"truncation{layer}"] = self.dev.quality(untouched, dims, teacher)
         self._report("evaluating", len(depths), len(depths))
         return quality
+
+    def _refine_exits(self, checkpoint: Checkpoint) -> None:
+        """Train the heads of the exits before the last alone, on what the fine-tuned trunk gives.
+
+        The second stage of DeeBERT (Xin et al. 2020, §3.2): it leaves the full depth as it is. Without weights of the
+        trunk to hold gradients for, its batches are those of a frozen trunk.
+        """
+        trunk, settings = self.model.trunk, self.settings
+        self.model.requires_grad_(False)
+        for head in list(self.model.heads)[:-1]:
+            head.requires_grad_(True)
+        features = FeatureCache(checkpoint.folder, trunk, self._preprocess, self._bfloat16, weights_key(trunk))
+        with self.accelerator.main_process_first():
+            inputs = Cached(
+                {
+                    role: features.embed(rows, f"embedding the {role} texts for the exits", self._report)
+                    for role, rows in self.rows.texts.items()
+                }
+            )
+        alone = replace(
+            settings,
+            fine_tune=False, epochs=settings.exit_epochs, batch_size=FROZEN_BATCH, accumulate=1, sample_exits=False,
+        )  # fmt: skip
+        loop = Loop(self.accelerator, self.model, inputs, self.rows, alone, self._scale, self._report)
+        loop.fit(checkpoint.stage("exits"), dict, lambda entry: None)
 
     def _prepare_inputs(self) -> tuple[Inputs, Floats]:
         """Embed the training texts (a sample of them when the trunk will change); return the inputs and a sample."""
@@ -199,8 +228,7 @@ class Run:
         """The dev embeddings of the model as it is now, before normalisation, [exits, n, full] each."""
         features = self._dev_features
         if self.settings.fine_tune:
-            bfloat16 = self.settings.mixed_precision == "bf16"
-            features = self.dev.embed(lambda t: embed(self.model.trunk, self._preprocess, t, bfloat16))
+            features = self.dev.embed(lambda t: embed(self.model.trunk, self._preprocess, t, self._bfloat16))
         weights = [head.projection.weight.detach().cpu().numpy() for head in self.model.heads]
         return features.map(lambda part: np.stack([rows @ w.T for rows, w in zip(part, weights, strict=True)]))
 
