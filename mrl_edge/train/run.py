@@ -170,8 +170,8 @@ class Run:
     def _refine_exits(self, checkpoint: Checkpoint) -> None:
         """Train the heads of the exits before the last alone, on what the fine-tuned trunk gives.
 
-        The second stage of DeeBERT (Xin et al. 2020, §3.2): it leaves the full depth as it is. Without weights of the
-        trunk to hold gradients for, its batches are those of a frozen trunk.
+        The second stage of DeeBERT (Xin et al. 2020, §3.2): it leaves the full depth as it is. Its batches are those
+        of a frozen trunk, over all processes together.
         """
         trunk, settings = self.model.trunk, self.settings
         self.model.requires_grad_(False)
@@ -185,9 +185,10 @@ class Run:
                     for role, rows in self.rows.texts.items()
                 }
             )
+        batch_size = max(1, FROZEN_BATCH // self.accelerator.num_processes)
         alone = replace(
             settings,
-            fine_tune=False, epochs=settings.exit_epochs, batch_size=FROZEN_BATCH, accumulate=1, sample_exits=False,
+            fine_tune=False, epochs=settings.exit_epochs, batch_size=batch_size, accumulate=1, sample_exits=False,
         )  # fmt: skip
         loop = Loop(self.accelerator, self.model, inputs, self.rows, alone, self._scale, self._report)
         loop.fit(checkpoint.stage("exits"), dict, lambda entry: None)
