@@ -12,7 +12,7 @@ from mrl_edge.cli import console, options
 from mrl_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from mrl_edge.train.run import Outcome
+    from mrl_edge.train.training import Outcome
 
 _EPILOG = """Examples:
 
@@ -161,8 +161,9 @@ def train(
         table, dev_table = table.split(0.1, seed)
 
     from mrl_edge.train.processes import joined
-    from mrl_edge.train.run import train as run
+    from mrl_edge.train.run import Setup
     from mrl_edge.train.settings import FROZEN_BATCH, FROZEN_EPOCHS, Settings
+    from mrl_edge.train.training import train as run
 
     settings = Settings(
         dims=nesting,
@@ -187,9 +188,8 @@ def train(
         mixed_precision=_mixed_precision(mixed_precision),
     )
     with console.progress_bar() as report, joined():
-        outcome = run(
-            spec, table, dev_table, settings, out, cache.expanduser(), report, _say_epoch, fixed_baselines, fixed_out
-        )
+        setup = Setup(spec, table, dev_table, settings, cache.expanduser())
+        outcome = run(setup, out, report, _say_epoch, fixed_baselines, fixed_out)
     if not outcome.quality:
         return  # one of several processes; the first one speaks
     if as_json:
