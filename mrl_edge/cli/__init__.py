@@ -52,8 +52,8 @@ for module in (
     compare,
     pick,
     report,
-    devices,
     quickstart,
+    devices,
 ):
     module.register(app)
 
