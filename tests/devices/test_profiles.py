@@ -172,6 +172,15 @@ def test_the_table_and_every_profile_fit_80_columns():
     assert max(map(len, table.splitlines())) <= 80
 
 
+def test_the_documentation_holds_the_table_and_a_profile_that_is_valid(tmp_path):
+    document = (Path(__file__).parents[2] / "docs" / "devices.md").read_text(encoding="utf-8")
+    table = "\n".join(line.rstrip() for line in mrl_edge_here("devices", "list").splitlines())
+    assert f"```\n{table}\n```" in document
+    example = document.split("```toml\n")[1].split("```")[0]
+    (tmp_path / "example.toml").write_text(example, encoding="utf-8")
+    assert read_profile(tmp_path / "example.toml").target == "arm64"
+
+
 def test_listing_devices_loads_no_runtime():
     code = (
         "import sys; from mrl_edge.cli import run; code = run(['devices', 'list']);"
@@ -209,14 +218,14 @@ GOOD = text_of(resolve("jetson-orin-nano"))
         ('name = "jetson-orin-nano"', 'name = "../x"', "name: "),
         ('precision = "fp16"', 'precision = "fp8"', "precision: Invalid enum value 'fp8'"),
         ("CUDAExecution", "CudaExecution", "providers[0]: Invalid enum value 'CudaExecutionProvider'"),
-        ('"asimddp"', '"dotprod"', "cpu: features: `dotprod` is none of avx2, "),
+        ('"asimddp"', '"dotprod"', "cpu: features: 'dotprod' is none of avx2, "),
         ("cores = 4", "core_count = 4", "cpu.clusters[0]: Object contains unknown field `core_count`"),
         ("cores = 2", "cores = 2.5", "cpu.clusters[1].cores: Expected `int`, got `float`"),
         ("cores = 2", "cores = 0", "cpu.clusters[1].cores: Expected `int` >= 1"),
-        ("max_mhz = 1700", "max_mhz = nan", "cpu.clusters[0]"),
+        ("max_mhz = 1700", "max_mhz = nan", "cpu.clusters[0].max_mhz: Expected `float` > 0.0"),
         ("ram_bytes = 8_", 'ram_bytes = "8 GB" # ', "memory.ram_bytes: Expected `int`, got `str`"),
         ("6_300_000_000", "8_589_934_592", "memory: application_bytes must be less than ram_bytes"),
-        ("bandwidth_gb_s = 102.0", "bandwidth_gb_s = inf", "memory: bandwidth_gb_s must be a finite number"),
+        ("bandwidth_gb_s = 102.0", "bandwidth_gb_s = inf", "memory.bandwidth_gb_s: Expected `float` <= 1000000.0"),
         ("bandwidth_gb_s = 102.0", "bandwidth_gb_s = -1", "memory.bandwidth_gb_s: Expected `float` > 0.0"),
         ('"8.7"', '"Ampere"', "gpu.compute_capability: "),
         ("[storage]", "[disk]", "the file: Object contains unknown field `disk`"),
@@ -224,6 +233,14 @@ GOOD = text_of(resolve("jetson-orin-nano"))
         ('name = "jetson', 'name = jetson', "is no TOML: "),
         ("LPDDR5", "LP\x1b[31mDDR5", "is no TOML: "),
         ("LPDDR5", "LP\\u001b[31mDDR5", "memory.kind: "),
+        ('"LPDDR5"', '"LPDDR5\\n"', "memory.kind: "),
+        ('name = "jetson-orin-nano"', 'name = "nano\\n"', "name: "),
+        ('"asimddp"', '"\\u001b[31m"', "features: '\\x1b[31m' is none of"),
+        ("[storage]", '["\\u001b[31m"]', "contains unknown field `\\x1b[31m`"),
+        ("[storage]", "[" + "x" * 9999 + "]", "contains unknown field `xxx"),
+        ("cores = 2", "cores = 1" + "0" * 30, "cpu.clusters[1].cores: "),
+        ("cores = 2", "cores = 1" + "0" * 9999, "is no TOML: "),
+        ("cores = 2", "cores = " + "[" * 9999, "is no TOML: "),
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_one_line_that_names_the_file_the_field_and_what_to_do(tmp_path, old, new, said):
@@ -234,6 +251,7 @@ def test_a_damaged_file_is_one_line_that_names_the_file_the_field_and_what_to_do
     assert f"{path}" in line
     assert said in line, line
     assert "correct" in line
+    assert len(line) < 600
     assert "\x1b" not in line
 
 
