@@ -183,7 +183,7 @@ def _decode(content: bytes, where: str) -> Profile:
     except msgspec.ValidationError as error:
         what, _, field = str(error).partition(" - at `$")
         field = field.strip("`").lstrip(".") or "the file"
-        advice = "correct it: mrl-edge devices show pi-5-8gb --json shows every field of one that is right"
+        advice = "correct it: mrl-edge devices show jetson-orin-nano --json has every table right"
         raise DataError(f"{where}: {_printable(field)}: {_printable(what)}; {advice}") from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:  # not UTF-8; a number of thousands of digits
         raise DataError(f"{where} is no TOML: {_printable(str(error))}; correct that line") from None

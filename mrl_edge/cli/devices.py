@@ -101,11 +101,11 @@ def _facts(profile: Profile) -> list[tuple[str, str]]:
         ("providers", ", ".join(profile.providers)),
     ]
     if profile.cpu:
-        facts.append(
-            ("processor", f"{profile.cpu.name}, {profile.cpu.arch}, {profile.cpu.logical_cores} logical cores")
-        )
-        facts.append(("cores", ", ".join(_cluster(cluster) for cluster in profile.cpu.clusters)))
-        facts.append(("features", " ".join(profile.cpu.features) or "none that decides"))
+        cpu = profile.cpu
+        threads = f", {cpu.logical_cores} threads" if cpu.logical_cores > cpu.cores else ""
+        facts.append(("processor", f"{cpu.name}, {cpu.arch}, {cpu.cores} cores{threads}"))
+        facts.append(("cores", ", ".join(_cluster(cluster) for cluster in cpu.clusters)))
+        facts.append(("features", " ".join(cpu.features) or "none that decides"))
     if profile.memory:
         memory = profile.memory
         size = f"{memory.ram_bytes / 1e9:.2f} GB, of which an application may use {memory.application_bytes / 1e9:.2f}"
