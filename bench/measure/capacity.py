@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -12,16 +13,21 @@ from mrl_edge.bench.measure.intervals import percentile_interval
 from numpy.typing import NDArray
 
 PERCENTILE = 99
+LEAST_LIMITS = 20  # that a trial lasts at least: a queue that only grows exceeds the limit within it
+_LOOKS = (1, 1, 2)  # parts of the time that a rate gets until it is decided
+_PARTS = 16  # of the time
 _WARM = 0.1  # of a trial's queries do not count: its queue begins empty
 _STEP = 1.25  # from rate to rate until one keeps the limit and one exceeds it
 _TIGHT = 1.05  # lowest rate that exceeds it ÷ highest that keeps it, at which the search ends
+_SIMULATED, _HALVINGS = 5000, 12  # queries and steps of the guess where to begin
+_BELOW = 0.9  # of that guess: a rate that keeps the limit takes longest to be sure of
 
 Trial = Callable[[float, int], NDArray[np.float64]]  # arrivals a second, queries → their latencies in ms, as they came
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """`kept` arrivals a second were seen to keep the limit and `exceeded` to break it: the limit lies between them.
+    """`kept` arrivals a second were seen to keep the limit and `exceeded` to break it: the highest lies between them.
 
     Either is None where none was. `latencies` are the milliseconds at `kept`, in the order of arrival.
     """
@@ -40,21 +46,57 @@ class _Rate:
     keeps: bool | None
 
 
-def highest_rate(trial: Trial, limit_ms: float, first: float, seconds: float, trials: int) -> Capacity:
-    """Try rates, from `first` on, until the limit is known to lie between two that are 5% apart, or no trial is left.
+def trial_seconds(max_seconds: float) -> float:
+    """Return how long the arrivals of the shortest trial last."""
+    return max_seconds / _PARTS
 
-    A trial's queries arrive in `seconds`. Its rate keeps the limit where the 99% confidence interval of the percentile
-    lies below it, and exceeds it where that lies above; around one that does neither the next are tried.
+
+def highest_rate(trial: Trial, limit_ms: float, first: float, max_seconds: float) -> Capacity:
+    """Try rates, from `first` on, until the limit is known to lie between two that are 5% apart, or the time is up.
+
+    A rate keeps the limit where the interval of the percentile lies below it, and exceeds it where that lies above.
+    One that does neither is tried again, twice, then left undecided, and the rates around it are tried. The time is
+    that from the first arrival to the last answer.
     """
+    part, spent = trial_seconds(max_seconds), 0.0
     tried: list[_Rate] = []
-    for rate in itertools.islice(_rates(tried, first), trials):
-        latencies = trial(rate, max(1, round(rate * seconds)))
-        latencies = latencies[round(_WARM * len(latencies)) :]
-        tried.append(_Rate(rate, latencies, _keeps(latencies, limit_ms)))
+    for rate in _rates(tried, first):
+        seen, keeps = np.empty(0), None
+        for parts in _LOOKS:
+            if keeps is not None or spent + part * parts > max_seconds:
+                break
+            latencies = trial(rate, max(1, round(rate * part * parts)))
+            spent += part * parts + latencies[-1] / 1e3
+            seen = np.append(seen, latencies[round(_WARM * len(latencies)) :])
+            keeps = _keeps(seen, limit_ms)
+        tried.append(_Rate(rate, seen, keeps))
+        if spent + part > max_seconds:
+            break
     kept, exceeded = _bracket(tried)
-    return Capacity(
-        kept.rate if kept else None, exceeded.rate if exceeded else None, kept.latencies if kept else np.empty(0)
-    )
+    latencies = kept.latencies if kept else np.empty(0)
+    return Capacity(kept.rate if kept else None, exceeded.rate if exceeded else None, latencies)
+
+
+def where_to_begin(service_ms: NDArray[np.float64], limit_ms: float, threads: int) -> float:
+    """Return a rate a second a little below what a simulated queue with these service times would keep."""
+    random = np.random.default_rng(0)
+    services, gaps = random.choice(service_ms, _SIMULATED), random.exponential(1.0, _SIMULATED)
+    low, high = 0.0, threads / float(service_ms.mean())  # a millisecond
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        waits = np.percentile(_simulated(services, gaps / middle, threads), PERCENTILE)
+        low, high = (middle, high) if waits <= limit_ms else (low, middle)
+    return max(low, high / 2) * _BELOW * 1e3
+
+
+def _simulated(services: NDArray[np.float64], gaps: NDArray[np.float64], threads: int) -> NDArray[np.float64]:
+    """Return the latencies [queries] of a queue, first come first served by whichever thread is free first."""
+    free, latencies = [0.0] * threads, np.empty(len(services))
+    for place, (arrival, service) in enumerate(zip(np.cumsum(gaps).tolist(), services.tolist(), strict=True)):
+        end = max(arrival, free[0]) + service
+        heapq.heapreplace(free, end)
+        latencies[place] = end - arrival
+    return latencies
 
 
 def _keeps(latencies: NDArray[np.float64], limit_ms: float) -> bool | None:

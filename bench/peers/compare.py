@@ -1,6 +1,6 @@
 """Our encoder beside other software, on the same model, texts, threads and machine, in turn in one run.
 
-    python bench/peers/compare.py [--folder quickstart] [--dim 64] [--rounds 30] [--json]     (`make peers` installs all)
+    python bench/peers/compare.py [--folder quickstart] [--dim 64] [--rounds 30] [--json]   (`make peers` installs all)
 
 Each peer lives in a process of its own, with the Python of a virtual environment of its own. A round asks every one
 for a pass over the same texts, one at a time; the ratio of two is taken within a round, where the machine was the
@@ -25,10 +25,10 @@ import numpy as np
 from mrl_edge.bench.measure.intervals import in_words
 from mrl_edge.bench.measure.turns import Pass, ratio_of, take_turns
 from mrl_edge.bench.processes import Living
+from mrl_edge.devices.local import describe
 
 from mrl_edge.cpu import features, target_of
 from mrl_edge.datasets import Columns, read_table
-from mrl_edge.devices.local import describe
 from mrl_edge.errors import ResultsError
 from mrl_edge.metrics import mean_and_min_cosine
 

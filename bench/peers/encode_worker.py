@@ -74,7 +74,7 @@ def sentence_transformers_onnx(precision: str, folder: Path, dim: int) -> Encode
 
 
 def optimum(precision: str, folder: Path, dim: int) -> Encode:
-    """optimum's ORTModelForFeatureExtraction, with transformers' tokenizer; pooled and projected by hand."""
+    """Optimum's ORTModelForFeatureExtraction, with transformers' tokenizer; pooled and projected by hand."""
     import onnxruntime
     from optimum.onnxruntime import ORTModelForFeatureExtraction
     from transformers import AutoTokenizer
@@ -98,7 +98,7 @@ def optimum(precision: str, folder: Path, dim: int) -> Encode:
 
 
 def fastembed(precision: str, folder: Path, dim: int) -> Encode:
-    """fastembed on the local folder, registered as a custom model that it pools by the mean; projected by hand."""
+    """Fastembed on the local folder, registered as a custom model that it pools by the mean; projected by hand."""
     from fastembed import TextEmbedding
     from fastembed.common.model_description import ModelSource, PoolingType
 
