@@ -112,8 +112,9 @@ def _server(encoder: Encoder, texts: list[str], job: MeasureJob, limit_ms: float
     services = one_pass([encode], len(texts))[:, 0] / 1e6
     found = highest_rate(trial, limit_ms, where_to_begin(services, limit_ms, job.callers), seconds)
     if found.kept is None:
+        beyond = f", {found.exceeded:.3g} texts/s exceeded it" if found.exceeded else ""
         raise ResultsError(
-            f"no rate was seen to keep p99 ≤ {limit_ms:g} ms in {seconds:.0f} s: give it a longer --max-seconds"
+            f"no rate was seen to keep p99 ≤ {limit_ms:g} ms in {seconds:.0f} s{beyond}: give it a longer --max-seconds"
         )
     p50, p90, p99 = map(float, np.percentile(found.latencies, [50, 90, PERCENTILE]))
     interval = percentile_interval(found.latencies, PERCENTILE)
