@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 PERCENTILE = 99
 LEAST_LIMITS = 20  # that a trial lasts at least: a queue that only grows exceeds the limit within it
-_LOOKS = (1, 1, 2)  # parts of the time that a rate gets until it is decided
+_LOOKS = (1, 1, 2, 4)  # parts of the time that a rate gets until it is decided; the last until one has kept it
 _PARTS = 16  # of the time
 _WARM = 0.1  # of a trial's queries do not count: its queue begins empty
 _STEP = 1.25  # from rate to rate until one keeps the limit and one exceeds it
 _TIGHT = 1.05  # lowest rate that exceeds it ÷ highest that keeps it, at which the search ends
 _SIMULATED, _HALVINGS = 5000, 12  # queries and steps of the guess where to begin
-_BELOW = 0.9  # of that guess: a rate that keeps the limit takes longest to be sure of
+_BELOW = 0.75  # of that guess: near the limit a rate takes longest to be sure of
 
 Trial = Callable[[float, int], NDArray[np.float64]]  # arrivals a second, queries → their latencies in ms, as they came
 
@@ -55,14 +55,14 @@ def highest_rate(trial: Trial, limit_ms: float, first: float, max_seconds: float
     """Try rates, from `first` on, until the limit is known to lie between two that are 5% apart, or the time is up.
 
     A rate keeps the limit where the interval of the percentile lies below it, and exceeds it where that lies above.
-    One that does neither is tried again, twice, then left undecided, and the rates around it are tried. The time is
-    that from the first arrival to the last answer.
+    One that does neither is tried again, for a quarter of the time or, while none has kept the limit, half of it; then
+    it is left undecided, and the rates around it are tried. The time is that from the first arrival to the last answer.
     """
     part, spent = trial_seconds(max_seconds), 0.0
     tried: list[_Rate] = []
     for rate in _rates(tried, first):
         seen, keeps = np.empty(0), None
-        for parts in _LOOKS:
+        for parts in _LOOKS[: -1 if _bracket(tried)[0] else None]:
             if keeps is not None or spent + part * parts > max_seconds:
                 break
             latencies = trial(rate, max(1, round(rate * part * parts)))

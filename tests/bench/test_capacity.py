@@ -58,7 +58,7 @@ def test_the_known_rate_lies_between_what_kept_the_limit_and_what_exceeded_it(se
     found = []
     for seed in range(60):
         trial = queue(np.random.default_rng(seed), service)
-        found.append(highest_rate(trial, limit_ms, known(limit_ms) * 0.9, max_seconds))
+        found.append(highest_rate(trial, limit_ms, known(limit_ms) * 0.75, max_seconds))
     held = [(one.kept or 0) <= known(limit_ms) <= (one.exceeded or math.inf) for one in found]
     assert np.mean(held) >= 0.9
     assert np.mean([one.kept is not None for one in found]) >= (1 if max_seconds == 480 else 0.5)
@@ -70,7 +70,7 @@ def test_more_time_brings_the_two_nearer(service, known, limit_ms):
 
     def apart(max_seconds):
         runs = [
-            highest_rate(queue(np.random.default_rng(seed), service), limit_ms, known(limit_ms) * 0.5, max_seconds)
+            highest_rate(queue(np.random.default_rng(seed), service), limit_ms, known(limit_ms) * 0.4, max_seconds)
             for seed in range(20)
         ]
         return np.median([(one.exceeded or math.inf) / (one.kept or 1e-9) for one in runs])
@@ -94,13 +94,13 @@ def test_the_latencies_are_those_of_the_rate_that_kept():
 @pytest.mark.parametrize(("service", "known", "limit_ms"), QUEUES)
 def test_the_search_begins_a_little_below_the_known_rate(service, known, limit_ms):
     guess = where_to_begin(service(np.random.default_rng(1), 4000), limit_ms, 1)
-    assert guess == pytest.approx(0.9 * known(limit_ms), rel=0.12)
+    assert guess == pytest.approx(0.75 * known(limit_ms), rel=0.12)
 
 
 def test_two_threads_begin_at_more_than_twice_the_rate_of_one():
     """Erlang: at the same load a queue for two waits less than two queues."""
     one, two = (where_to_begin(np.full(10, SERVICE_MS), 15.0, threads) for threads in (1, 2))
-    assert 2 * one < two < 0.9 * 2e3 / SERVICE_MS
+    assert 2 * one < two < 0.75 * 2e3 / SERVICE_MS
 
 
 def test_a_percentiles_interval_holds_it_when_samples_depend_on_each_other():
