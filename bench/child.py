@@ -35,6 +35,14 @@ def main(job_path: str, answer_path: str, spawned_ns: str) -> None:
             from mrl_edge.bench.prepare import prepare
 
             answer = prepare(job)
+        elif isinstance(job, jobs.CountJob):
+            from mrl_edge.bench.counting import count
+
+            answer = count(job)
+        elif isinstance(job, jobs.CeilingsJob):
+            from mrl_edge.bench.ceilings import measure_ceilings
+
+            answer = measure_ceilings(job)
         elif isinstance(job, jobs.FirstJob):
             answer = jobs.FirstResult(_open(job.measure, int(spawned_ns)).cold_start_ms)
         else:
@@ -77,6 +85,7 @@ def _measure(job: MeasureJob, spawned_ns: int, baseline_rss: int) -> MeasureResu
         search_p99_ms=latency.search.p99_ms if latency.search else None,
         throughput=latency.throughput,
         energy_mj=latency.energy_mj,
+        loop=latency.loop,
         memory=Memory(memory.peak_rss, memory.rss, memory.pss, memory.uss, baseline_rss, opened.runtime_rss),
     )
 

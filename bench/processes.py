@@ -19,7 +19,9 @@ from mrl_edge.bench import jobs
 
 from mrl_edge.errors import ResultsError
 
-Answer = TypeVar("Answer", jobs.PrepareResult, jobs.FirstResult, jobs.MeasureResult)
+Answer = TypeVar(
+    "Answer", jobs.PrepareResult, jobs.FirstResult, jobs.MeasureResult, jobs.CountResult, jobs.CeilingsResult
+)
 
 
 def run_job(job: jobs.Job, kind: type[Answer], work: Path, threads: int) -> Answer | jobs.Failure:

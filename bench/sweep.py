@@ -16,6 +16,7 @@ import msgspec
 import psutil
 from mrl_edge.bench import jobs
 from mrl_edge.bench.configuration import Configuration, configuration_of
+from mrl_edge.bench.energy import with_energy
 from mrl_edge.bench.jobs import Prepared
 from mrl_edge.bench.page_cache import drop
 from mrl_edge.bench.processes import run_job
@@ -27,6 +28,7 @@ from mrl_edge.bench.results import (
     write_results,
 )
 from mrl_edge.bench.resuming import exclusive, resume, work_folder
+from mrl_edge.bench.roofline import Rooflines
 from mrl_edge.bench.scenarios import with_scenarios
 from mrl_edge.bench.watching import watching
 
@@ -54,6 +56,7 @@ class Grid:
     batches: tuple[int, ...] = ()  # texts a call, besides 1; measured as the fixed lengths are
     callers: tuple[int, ...] = ()  # threads that call one session at once, besides 1; likewise
     runtimes: tuple[tuple[str, ...], ...] = ((),)  # settings of onnxruntime, each measured with everything
+    new_ceilings: bool = False  # of the machine, measured again
 
 
 def sweep(bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, report: Report = silent) -> Results:
@@ -113,6 +116,7 @@ class _Sweep:
         run = f"{bundle.identity()}{settings}{grid.dims}{grid.plans}{versions}".encode()
         self.work = work_folder(out) / hashlib.sha256(run).hexdigest()[:12]
         self.work.mkdir(parents=True, exist_ok=True)
+        self._rooflines = Rooflines(bundle, self.sample, grid, self.results.device, self.results.ceilings, self.work)
         self.task = self.work / "task.json"
         self.task.write_bytes(content)
 
@@ -148,9 +152,11 @@ class _Sweep:
 
     def add(self, row: Measurement) -> None:
         """Write the file with one more row; a failed row of the same configuration goes."""
+        row = self._rooflines.of(row)
         new = configuration_of(row)
         kept = [old for old in self.results.measurements if configuration_of(old) != new]
-        self.results = msgspec.structs.replace(self.results, measurements=tuple(with_scenarios([*kept, row])))
+        rows = tuple(self._rooflines.judged_again(with_scenarios([*kept, row])))
+        self.results = msgspec.structs.replace(self.results, measurements=rows, ceilings=self._rooflines.ceilings)
         write_results(self.out, self.results)
 
     def finish(self) -> None:
@@ -204,11 +210,13 @@ class _Sweep:
     def _measured(self, row: Measurement, prepared: Prepared | None, configuration: Configuration) -> Measurement:
         job = self._job(prepared, configuration)
         before = psutil.cpu_percent(_BUSY_SECONDS)
-        with watching() as watch:
+        with watching(PROVIDER) as watch:
             answer = run_job(job, jobs.MeasureResult, self.work, configuration.threads)
         after = psutil.cpu_percent(_BUSY_SECONDS)
         system = System(before, after, watch.frequency_min_mhz, watch.frequency_median_mhz)
-        row = msgspec.structs.replace(row, system=system, throttled=watch.throttled, null_because=watch.missing())
+        row = msgspec.structs.replace(row, system=system, null_because=watch.missing())
+        if isinstance(watch.throttled, bool):
+            row = msgspec.structs.replace(row, throttled=watch.throttled)
         if isinstance(answer, jobs.Failure):
             return _failed(row, answer)
         row = msgspec.structs.replace(
@@ -218,14 +226,11 @@ class _Sweep:
             cold_start_ms=answer.cold_start_ms,
             load_ms=answer.load_ms,
             first_ms=answer.first_ms,
-            memory=answer.memory,
+            memory=msgspec.structs.replace(answer.memory, gpu_bytes=watch.gpu_peak_bytes),
             temperature_c=watch.temperature_max_c,
             throughput=answer.throughput,
         )
-        if isinstance(answer.energy_mj, str):
-            row = _without(row, "energy_mj", answer.energy_mj)
-        else:
-            row = msgspec.structs.replace(row, energy_mj=answer.energy_mj)
+        row = with_energy(row, answer, watch)
         if prepared is None:
             return row
         dropped_ms, because = self._first_vector(prepared, job)

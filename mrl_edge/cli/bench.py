@@ -82,6 +82,9 @@ def bench(
     pin: Annotated[
         bool, typer.Option("--pin", help="Hold each process to a core for each thread of each caller.")
     ] = False,
+    new_ceilings: Annotated[
+        bool, typer.Option("--new-ceilings", help="Measure again what this machine can do at most, for the roofline.")
+    ] = False,
     recall: Annotated[float, typer.Option(min=0.01, max=1, help="Recall@10 that Annoy is sized to.")] = 0.95,
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest measurement of one latency.")] = 4.0,
     max_queries: Annotated[int, typer.Option(min=10, help="Queries (or labelled texts) for the quality.")] = 1000,
@@ -129,6 +132,7 @@ def bench(
         batches=tuple(number for number in together[0] if number > 1),
         callers=tuple(number for number in together[1] if number > 1),
         runtimes=_runtimes(runtime, pin),
+        new_ceilings=new_ceilings,
     )
     if overwrite:
         discard(out)
