@@ -53,7 +53,8 @@ def count(job: CountJob) -> CountResult:
         if dim == job.dims[-1]:
             kinds += [(length, 1, [_of_length(singles[0], length)]) for length in job.tokens if length <= longest]
             kinds += [(None, size, [feeder.feed(b, role) for b in batches_of(texts, size)]) for size in job.batches]
-        works = _works(bundle.checked(graph.file), [feed for _, _, feeds in kinds for feed in feeds], Path(job.work))
+        every = [feed for _, _, feeds in kinds for feed in feeds]
+        works = count_graph(bundle.checked(graph.file), every, Path(job.work))
         for tokens, batch, feeds in kinds:
             ordered = sorted((works[_shapes(feed)] for feed in feeds), key=lambda work: work.operations)
             counted.append(CountedCalls(dim, tokens, batch, ordered[len(ordered) // 2]))
@@ -69,7 +70,7 @@ def _shapes(feed: Batch) -> tuple[tuple[str, Shape], ...]:
     return tuple((name, values.shape) for name, values in sorted(feed.items()))
 
 
-def _works(graph: Path, feeds: Sequence[Batch], folder: Path) -> dict[tuple[tuple[str, Shape], ...], Work]:
+def count_graph(graph: Path, feeds: Sequence[Batch], folder: Path) -> dict[tuple[tuple[str, Shape], ...], Work]:
     """Run one feed of each shape and return what it took, by shape."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
