@@ -72,6 +72,8 @@ def _measure(job: MeasureJob, spawned_ns: int, baseline_rss: int) -> MeasureResu
     from mrl_edge.bench.memory import read_memory
     from mrl_edge.bench.results import Memory
 
+    from mrl_edge.caches import cache_folder
+
     opened = _open(job, spawned_ns)
     latency = time_configuration(opened.encoder, opened.index, opened.texts, job)
     memory = read_memory()
@@ -86,7 +88,10 @@ def _measure(job: MeasureJob, spawned_ns: int, baseline_rss: int) -> MeasureResu
         throughput=latency.throughput,
         energy_mj=latency.energy_mj,
         loop=latency.loop,
-        memory=Memory(memory.peak_rss, memory.rss, memory.pss, memory.uss, baseline_rss, opened.runtime_rss),
+        memory=Memory(
+            memory.peak_rss, memory.rss, memory.pss, memory.uss, baseline_rss, opened.runtime_rss, memory.anonymous
+        ),
+        cached_bytes=sum(path.stat().st_size for path in cache_folder().rglob("*") if path.is_file()),
     )
 
 

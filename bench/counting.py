@@ -63,7 +63,7 @@ def count(job: CountJob) -> CountResult:
 
 def _of_length(feed: Batch, tokens: int) -> Batch:
     """Repeat one text's ids to exactly so many tokens: what is computed depends on their number alone."""
-    return {name: np.resize(values, (1, tokens)) for name, values in feed.items()}
+    return {name: np.resize(values, (1, tokens)).astype(values.dtype) for name, values in feed.items()}
 
 
 def _shapes(feed: Batch) -> tuple[tuple[str, Shape], ...]:

@@ -131,6 +131,7 @@ class MeasureResult(msgspec.Struct, frozen=True, tag=True):
     throughput: Throughput | None
     energy_mj: float | str  # by RAPL, or why it is not known
     loop: Loop | None = None  # when single calls were timed
+    cached_bytes: int = 0  # what a runtime setting keeps on disk beside the bundle
 
 
 class EncodeConfiguration(msgspec.Struct, frozen=True):

@@ -62,6 +62,7 @@ class Memory(msgspec.Struct, frozen=True):
     uss_bytes: int | None
     baseline_rss_bytes: int
     runtime_rss_bytes: int | None = None
+    anonymous_bytes: int | None = None  # of the RSS: what no file backs, which the system cannot drop and read again
     gpu_bytes: int | None = None  # the most that was seen; null where the CPU computes
 
 

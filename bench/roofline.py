@@ -19,6 +19,7 @@ from mrl_edge.bench.processes import run_job
 from mrl_edge.bench.results import Ceilings, Measurement, Roofline, Work
 
 from mrl_edge.atomic import write_file
+from mrl_edge.caches import cache_folder
 
 if TYPE_CHECKING:
     from mrl_edge.bench.sweep import Grid
@@ -42,8 +43,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 def cache_file() -> Path:
     """Return where the ceilings of this machine are kept: `ceilings.json` of the user's cache."""
-    folder = os.environ.get("XDG_CACHE_HOME")
-    return (Path(folder) if folder else Path.home() / ".cache") / "mrl-edge" / "ceilings.json"
+    return cache_folder() / "ceilings.json"
 
 
 def least_ms(work: Work, ceilings: Ceilings) -> tuple[float, float]:
@@ -177,9 +177,7 @@ def _kept(device: Device, threads: int) -> Ceilings | None:
 def _keep(device: Device, ceilings: Ceilings) -> None:
     new = _entry(device, ceilings)
     others = [one for one in _read() if one.ceilings.threads != ceilings.threads or one != _entry(device, one.ceilings)]
-    path = cache_file()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, msgspec.json.format(msgspec.json.encode([*others, new]), indent=1))
+        write_file(cache_file(), msgspec.json.format(msgspec.json.encode([*others, new]), indent=1))
     except OSError:
         return  # a home that cannot be written to: the next run measures again

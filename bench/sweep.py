@@ -16,24 +16,24 @@ import msgspec
 import psutil
 from mrl_edge.bench import jobs
 from mrl_edge.bench.configuration import Configuration, configuration_of
-from mrl_edge.bench.energy import with_energy
 from mrl_edge.bench.jobs import Prepared
 from mrl_edge.bench.page_cache import drop
-from mrl_edge.bench.processes import run_job
+from mrl_edge.bench.processes import cached, clear_cache, run_job
 from mrl_edge.bench.results import (
     IndexPlan,
     Measurement,
     Results,
-    System,
     write_results,
 )
 from mrl_edge.bench.resuming import exclusive, resume, work_folder
 from mrl_edge.bench.roofline import Rooflines
 from mrl_edge.bench.scenarios import with_scenarios
+from mrl_edge.bench.seen import with_energy, with_system
 from mrl_edge.bench.watching import watching
 
 from mrl_edge.atomic import write_file
 from mrl_edge.bundle import MANIFEST, Bundle, Variant
+from mrl_edge.levers import MAPPED_PREPACK
 from mrl_edge.progress import Report, silent
 
 PROVIDER = "CPUExecutionProvider"
@@ -209,14 +209,14 @@ class _Sweep:
 
     def _measured(self, row: Measurement, prepared: Prepared | None, configuration: Configuration) -> Measurement:
         job = self._job(prepared, configuration)
+        clear_cache(self.work)
+        if MAPPED_PREPACK in configuration.runtime:  # its file is there before, as in all but a device's first start
+            run_job(jobs.FirstJob(job), jobs.FirstResult, self.work, configuration.threads)
         before = psutil.cpu_percent(_BUSY_SECONDS)
         with watching(PROVIDER) as watch:
             answer = run_job(job, jobs.MeasureResult, self.work, configuration.threads)
         after = psutil.cpu_percent(_BUSY_SECONDS)
-        system = System(before, after, watch.frequency_min_mhz, watch.frequency_median_mhz)
-        row = msgspec.structs.replace(row, system=system, null_because=watch.missing())
-        if isinstance(watch.throttled, bool):
-            row = msgspec.structs.replace(row, throttled=watch.throttled)
+        row = with_system(row, watch, before, after)
         if isinstance(answer, jobs.Failure):
             return _failed(row, answer)
         row = msgspec.structs.replace(
@@ -240,8 +240,10 @@ class _Sweep:
         search = prepared.search
         if search is not None:
             search = msgspec.structs.replace(search, p50_ms=answer.search_p50_ms, p99_ms=answer.search_p99_ms)
+        disk = prepared.disk
+        disk = msgspec.structs.replace(disk, model_bytes=disk.model_bytes + answer.cached_bytes)
         return msgspec.structs.replace(
-            row, disk=prepared.disk, search=search, quality=prepared.quality, fidelity=prepared.fidelity
+            row, disk=disk, search=search, quality=prepared.quality, fidelity=prepared.fidelity
         )
 
     def _job(self, prepared: Prepared | None, configuration: Configuration) -> jobs.MeasureJob:
@@ -266,7 +268,7 @@ class _Sweep:
         dim = prepared.plan.rerank_dim or job.dim if prepared.plan else job.dim
         names = (MANIFEST, variant.weights, self.bundle.graph(variant, dim).file, *self.bundle.input_files)
         searched = [Path(file) for file in (prepared.index_file, prepared.vectors_file) if file]
-        reason = drop([*(self.bundle.folder / name for name in names), *searched])
+        reason = drop([*(self.bundle.folder / name for name in names), *searched, *cached(self.work)])
         if reason is not None:
             return None, reason
         answer = run_job(jobs.FirstJob(job), jobs.FirstResult, self.work, job.threads)

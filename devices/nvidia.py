@@ -15,7 +15,7 @@ class Gpus:
 
     def read_w(self) -> float:
         """Return the watts that all GPUs take."""
-        return sum(self._nvml.nvmlDeviceGetPowerUsage(handle) for handle in self._handles) / 1e3
+        return float(sum(self._nvml.nvmlDeviceGetPowerUsage(handle) for handle in self._handles)) / 1e3
 
     def temperature_c(self) -> float:
         """Return the hottest GPU's temperature."""

@@ -243,7 +243,7 @@ def _batches_and_callers(
 def _runtimes(text: str | None, pin: bool) -> tuple[tuple[str, ...], ...]:
     """Read `default,no-arena+no-prepack` as one tuple of names each."""
     from mrl_edge.bench.jobs import PINNED
-    from mrl_edge.levers import LEVERS
+    from mrl_edge.levers import NAMES, check
 
     if pin and not hasattr(os, "sched_setaffinity"):
         raise UsageError("--pin: this system cannot hold a process to cores")
@@ -251,8 +251,9 @@ def _runtimes(text: str | None, pin: bool) -> tuple[tuple[str, ...], ...]:
     for one in options.names(text) or ("default",):
         names = () if one == "default" else tuple(one.split("+"))
         for name in names:
-            if name not in LEVERS:
-                raise UsageError(f"--runtime {one}: unknown; there is default, {', '.join(LEVERS)}, joined by +")
+            if name not in NAMES:
+                raise UsageError(f"--runtime {one}: unknown; there is default, {', '.join(NAMES)}, joined by +")
+        check(names)
         found.append((*((PINNED,) if pin else ()), *sorted(names)))
     if len(set(found)) < len(found):
         raise UsageError(f"--runtime {text}: name each setting once")

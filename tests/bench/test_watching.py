@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 from mrl_edge.bench import watching as module
-from mrl_edge.bench.energy import with_energy
 from mrl_edge.bench.jobs import Loop
+from mrl_edge.bench.seen import with_energy
 from mrl_edge.bench.watching import CUDA, Watch, watching
 from mrl_edge.devices.nvidia import find_gpus
 from mrl_edge.devices.power import PowerSensor

@@ -1,18 +1,26 @@
-"""A query's energy: by a counter where the machine has one, else by the power that was sampled meanwhile."""
+"""What was seen of the machine while a configuration was measured, in its row."""
 
 from __future__ import annotations
 
 import msgspec
 from mrl_edge.bench.jobs import MeasureResult
-from mrl_edge.bench.results import Measurement
+from mrl_edge.bench.results import Measurement, System
 from mrl_edge.bench.watching import CUDA, Watch
 from mrl_edge.devices.power import PowerSensor
+
+
+def with_system(row: Measurement, watch: Watch, busy_before: float, busy_after: float) -> Measurement:
+    """Return the row with the machine's state, and the reasons for what it does not say."""
+    system = System(busy_before, busy_after, watch.frequency_min_mhz, watch.frequency_median_mhz)
+    throttled = watch.throttled if isinstance(watch.throttled, bool) else None
+    return msgspec.structs.replace(row, system=system, throttled=throttled, null_because=watch.missing())
 
 
 def with_energy(row: Measurement, answer: MeasureResult, watch: Watch) -> Measurement:
     """Return the row with `energy_mj` and where it comes from, or the reason why it is null.
 
-    Where a GPU computes, RAPL would leave out most of it: then only its own sensor counts.
+    A counter of energy goes before power that is sampled. Where a GPU computes, RAPL would leave out most of it: then
+    only its own sensor counts.
     """
     counted: float | str = "RAPL does not count a GPU" if row.provider == CUDA else answer.energy_mj
     if isinstance(counted, float):
