@@ -51,7 +51,7 @@ def count(job: CountJob) -> CountResult:
         singles = [feeder.feed([text], role) for text in texts]
         kinds: list[tuple[int | None, int, list[Batch]]] = [(None, 1, singles)]
         if dim == job.dims[-1]:
-            kinds += [(length, 1, [_of_length(singles[0], length)]) for length in job.tokens if length <= longest]
+            kinds += [(length, 1, [of_length(singles[0], length)]) for length in job.tokens if length <= longest]
             kinds += [(None, size, [feeder.feed(b, role) for b in batches_of(texts, size)]) for size in job.batches]
         every = [feed for _, _, feeds in kinds for feed in feeds]
         works = count_graph(bundle.checked(graph.file), every, Path(job.work))
@@ -61,9 +61,9 @@ def count(job: CountJob) -> CountResult:
     return CountResult(tuple(counted))
 
 
-def _of_length(feed: Batch, tokens: int) -> Batch:
+def of_length(feed: Batch, tokens: int) -> Batch:
     """Repeat one text's ids to exactly so many tokens: what is computed depends on their number alone."""
-    return {name: np.resize(values, (1, tokens)).astype(values.dtype) for name, values in feed.items()}
+    return {name: values[:, np.arange(tokens) % values.shape[1]] for name, values in feed.items()}
 
 
 def _shapes(feed: Batch) -> tuple[tuple[str, Shape], ...]:

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
-import numpy as np
 from mrl_edge.bench import jobs
+from mrl_edge.bench.counting import of_length
 from mrl_edge.bench.processes import run_job
 from mrl_edge.bench.results import Ceilings
 from mrl_edge.bench.roofline import judged
@@ -65,7 +65,7 @@ def reached(bundle: Bundle, precision: str, ceilings: Ceilings, work: Path) -> I
     session = open_session(bundle.checked(graph.file), ceilings.threads, variant.target)
     short = open_feeder(bundle, graph.inputs).feed(sample.texts, sample.role)
     for tokens in TOKENS:
-        feed = {name: np.resize(values, (1, tokens)) for name, values in short.items()}
+        feed = of_length(short, tokens)
         clock = time.thread_time if ceilings.threads == 1 else time.perf_counter
         fastest = _fastest_ms(lambda feed=feed: session.run(["embedding"], feed), clock)
         found = judged(counts[tokens], ceilings, fastest)
