@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -61,7 +62,7 @@ def _product_rate(kind: str, dtype: type) -> float:
     rng = np.random.default_rng(0)
     rates = []
     for count in _ROWS:
-        rows = rng.integers(1, 100, (count, _WIDTH)).astype(dtype)
+        rows: Any = rng.integers(1, 100, (count, _WIDTH)).astype(dtype)
         shortest = _shortest_s(partial(session.run, None, {"x": rows}))
         rates.append(2 * count * _WIDTH * _WIDTH / shortest / 1e9)
     return max(rates)
