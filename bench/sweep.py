@@ -19,12 +19,7 @@ from mrl_edge.bench.configuration import Configuration, configuration_of
 from mrl_edge.bench.jobs import Prepared
 from mrl_edge.bench.page_cache import drop
 from mrl_edge.bench.processes import cached, clear_cache, run_job
-from mrl_edge.bench.results import (
-    IndexPlan,
-    Measurement,
-    Results,
-    write_results,
-)
+from mrl_edge.bench.results import IndexPlan, Measurement, Results, write_results
 from mrl_edge.bench.resuming import exclusive, resume, work_folder
 from mrl_edge.bench.roofline import Rooflines
 from mrl_edge.bench.scenarios import with_scenarios
@@ -240,8 +235,7 @@ class _Sweep:
         search = prepared.search
         if search is not None:
             search = msgspec.structs.replace(search, p50_ms=answer.search_p50_ms, p99_ms=answer.search_p99_ms)
-        disk = prepared.disk
-        disk = msgspec.structs.replace(disk, model_bytes=disk.model_bytes + answer.cached_bytes)
+        disk = msgspec.structs.replace(prepared.disk, model_bytes=prepared.disk.model_bytes + answer.cached_bytes)
         return msgspec.structs.replace(
             row, disk=disk, search=search, quality=prepared.quality, fidelity=prepared.fidelity
         )
