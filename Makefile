@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM ?= chromium
 
-.PHONY: .venv quickstart test browser browser-tools lint typecheck peers ladder training-peers export-peers harness loadgen search-peers clean
+.PHONY: .venv quickstart test browser browser-tools lint typecheck peers ladder training-peers export-peers harness roofline levers loadgen search-peers clean
 
 .venv: .venv/installed
 
@@ -67,6 +67,12 @@ ITEMS ?= 100000
 FOLDER ?= quickstart
 search-peers: .venv
 	$(BIN)/python bench/peers/searching.py --items $(ITEMS) --folder $(FOLDER)
+
+roofline: .venv
+	$(BIN)/python bench/peers/roofline.py --folder $(FOLDER)
+
+levers: .venv
+	$(BIN)/python bench/peers/levers.py --folder $(FOLDER)
 
 harness: .venv
 	$(BIN)/python bench/peers/harness.py

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from mrl_edge.bench.jobs import Loop
 from mrl_edge.bench.measure.calls import one_pass, time_calls, time_stages
 from mrl_edge.bench.results import Encode, Query, Server, Throughput
 from mrl_edge.devices.energy import Rapl, find_rapl
@@ -35,6 +37,7 @@ class Latency:
     throughput: Throughput | None = None
     server: Server | None = None
     energy_mj: float | str = "measured of single queries alone"  # a query, or why it is not known
+    loop: Loop | None = None
 
 
 def time_configuration(encoder: Encoder, index: Index | None, texts: list[str], job: MeasureJob) -> Latency:
@@ -60,25 +63,31 @@ def _single(encoder: Encoder, index: Index | None, texts: list[str], job: Measur
         vectors[number] = encoder.encode(texts[number : number + 1], role)[0]
 
     rapl = find_rapl()
-    before = rapl.read_uj() if isinstance(rapl, Rapl) else ()
+    before, started = rapl.read_uj() if isinstance(rapl, Rapl) else (), time.monotonic_ns()
     if index is None:
         query, encoding, search = None, time_calls(encode, len(texts), job.max_seconds), None
     else:
         stages: Sequence[Callable[[int], object]] = [encode, lambda number: index.search(vectors[number], 10)]
         query, encoding, search = time_stages(stages, len(texts), job.max_seconds)
     energy = rapl.spent_mj(before, rapl.read_uj()) / calls if isinstance(rapl, Rapl) else rapl
+    loop = Loop(started, time.monotonic_ns(), calls)
     encoded = _encode(encoder, [[text] for text in texts], encoding, job)
-    return Latency(encoded, Query(**asdict(query)) if query else None, search, energy_mj=energy)
+    return Latency(encoded, Query(**asdict(query)) if query else None, search, energy_mj=energy, loop=loop)
 
 
 def _batches(encoder: Encoder, texts: list[str], job: MeasureJob) -> Latency:
-    """Time calls of `job.batch` texts each; the texts go round until there are a few different batches."""
+    """Time calls of `job.batch` texts each."""
     size, role = job.batch, job.sample.role
-    there = [texts[i % len(texts)] for i in range(max(len(texts) // size, _BATCHES) * size)]
-    batches = [there[i : i + size] for i in range(0, len(there), size)]
+    batches = batches_of(texts, size)
     timing = time_calls(lambda number: encoder.encode(batches[number], role, size), len(batches), job.max_seconds)
     rate = size * 1e3 / timing.mean_ms  # by the mean, as all of the time counts
     return Latency(_encode(encoder, batches, timing, job), throughput=Throughput(rate))
+
+
+def batches_of(texts: list[str], size: int) -> list[list[str]]:
+    """Return batches of `size` texts, which go round until there are a few different ones."""
+    there = [texts[i % len(texts)] for i in range(max(len(texts) // size, _BATCHES) * size)]
+    return [there[i : i + size] for i in range(0, len(there), size)]
 
 
 def _callers(encoder: Encoder, texts: list[str], job: MeasureJob) -> Latency:

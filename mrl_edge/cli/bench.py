@@ -88,6 +88,9 @@ def bench(
     pin: Annotated[
         bool, typer.Option("--pin", help="Hold each process to a core for each thread of each caller.")
     ] = False,
+    new_ceilings: Annotated[
+        bool, typer.Option("--new-ceilings", help="Measure again what this machine can do at most, for the roofline.")
+    ] = False,
     recall: Annotated[float, typer.Option(min=0.01, max=1, help="Recall@10 that Annoy is sized to.")] = 0.95,
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest measurement of one latency.")] = 4.0,
     max_queries: Annotated[int, typer.Option(min=10, help="Queries (or labelled texts) for the quality.")] = 1000,
@@ -137,6 +140,7 @@ def bench(
         servers=together.servers,
         p99_limit_ms=p99_limit_ms if server else None,
         runtimes=_runtimes(runtime, pin),
+        new_ceilings=new_ceilings,
     )
     if overwrite:
         discard(out)
@@ -236,7 +240,7 @@ def _depths(text: str | None, there: tuple[int, ...], where: str) -> tuple[int, 
 def _runtimes(text: str | None, pin: bool) -> tuple[tuple[str, ...], ...]:
     """Read `default,no-arena+no-prepack` as one tuple of names each."""
     from mrl_edge.bench.jobs import PINNED
-    from mrl_edge.levers import LEVERS
+    from mrl_edge.levers import NAMES, check
 
     if pin and not hasattr(os, "sched_setaffinity"):
         raise UsageError("--pin: this system cannot hold a process to cores")
@@ -244,8 +248,9 @@ def _runtimes(text: str | None, pin: bool) -> tuple[tuple[str, ...], ...]:
     for one in options.names(text) or ("default",):
         names = () if one == "default" else tuple(one.split("+"))
         for name in names:
-            if name not in LEVERS:
-                raise UsageError(f"--runtime {one}: unknown; there is default, {', '.join(LEVERS)}, joined by +")
+            if name not in NAMES:
+                raise UsageError(f"--runtime {one}: unknown; there is default, {', '.join(NAMES)}, joined by +")
+        check(names)
         found.append((*((PINNED,) if pin else ()), *sorted(names)))
     if len(set(found)) < len(found):
         raise UsageError(f"--runtime {text}: name each setting once")
