@@ -173,7 +173,7 @@ def build(name: str, folder: Path) -> None:
 
 
 def serve(name: str, folder: Path, queries: Path, effort: int) -> None:
-    """Answer each line on the standard input, the numbers of some queries, with their times and ids.
+    """Answer each line on the standard input, the numbers of some queries, with their times, CPU times and ids.
 
     Resident memory is counted from when everything is imported, the queries are read and BLAS has its buffers.
     """
@@ -184,14 +184,15 @@ def serve(name: str, folder: Path, queries: Path, effort: int) -> None:
     baseline = rss()
     search = OPEN[name](folder, effort)
     for line in sys.stdin:
-        times, found = [], []
+        times, computed, found = [], [], []
         for number in json.loads(line):
             query = vectors[number]
-            started = time.perf_counter_ns()
+            started, worked = time.perf_counter_ns(), time.thread_time_ns()
             ids = search(query)
+            computed.append((time.thread_time_ns() - worked) / 1e6)
             times.append((time.perf_counter_ns() - started) / 1e6)
             found.append([int(i) for i in ids])
-        print(json.dumps({"ms": times, "ids": found, "rss_bytes": rss() - baseline}), flush=True)
+        print(json.dumps({"ms": times, "cpu_ms": computed, "ids": found, "rss_bytes": rss() - baseline}), flush=True)
 
 
 if __name__ == "__main__":

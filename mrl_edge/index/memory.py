@@ -1,27 +1,25 @@
-"""The private memory of a search, beside the files that it maps: score arrays, and rows copied together."""
+"""The private memory of a search, beside the files that it maps: what is made of the rows of one piece at a time."""
 
 from __future__ import annotations
 
-from typing import Final
+from mrl_edge.index.binary import PIECE
+from mrl_edge.index.vectors import COMPARED, VectorStore
 
-from mrl_edge.index.kinds import Parameters
-from mrl_edge.index.scratch import SPARE
-from mrl_edge.index.vectors import RERANKED, VectorStore
-
-# Of a compared row: the scores, one block's part of them, and what the selection of the best copies. Binary holds
-# two words of differing bits, their counts, and the counts as scores.
-_SCORED: Final = {"scan": 12, "ivf": 12, "binary": 24}
+_SCORED = 24  # bytes a row: its score, whether it is among the best, and its number and score again if so
 
 
-def private_bytes(kind: str, store: VectorStore, dim: int, parameters: Parameters) -> int:
-    """Return about the bytes that a thread's first step allocates; Annoy's and HNSW's grow with the visits alone."""
-    if kind != "ivf":
-        return _SCORED.get(kind, 0) * store.n
-    rows = -(-store.n * int(parameters["probes"]) // int(parameters["lists"]))
-    widest = max(block.stored.nbytes for block in store.upto(dim))
-    return rows * _SCORED[kind] + int(SPARE * widest * rows / store.n)
+def private_bytes(kind: str, store: VectorStore, dim: int, rerank_dim: int | None) -> int:
+    """Return about the bytes that a thread's search allocates; Annoy's and HNSW's grow with the visits alone."""
+    first = {"scan": _compared(store, dim), "ivf": _compared(store, dim), "binary": _differing(store, dim)}
+    return max(first.get(kind, 0), _compared(store, rerank_dim) if rerank_dim else 0)
 
 
-def rerank_bytes(store: VectorStore, dim: int) -> int:
-    """Return the bytes of the float32 rows of which a rerank computes the cosines at a time."""
-    return int(SPARE * 4 * min(RERANKED, store.n) * dim)
+def _compared(store: VectorStore, dim: int) -> int:
+    """Return the bytes of a piece's columns of the widest block, as they are stored and as float32."""
+    widest = max((block.stored.itemsize + 4) * block.stored.shape[1] for block in store.upto(dim))
+    return min(COMPARED, store.n) * (widest + _SCORED)
+
+
+def _differing(store: VectorStore, dim: int) -> int:
+    """Return the bytes of a piece's differing bits, 8 bytes a word of 64, and of their counts."""
+    return min(PIECE, store.n) * (9 * -(-dim // 64) + _SCORED)
