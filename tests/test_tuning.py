@@ -57,9 +57,8 @@ def test_the_choice_is_the_fastest_trial_that_reaches_the_target(ground, tmp_pat
 
 
 def test_memory_is_within_the_limit_and_the_rest_is_said(ground, tmp_path):
-    limit = (
-        4000 * (64 + 4 + 4 + 8) + 40_000 + 4000 * 200
-    )  # int8 rows, a length, an item and 64 signs each, lists, private
+    # Int8 rows, a length, an item and 64 signs each; the lists; what is made of a piece, here of all rows.
+    limit = 4000 * (64 + 4 + 4 + 8) + 40_000 + 4000 * 300
     sizes, trials = tune(ground, (8, 64), Target(0.95, limit, KINDS), tmp_path, silent)
     assert all(size.resident_bytes <= limit for size in sizes)
     over = [trial for trial in trials if trial.resident_bytes > limit]
@@ -69,10 +68,10 @@ def test_memory_is_within_the_limit_and_the_rest_is_said(ground, tmp_path):
 
 
 def test_within_a_limit_the_best_that_fits_is_kept_although_no_rerank_fits(ground, tmp_path):
-    sizes, trials = tune(ground, (8,), Target(0.95, 400_000, ("scan", "binary")), tmp_path, silent)
-    assert sizes[0].resident_bytes <= 400_000
+    sizes, trials = tune(ground, (8,), Target(0.95, 500_000, ("scan", "binary")), tmp_path, silent)
+    assert sizes[0].resident_bytes <= 500_000
     assert sizes[0].rerank_dim is None or sizes[0].rerank_dim <= 32
-    refused = [trial for trial in trials if trial.resident_bytes > 400_000]
+    refused = [trial for trial in trials if trial.resident_bytes > 500_000]
     assert refused
     assert all(trial.recall_at_10_full is None and trial.p50_ms is None for trial in refused)
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from mrl_edge.index.binary import PIECE
 from mrl_edge.index.vectors import COMPARED, VectorStore
 
-_SCORED = 24  # bytes a row: its score, whether it is among the best, and its number and score again if so
+_SCORED = 64  # bytes a row: its score, and its number and score again, to sort, where it may be among the best
 
 
-def private_bytes(kind: str, store: VectorStore, dim: int, rerank_dim: int | None) -> int:
-    """Return about the bytes that a thread's search allocates; Annoy's and HNSW's grow with the visits alone."""
-    first = {"scan": _compared(store, dim), "ivf": _compared(store, dim), "binary": _differing(store, dim)}
-    return max(first.get(kind, 0), _compared(store, rerank_dim) if rerank_dim else 0)
+def private_bytes(kind: str, store: VectorStore, dim: int, compared: int) -> int:
+    """Return about the bytes that a thread's search of a kind at `dim` allocates.
+
+    `compared` is how many of the store's columns it reads, a rerank's included. What Annoy and HNSW allocate grows
+    with the visits alone, and is left out.
+    """
+    columns = _compared(store, compared) if compared else 0
+    return columns + (_differing(store, dim) if kind == "binary" else 0)
 
 
 def _compared(store: VectorStore, dim: int) -> int:
