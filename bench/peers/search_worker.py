@@ -46,7 +46,8 @@ def ours(folder: Path, effort: int) -> Search:
     index: Any = open_first(size, store, folder / (size.file or ""))
     if size.rerank_dim is not None:
         index = AdaptiveRetrieval(index, store, size.shortlist or 0, size.rerank_dim)
-    index = ItemIndex(index, map_bytes(folder.parent / "order.i32").view("<i4"))
+    if info.order is not None:
+        index = ItemIndex(index, map_bytes(folder.parent / "order.i32").view("<i4"))
     dim = index.dim
     if dim == DIM:
         return lambda query: index.search(query, K)[0]

@@ -19,7 +19,7 @@ from mrl_edge.nesting import Floats
 
 Words = NDArray[np.uint64]
 _BITS = 64
-PIECE = 16_384  # rows at a time: their words fit the second-level cache of most cores
+PIECE = 8192  # rows at a time: their words fit the second-level cache of most cores
 
 
 class BinaryIndex:

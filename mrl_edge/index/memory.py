@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from mrl_edge.index.binary import PIECE
-from mrl_edge.index.vectors import COMPARED, VectorStore
+from mrl_edge.index.vectors import COMPARED, RERANKED, VectorStore
 
 _SCORED = 64  # bytes a row: its score, and its number and score again, to sort, where it may be among the best
 
 
-def private_bytes(kind: str, store: VectorStore, dim: int, compared: int) -> int:
-    """Return about the bytes that a thread's search of a kind at `dim` allocates.
+def private_bytes(kind: str, store: VectorStore, dim: int, rerank_dim: int | None) -> int:
+    """Return about the bytes that a thread's search of a kind at `dim` allocates, with or without a rerank.
 
-    `compared` is how many of the store's columns it reads, a rerank's included. What Annoy and HNSW allocate grows
-    with the visits alone, and is left out.
+    What Annoy and HNSW allocate grows with the visits alone, and is left out.
     """
-    columns = _compared(store, compared) if compared else 0
-    return columns + (_differing(store, dim) if kind == "binary" else 0)
+    reranked = _compared(store, rerank_dim, RERANKED) if rerank_dim else 0
+    if kind in ("scan", "ivf"):
+        return max(_compared(store, dim, COMPARED), reranked)
+    return reranked + (_differing(store, dim) if kind == "binary" else 0)
 
 
-def _compared(store: VectorStore, dim: int) -> int:
-    """Return the bytes of a piece's columns of the widest block, as they are stored and as float32."""
+def _compared(store: VectorStore, dim: int, rows: int) -> int:
+    """Return the bytes of some rows' columns of the widest block, as they are stored and as float32."""
     widest = max((block.stored.itemsize + 4) * block.stored.shape[1] for block in store.upto(dim))
-    return min(COMPARED, store.n) * (widest + _SCORED)
+    return min(rows, store.n) * (widest + _SCORED)
 
 
 def _differing(store: VectorStore, dim: int) -> int:

@@ -268,7 +268,7 @@ class _Dimension:
         lengths = 4 * store.n * len(compared)
         order = 4 * store.n if store.info.order else 0
         mapped = candidate.own_bytes + (store.block_bytes(columns) if columns else 0) + lengths + order
-        return mapped + private_bytes(candidate.kind, store, self.dim, columns)
+        return mapped + private_bytes(candidate.kind, store, self.dim, rerank_dim)
 
     def _better(self, recall: float, p50_ms: float) -> bool:
         if self._best is None:

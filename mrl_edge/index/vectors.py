@@ -30,6 +30,7 @@ _LAST_BITS: Final = {"int8-int6": 6, "int8-int4": 4}  # a column of the last blo
 _PAGE = 16_384  # the largest page of the kernels that boards run; the smaller ones divide it
 _PIECE = 16_384  # rows
 COMPARED: Final = 4096  # rows at a time
+RERANKED: Final = 1024
 
 
 class Rows(Protocol):
@@ -63,8 +64,8 @@ class VectorStore:
     def cosines(self, ids: Ids, query: Floats) -> Floats:
         """Return the cosines [len(ids)] with a query [dim] of length 1: only these rows are read."""
         found = np.empty(len(ids), dtype=np.float32)
-        for first in range(0, len(ids), COMPARED):
-            piece = ids[first : first + COMPARED]
+        for first in range(0, len(ids), RERANKED):
+            piece = ids[first : first + RERANKED]
             found[first : first + len(piece)] = self.compare(partial(np.take, indices=piece, axis=0), query)
         return found
 
