@@ -26,9 +26,9 @@ class BestRows:
         self._count += len(near)
         if self._count > 2 * self._k:
             rows, scores = self._seen()
-            kept = np.sort(top_k(scores, self._k))
+            self._least = np.partition(scores, len(scores) - self._k)[len(scores) - self._k]
+            kept = np.flatnonzero(scores >= self._least)  # more than k where some are equal: `ranked` cuts them
             self._rows, self._scores, self._count = [rows[kept]], [scores[kept]], len(kept)
-            self._least = self._scores[0].min()
 
     def ranked(self) -> tuple[Ids, Floats]:
         """Return the rows [≤ k], best first, and their scores."""
