@@ -21,7 +21,7 @@ def private_bytes(kind: str, store: VectorStore, dim: int, rerank_dim: int | Non
 
 def _compared(store: VectorStore, dim: int, rows: int) -> int:
     """Return the bytes of some rows' columns of the widest block, as they are stored and as float32."""
-    widest = max((block.stored.itemsize + 4) * block.stored.shape[1] for block in store.upto(dim))
+    widest: int = max((block.stored.itemsize + 4) * block.stored.shape[1] for block in store.upto(dim))
     return min(rows, store.n) * (widest + _SCORED)
 
 
