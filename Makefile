@@ -43,8 +43,15 @@ typecheck: .venv
 	$(BIN)/pip install --quiet --no-deps --target build/site .
 	MYPYPATH=build/site $(BIN)/mypy -p mrl_edge
 
-peers: .venv
+PEERS := $(patsubst bench/peers/requirements/%.txt,build/peers/%/installed,$(wildcard bench/peers/requirements/*.txt))
+
+peers: .venv $(PEERS)
 	$(BIN)/python bench/peers/compare.py
+
+# Each peer in an environment of its own. One that cannot be installed is a line of the table, with pip's last word.
+build/peers/%/installed: bench/peers/requirements/%.txt
+	$(PYTHON) -m venv --clear build/peers/$*
+	-build/peers/$*/bin/pip install --quiet --requirement $< 2>build/peers/$*/pip.txt && touch $@
 
 ladder: .venv
 	$(BIN)/python bench/peers/ladder.py

@@ -76,6 +76,7 @@ def _measure(job: MeasureJob, spawned_ns: int, baseline_rss: int) -> MeasureResu
         search_p50_ms=latency.search.p50_ms if latency.search else None,
         search_p99_ms=latency.search.p99_ms if latency.search else None,
         throughput=latency.throughput,
+        server=latency.server,
         energy_mj=latency.energy_mj,
         memory=Memory(memory.peak_rss, memory.rss, memory.pss, memory.uss, baseline_rss, opened.runtime_rss),
     )

@@ -13,6 +13,7 @@ from mrl_edge.bench.results import (
     Quality,
     Query,
     SearchResult,
+    Server,
     Status,
     Throughput,
     VectorFidelity,
@@ -92,6 +93,7 @@ class MeasureJob(msgspec.Struct, frozen=True, tag="measure"):
     max_seconds: float
     batch: int = 1
     callers: int = 1  # threads at once
+    p99_limit_ms: float | None = None  # find the highest rate of arrivals that keeps it
     runtime: tuple[str, ...] = ()
 
 
@@ -119,6 +121,7 @@ class MeasureResult(msgspec.Struct, frozen=True, tag=True):
     search_p99_ms: float | None
     memory: Memory
     throughput: Throughput | None
+    server: Server | None
     energy_mj: float | str  # or why it is not known
 
 

@@ -53,11 +53,13 @@ def run_job(job: jobs.Job, kind: type[Answer], work: Path, threads: int) -> Answ
 class Living:
     """A process that answers each line on its standard input with a line of JSON; `with` ends it."""
 
-    def __init__(self, name: str, command: Sequence[str], threads: int = 1) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], threads: int = 1, python: str | Path = sys.executable
+    ) -> None:
         self.name = name
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the process lives)
         self._process = subprocess.Popen(
-            [sys.executable, *command],
+            [python, *command],
             env=environment(threads),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

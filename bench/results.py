@@ -14,7 +14,7 @@ from mrl_edge.errors import ResultsError
 
 SCHEMA_VERSION = 1
 Status = Literal["ok", "out_of_memory", "unsupported", "failed"]
-Scenario = Literal["SingleStream", "MultiStream", "Offline"]
+Scenario = Literal["SingleStream", "MultiStream", "Server", "Offline"]
 
 
 class IndexPlan(msgspec.Struct, frozen=True):
@@ -121,9 +121,23 @@ class System(msgspec.Struct, frozen=True):
 
 
 class Throughput(msgspec.Struct, frozen=True):
-    """Texts a second: of one caller with batches, or of `callers` at once on one session."""
+    """Texts a second: of one caller with batches, of `callers` at once on one session, or as `Server` says."""
 
     texts_per_s: float
+
+
+class Server(msgspec.Struct, frozen=True):
+    """Texts that arrive by chance: `Throughput` is the highest rate seen to keep the row's `p99_limit_ms`.
+
+    Milliseconds at that rate, from a text's arrival to its vector, waiting included.
+    """
+
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    p99_ci975_ms: tuple[float, float]
+    samples: int
+    exceeded_texts_per_s: float | None  # the lowest rate seen to exceed the limit; null where none was in the time
 
 
 class Measurement(msgspec.Struct, frozen=True):
@@ -157,6 +171,8 @@ class Measurement(msgspec.Struct, frozen=True):
     runtime: tuple[str, ...] = ()  # `pinned`, and levers of onnxruntime
     callers: int = 1  # threads that call one session at once
     throughput: Throughput | None = None
+    p99_limit_ms: float | None = None  # of texts that arrive by chance; null where callers wait for their answer
+    server: Server | None = None  # `encode` is then of one text alone
     cold_start_dropped_ms: float | None = None  # the bundle's files not in the page cache
     scenario: Scenario | None = None  # MLPerf's name for what was measured: its figure is p90, p99 or texts a second
     null_because: dict[str, str] = {}  # why a figure is null, by its name

@@ -53,6 +53,8 @@ class Grid:
     target_recall: float
     batches: tuple[int, ...] = ()  # texts a call, besides 1; measured as the fixed lengths are
     callers: tuple[int, ...] = ()  # threads that call one session at once, besides 1; likewise
+    servers: tuple[int, ...] = ()  # threads that answer texts which arrive by chance; likewise
+    p99_limit_ms: float | None = None  # of those texts
     runtimes: tuple[tuple[str, ...], ...] = ((),)  # settings of onnxruntime, each measured with everything
 
 
@@ -132,6 +134,8 @@ class _Sweep:
             wanted += [replace(alone, tokens=tokens) for tokens in self.grid.tokens]
             wanted += [replace(alone, batch=batch) for batch in self.grid.batches]
             wanted += [replace(alone, callers=callers) for callers in self.grid.callers]
+            limit = self.grid.p99_limit_ms
+            wanted += [replace(alone, callers=callers, p99_limit_ms=limit) for callers in self.grid.servers]
         return [configuration for configuration in wanted if configuration not in there]
 
     def measure(self, variant: Variant, configuration: Configuration) -> Measurement:
@@ -221,6 +225,7 @@ class _Sweep:
             memory=answer.memory,
             temperature_c=watch.temperature_max_c,
             throughput=answer.throughput,
+            server=answer.server,
         )
         if isinstance(answer.energy_mj, str):
             row = _without(row, "energy_mj", answer.energy_mj)
@@ -252,6 +257,7 @@ class _Sweep:
             max_seconds=self.grid.max_seconds,
             batch=configuration.batch,
             callers=configuration.callers,
+            p99_limit_ms=configuration.p99_limit_ms,
             runtime=configuration.runtime,
         )
 
@@ -282,6 +288,7 @@ def _row(variant: Variant, configuration: Configuration) -> Measurement:
         plan=configuration.plan,
         runtime=configuration.runtime,
         callers=configuration.callers,
+        p99_limit_ms=configuration.p99_limit_ms,
     )
 
 

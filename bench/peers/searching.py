@@ -44,7 +44,7 @@ from mrl_edge.nesting import Floats, normalise
 
 _WORKER = Path(__file__).with_name("search_worker.py")
 _WORK = Path("build/search-peers")
-_PACKAGES = ("numpy", "annoy==1.17.3", "usearch==2.26.6", "hnswlib", "faiss-cpu")
+_PACKAGES = ("numpy==2.4.6", "annoy==1.17.3", "usearch==2.26.6", "hnswlib==0.8.0", "faiss-cpu==1.15.1")
 _NOISE = 0.5  # of a copy's length: its cosine to the original is about 0.9
 _TUNED, _SCORED, _PASS = 300, 500, 50  # queries to tune on, to score, and of those in a round
 _TARGET = 0.982  # a little above what is promised: the scored queries are others
