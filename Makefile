@@ -62,11 +62,12 @@ training-peers: .venv
 export-peers: .venv
 	$(BIN)/python bench/peers/exporting.py
 
-# ITEMS=1000000 for a million; it needs the folder of `make quickstart`, or FOLDER=another.
+# ITEMS=1000000 VECTORS=int8-int6 for a million; it needs the folder of `make quickstart`, or FOLDER=another.
 ITEMS ?= 100000
 FOLDER ?= quickstart
+VECTORS ?= int8-int4
 search-peers: .venv
-	$(BIN)/python bench/peers/searching.py --items $(ITEMS) --folder $(FOLDER)
+	$(BIN)/python bench/peers/searching.py --items $(ITEMS) --folder $(FOLDER) --vectors $(VECTORS)
 
 roofline: .venv
 	$(BIN)/python bench/peers/roofline.py --folder $(FOLDER)
