@@ -42,6 +42,7 @@ class Query(msgspec.Struct, frozen=True):
     p999_ms: float | None = None  # null of fewer than 1,000 samples
     doubts: tuple[Doubt, ...] = ()  # why the median is not stable
     loops: int = 1  # calls whose mean is one sample, where one is too short for the clock
+    process_p50_ms: tuple[float, ...] = ()  # of each process that it was measured in, in the order of time
 
 
 class Encode(Query, frozen=True, kw_only=True):

@@ -10,11 +10,11 @@ from mrl_edge.bench.measure.intervals import likely_median, median_interval
 from mrl_edge.bench.measure.modes import bimodal
 from numpy.typing import NDArray
 
-Doubt = Literal["few samples", "interval", "drift", "bimodal", "busy"]
+Doubt = Literal["few samples", "interval", "drift", "bimodal", "busy", "processes"]
 
 TIGHT = 0.02  # half width of the median's 95% confidence interval, as a share of the median
 LEAST = 64  # samples below which nothing is called stable: an interval of a few says little; nor of passes without one
-_DRIFT = 0.05  # how far the medians of the first and second half may be apart
+DRIFT = 0.05  # how far the medians of the first and second half may be apart, or those of two processes
 _WAITING = 0.05  # of the time, that the thread may wait for its core
 _TAIL = 1000  # samples from which a p99.9 is more than the slowest call
 
@@ -90,7 +90,7 @@ def drifts(passes: NDArray[np.int64] | NDArray[np.float64]) -> bool:
     if not half:
         return False
     first, second = passes[:half], passes[half:]
-    if abs(np.median(first) - np.median(second)) <= _DRIFT * np.median(passes):
+    if abs(np.median(first) - np.median(second)) <= DRIFT * np.median(passes):
         return False
     (low_1, high_1), (low_2, high_2) = likely_median(first), likely_median(second)
     return high_1 < low_2 or high_2 < low_1
