@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mrl_edge.bench.measure.calls import time_calls, time_stages
-from mrl_edge.bench.results import Encode, Query, Throughput
+from mrl_edge.bench.results import Encode, Process, Query, Throughput
 from mrl_edge.devices.energy import Rapl, find_rapl
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _single(encoder: Encoder, index: Index | None, texts: list[str], job: Measur
         query, encoding, search = time_stages(stages, len(texts), job.max_seconds)
     energy = rapl.spent_mj(before, rapl.read_uj()) / calls if isinstance(rapl, Rapl) else rapl
     encoded = _encode(encoder, [[text] for text in texts], encoding, job)
-    return Latency(encoded, Query(**asdict(query)) if query else None, search, energy_mj=energy)
+    return Latency(encoded, Query(**_fields(query)) if query else None, search, energy_mj=energy)
 
 
 def _batches(encoder: Encoder, texts: list[str], job: MeasureJob) -> Latency:
@@ -84,4 +84,11 @@ def _callers(encoder: Encoder, texts: list[str], job: MeasureJob) -> Latency:
 
 def _encode(encoder: Encoder, inputs: list[list[str]], timing: Timing, job: MeasureJob) -> Encode:
     tokens = time_calls(lambda i: encoder.prepare(inputs[i], job.sample.role), len(inputs), job.max_seconds / 8)
-    return Encode(**asdict(timing), tokenise_p50_ms=tokens.p50_ms)
+    return Encode(**_fields(timing), tokenise_p50_ms=tokens.p50_ms)
+
+
+def _fields(timing: Timing) -> dict[str, Any]:
+    """Return a timing as the fields of a `Query` of one process."""
+    fields = asdict(timing)
+    passes = fields.pop("passes")
+    return {**fields, "processes": (Process(timing.p50_ms, (passes.reshape(len(passes), -1) / 1e6).tolist()),)}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from itertools import combinations
+from dataclasses import fields
 from typing import TypeVar
 
 import msgspec
-from mrl_edge.bench.measure.intervals import interval_over_processes
-from mrl_edge.bench.measure.timing import DRIFT, LEAST, TIGHT, Doubt
-from mrl_edge.bench.results import Measurement, Query, System, Throughput
+import numpy as np
+from mrl_edge.bench.measure.timing import Timing, summarise_processes
+from mrl_edge.bench.results import Encode, Measurement, Process, Query, System, Throughput
 
 _Q = TypeVar("_Q", bound=Query)
 _T = TypeVar("_T", float, bool)
@@ -54,58 +54,25 @@ def together(rows: Sequence[Measurement]) -> Measurement:
 
 def processes_of(row: Measurement) -> int:
     """Return how many processes a row was measured in."""
-    return len(row.encode.process_p50_ms) if row.encode else 0
+    return len(row.encode.processes) if row.encode else 0
 
 
 def _timing(each: Sequence[_Q]) -> _Q | None:
-    """Return the timing of all processes: medians over them, and an interval in which their differences count."""
+    """Return the timing of all processes, without their passes."""
     if not each:
         return None
-    medians = tuple(one.p50_ms for one in each)
-    if len(each) == 1:
-        return msgspec.structs.replace(each[0], process_p50_ms=medians)
-    p50 = statistics.median(medians)
-    interval = interval_over_processes(medians, [one.ci95_ms for one in each])
-    doubts = _doubts(each, p50, interval)
-    apart = {
-        name: _median(getattr(one, name) for one in each)
-        for name in ("p90_ms", "p99_ms", "p999_ms", "mean_ms", "tokenise_p50_ms")
-        if hasattr(each[0], name)
-    }
-    return msgspec.structs.replace(
-        each[0],
-        **apart,
-        p50_ms=p50,
-        ci95_ms=interval,
-        samples=sum(one.samples for one in each),
-        stable=not doubts,
-        doubts=doubts,
-        loops=max(one.loops for one in each),
-        process_p50_ms=medians,
-    )
+    found = vars(summarise_processes([_as_timing(one) for one in each]))
+    kept = {name: value for name, value in found.items() if name != "passes"}
+    if isinstance(each[0], Encode):
+        kept["tokenise_p50_ms"] = _median(one.tokenise_p50_ms for one in each if isinstance(one, Encode))
+    processes = tuple(Process(one.processes[0].p50_ms) for one in each)
+    return msgspec.structs.replace(each[0], **kept, processes=processes)
 
 
-def _doubts(each: Sequence[Query], p50: float, interval: tuple[float, float]) -> tuple[Doubt, ...]:
-    """Return what speaks against the median: of what was seen within processes, what half of them or more saw."""
-    found: list[Doubt] = []
-    if sum(one.samples for one in each) < LEAST:
-        found.append("few samples")
-    if (interval[1] - interval[0]) / 2 > TIGHT * p50:
-        found.append("interval")
-    within: tuple[Doubt, ...] = ("drift", "bimodal", "busy")
-    found += [doubt for doubt in within if 2 * sum(doubt in one.doubts for one in each) >= len(each)]
-    if any(_apart(a, b, p50) for a, b in combinations(each, 2)):
-        found.append("processes")
-    return tuple(found)
-
-
-def _apart(a: Query, b: Query, p50: float) -> bool:
-    """Whether two processes' medians are further apart than 5%, and than their intervals, where they have them."""
-    if abs(a.p50_ms - b.p50_ms) <= DRIFT * p50:
-        return False
-    if a.ci95_ms is None or b.ci95_ms is None:
-        return True
-    return a.ci95_ms[1] < b.ci95_ms[0] or b.ci95_ms[1] < a.ci95_ms[0]
+def _as_timing(query: Query) -> Timing:
+    names = (field.name for field in fields(Timing) if field.name != "passes")
+    passes = np.array(query.processes[0].passes_ms) * 1e6
+    return Timing(**{name: getattr(query, name) for name in names}, passes=passes)
 
 
 def _median(values: Iterable[float | None]) -> float | None:
