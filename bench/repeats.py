@@ -36,8 +36,8 @@ def together(rows: Sequence[Measurement]) -> Measurement:
     rates = [row.throughput.texts_per_s for row in rows if row.throughput]
     return msgspec.structs.replace(
         first,
-        encode=_timing([row.encode for row in rows if row.encode]),
-        query=_timing([row.query for row in rows if row.query]),
+        encode=over_processes([row.encode for row in rows if row.encode]),
+        query=over_processes([row.query for row in rows if row.query]),
         search=search,
         cold_start_ms=_median(row.cold_start_ms for row in rows),
         load_ms=_median(row.load_ms for row in rows),
@@ -57,8 +57,8 @@ def processes_of(row: Measurement) -> int:
     return len(row.encode.processes) if row.encode else 0
 
 
-def _timing(each: Sequence[_Q]) -> _Q | None:
-    """Return the timing of all processes, without their passes."""
+def over_processes(each: Sequence[_Q]) -> _Q | None:
+    """Return the timing of all processes, without their passes; None of none."""
     if not each:
         return None
     found = vars(summarise_processes([_as_timing(one) for one in each]))

@@ -103,7 +103,7 @@ def bench(
 ) -> int:
     """Measure latency, memory, disk and quality of every configuration on this machine.
 
-    Each configuration runs in a process of its own. Interrupted, the same command continues.
+    Each configuration runs in processes of its own. Interrupted, the same command continues.
     """
     from mrl_edge.bench.resuming import discard
     from mrl_edge.bench.sweep import Grid, sweep

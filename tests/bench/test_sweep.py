@@ -192,6 +192,7 @@ def test_interrupted_and_run_again_it_goes_on_where_it_was(bundle, task, tmp_pat
     assert b"Traceback" not in process.stderr.read()
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in family)
     (first,) = [row for row in json.loads(out.read_bytes())["measurements"] if row["tokens"] is None]
+    assert len(first["encode"]["processes"]) == 1  # one round of three
     (prepared,) = tmp_path.rglob("int8-L6/prepared.json")
     os.truncate(prepared.parent / "queries.f32", 0)  # a second preparation would write it anew
     process = subprocess.Popen(
@@ -199,9 +200,12 @@ def test_interrupted_and_run_again_it_goes_on_where_it_was(bundle, task, tmp_pat
     )
     again = process.communicate(timeout=300)[1].decode()
     assert process.returncode == 0, again
-    assert "measuring 1/2" in again
+    assert "measuring 0/9" not in again
+    assert "measuring 1/9" in again
     rows = [row for row in json.loads(out.read_bytes())["measurements"] if row["tokens"] is None]
-    assert rows[0] == first
+    assert rows[0]["encode"]["processes"][:1] == first["encode"]["processes"]
+    assert [len(row["encode"]["processes"]) for row in rows] == [3, 3]
+    assert rows[0]["cold_start_dropped_ms"] == first["cold_start_dropped_ms"]
     assert [row["dim"] for row in rows] == list(DIMS)
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
