@@ -44,10 +44,10 @@ def interval_over_processes(processes: Sequence[Passes]) -> tuple[float, float]:
     A process has a speed of its own (where its memory lies, what else ran just then), which no number of samples
     within it shows: at that level the processes are the observations, and Student's t makes the interval (Kalibera
     and Jones 2013, Rigorous Benchmarking in Reasonable Time; Georges, Buytaert and Eeckhout 2007, Statistically
-    Rigorous Java Performance Evaluation). To it is added, as variances are, what the samples of
-    all processes leave uncertain once they are brought to one speed, by a bootstrap stratified by input (Davison and
-    Hinkley 1997, Bootstrap Methods and their Application): the passes need not tell more than that, as how they differ is in the
-    speeds, so it can do with fewer than `median_interval`.
+    Rigorous Java Performance Evaluation). To it is added, as variances are, what the samples of all processes leave
+    uncertain once they are brought to one speed, by a bootstrap stratified by input (Davison and Hinkley 1997,
+    Bootstrap Methods and their Application). That passes differ as a whole is in the speeds: so it can do with fewer
+    of them than `median_interval`.
     """
     speeds = speeds_of(processes)
     between = _student(len(speeds) - 1) * float(speeds.std(ddof=1)) / math.sqrt(len(speeds))

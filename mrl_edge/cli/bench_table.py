@@ -68,7 +68,7 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
         doubts = Counter(doubt for row in results.measurements if row.encode for doubt in row.encode.doubts)
         why = ", ".join(f"{name} of {count}" for name, count in doubts.most_common())
         console.note(
-            f"~ the median is not stable ({why}): the machine is busy, or give it a longer --max-seconds and more --repeats"
+            f"~ the median is not stable ({why}): the machine is busy, or give it more --max-seconds and --repeats"
         )
     busy = max((row.system.busy_before_percent for row in results.measurements if row.system), default=0.0)
     if busy > _BUSY_PERCENT:
