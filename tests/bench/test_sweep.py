@@ -200,8 +200,8 @@ def test_interrupted_and_run_again_it_goes_on_where_it_was(bundle, task, tmp_pat
     )
     again = process.communicate(timeout=300)[1].decode()
     assert process.returncode == 0, again
-    assert "measuring 0/9" not in again
-    assert "measuring 1/9" in again
+    assert "measuring 1/9" not in again
+    assert "measuring 2/9" in again
     rows = [row for row in json.loads(out.read_bytes())["measurements"] if row["tokens"] is None]
     assert rows[0]["encode"]["processes"][:1] == first["encode"]["processes"]
     assert [len(row["encode"]["processes"]) for row in rows] == [3, 3]
