@@ -35,7 +35,7 @@ def task(dev, tmp_path_factory):
 
 def arguments(bundle, task, out, *options):
     columns = ("--query", "q", "--positive", "p", "--text", "q", "--label", "c")
-    short = ("--dims", ",".join(map(str, DIMS)), "--tokens", "16", "--max-seconds", "0.3")
+    short = ("--dims", ",".join(map(str, DIMS)), "--tokens", "16", "--max-seconds", "0.3", "--repeats", "1")
     return ("bench", bundle, "--data", task, *columns, *short, "--out", out, *options)
 
 
@@ -179,7 +179,9 @@ def test_what_was_measured_otherwise_is_not_mixed(swept, bundle, task, tmp_path)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_and_run_again_it_goes_on_where_it_was(bundle, task, tmp_path, number):
     out = tmp_path / "results.json"
-    options = arguments(bundle, task, out, "--precision", "int8", "--index", "exact", "--max-seconds", "2")
+    options = arguments(
+        bundle, task, out, "--precision", "int8", "--index", "exact", "--max-seconds", "2", "--repeats", "3"
+    )
     process = subprocess.Popen(
         [sys.executable, "-m", "mrl_edge", *map(str, options)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
     )
@@ -252,7 +254,8 @@ def test_fixed_lengths_are_exact_or_said_to_be_impossible(bundle, tmp_path):
     out = tmp_path / "results.json"
     mrl_edge(
         "bench", bundle, "--data", table, "--query", "q", "--positive", "p", "--precision", "int8", "--dims", "64",
-        "--index", "exact", "--tokens", "8,32,512", "--threads", "1,2", "--max-seconds", "0.2", "--out", out,
+        "--index", "exact", "--tokens", "8,32,512", "--threads", "1,2", "--max-seconds", "0.2", "--repeats", "1",
+        "--out", out,
     )  # fmt: skip
     rows = [row for row in read_results(out).measurements if row.tokens]
     assert sorted((row.threads, row.tokens, row.status) for row in rows) == [
