@@ -35,7 +35,8 @@ def speeds_of(processes: Sequence[Passes]) -> NDArray[np.float64]:
     """
     inputs = np.log([np.median(passes.reshape(len(passes), -1), axis=0) for passes in processes])
     speeds: NDArray[np.float64] = np.median(inputs - inputs.mean(axis=0), axis=1)
-    return speeds - speeds.mean()
+    speeds -= speeds.mean()
+    return speeds
 
 
 def interval_over_processes(processes: Sequence[Passes]) -> tuple[float, float]:
