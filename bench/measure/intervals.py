@@ -13,7 +13,7 @@ Passes = NDArray[np.int64] | NDArray[np.float64]  # [passes, inputs]
 _LAGS = 4  # autocovariances are summed up to this part of the passes
 _LEAST_PASSES = 6  # the least and the greatest of 5 hold the median in 94% of the draws, of 6 in 97%
 _TELLING = 8  # passes below which nothing is said of how one depends on the one before
-_DRAWS = 100  # of a bootstrap
+_DRAWS = 200  # of a bootstrap
 _NORMAL = 1.959964
 _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571)  # 97.5% of Student's t with 1 … 5 degrees of freedom
 
