@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mrl_edge.bench.jobs import Loop
 from mrl_edge.bench.measure.calls import one_pass, time_calls, time_stages
-from mrl_edge.bench.results import Encode, Query, Server, Throughput
+from mrl_edge.bench.results import Encode, Process, Query, Server, Throughput
 from mrl_edge.devices.energy import Rapl, find_rapl
 
 from mrl_edge.errors import ResultsError, UnsupportedError
@@ -72,7 +72,7 @@ def _single(encoder: Encoder, index: Index | None, texts: list[str], job: Measur
     energy = rapl.spent_mj(before, rapl.read_uj()) / calls if isinstance(rapl, Rapl) else rapl
     loop = Loop(started, time.monotonic_ns(), calls)
     encoded = _encode(encoder, [[text] for text in texts], encoding, job)
-    return Latency(encoded, Query(**asdict(query)) if query else None, search, energy_mj=energy, loop=loop)
+    return Latency(encoded, Query(**_fields(query)) if query else None, search, energy_mj=energy, loop=loop)
 
 
 def _batches(encoder: Encoder, texts: list[str], job: MeasureJob) -> Latency:
@@ -135,4 +135,11 @@ def _server(encoder: Encoder, texts: list[str], job: MeasureJob, limit_ms: float
 
 def _encode(encoder: Encoder, inputs: list[list[str]], timing: Timing, job: MeasureJob) -> Encode:
     tokens = time_calls(lambda i: encoder.prepare(inputs[i], job.sample.role), len(inputs), job.max_seconds / 8)
-    return Encode(**asdict(timing), tokenise_p50_ms=tokens.p50_ms)
+    return Encode(**_fields(timing), tokenise_p50_ms=tokens.p50_ms)
+
+
+def _fields(timing: Timing) -> dict[str, Any]:
+    """Return a timing as the fields of a `Query` of one process."""
+    fields = asdict(timing)
+    passes = fields.pop("passes")
+    return {**fields, "processes": (Process(timing.p50_ms, (passes.reshape(len(passes), -1) / 1e6).tolist()),)}

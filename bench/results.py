@@ -29,6 +29,13 @@ class IndexPlan(msgspec.Struct, frozen=True):
         return self.rerank_dim is None or self.rerank_dim > dim
 
 
+class Process(msgspec.Struct, frozen=True):
+    """What one of the processes of a configuration saw."""
+
+    p50_ms: float
+    passes_ms: list[list[float]] = []  # [passes, texts]; empty in a results file
+
+
 class Query(msgspec.Struct, frozen=True):
     """Latency of text → hits, each query timed as a whole."""
 
@@ -42,6 +49,7 @@ class Query(msgspec.Struct, frozen=True):
     p999_ms: float | None = None  # null of fewer than 1,000 samples
     doubts: tuple[Doubt, ...] = ()  # why the median is not stable
     loops: int = 1  # calls whose mean is one sample, where one is too short for the clock
+    processes: tuple[Process, ...] = ()  # that it was measured in, in the order of time
 
 
 class Encode(Query, frozen=True, kw_only=True):

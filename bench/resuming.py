@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mrl_edge.bench.results import SCHEMA_VERSION, BundleRef, Results, read_results
+import msgspec
+from mrl_edge.bench.configuration import Configuration, configuration_of
+from mrl_edge.bench.results import SCHEMA_VERSION, BundleRef, Measurement, Results, read_results
 from mrl_edge.devices.local import describe
 
+from mrl_edge.atomic import write_file
 from mrl_edge.bundle import Bundle
 from mrl_edge.errors import ResultsError
 
@@ -47,6 +51,38 @@ def discard(out: Path) -> None:
     """Remove a results file and what an interrupted run left beside it."""
     out.unlink(missing_ok=True)
     shutil.rmtree(work_folder(out), ignore_errors=True)
+
+
+class Processes:
+    """The rows that processes gave, by configuration, kept in a folder from which an interrupted run goes on."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._kept = folder, 0
+        self._rows: dict[Configuration, list[Measurement]] = defaultdict(list)
+        for path in sorted(folder.glob("*.json")):
+            self._kept += 1
+            row = msgspec.json.decode(path.read_bytes(), type=Measurement)
+            self._rows[configuration_of(row)].append(row)
+
+    def __iter__(self) -> Iterator[Configuration]:
+        """Yield the configurations of which there are rows."""
+        return iter(list(self._rows))
+
+    def rows(self, configuration: Configuration) -> list[Measurement]:
+        """Return the rows of one configuration, in the order of time."""
+        return self._rows.get(configuration, [])
+
+    def add(self, row: Measurement) -> None:
+        """Add a row; one that failed is not kept for a resumption, which tries it again."""
+        self._rows[configuration_of(row)].append(row)
+        if row.status == "ok":
+            self._kept += 1
+            write_file(self._folder / f"{self._kept:06}.json", msgspec.json.encode(row))
+
+    def wants(self, configuration: Configuration, number: int) -> bool:
+        """Whether a configuration has yet to be measured in the process of that round; not once one has failed."""
+        rows = self.rows(configuration)
+        return len(rows) <= number and all(row.status == "ok" for row in rows)
 
 
 def resume(out: Path, bundle: Bundle, settings: dict[str, Any]) -> Results:

@@ -1,4 +1,7 @@
-"""Every configuration of a bundle, each in a process of its own; the file grows by a row at a time.
+"""Every configuration of a bundle, each in processes of its own; the file grows by a row at a time.
+
+A configuration is measured in several processes, one in each round over all of them, so that its row has seen the
+machine at several times.
 
 Shared within a variant (depth × precision): the embedding of the task, the indexes, the quality of their
 hits. Measured for each configuration alone: latency, memory, cold start.
@@ -19,8 +22,9 @@ from mrl_edge.bench.configuration import Configuration, configuration_of
 from mrl_edge.bench.jobs import Prepared
 from mrl_edge.bench.page_cache import drop
 from mrl_edge.bench.processes import cached, clear_cache, run_job
+from mrl_edge.bench.repeats import processes_of, together
 from mrl_edge.bench.results import IndexPlan, Measurement, Results, write_results
-from mrl_edge.bench.resuming import exclusive, resume, work_folder
+from mrl_edge.bench.resuming import Processes, exclusive, resume, work_folder
 from mrl_edge.bench.roofline import Rooflines
 from mrl_edge.bench.scenarios import with_scenarios
 from mrl_edge.bench.seen import with_energy, with_system
@@ -46,8 +50,9 @@ class Grid:
     threads: tuple[int, ...]
     plans: tuple[IndexPlan, ...]
     tokens: tuple[int, ...]  # fixed lengths, measured once a variant and thread count at the largest dimension
-    max_seconds: float
+    max_seconds: float  # of all processes of a configuration together
     target_recall: float
+    repeats: int = 1  # processes a configuration
     batches: tuple[int, ...] = ()  # texts a call, besides 1; measured as the fixed lengths are
     callers: tuple[int, ...] = ()  # threads that call one session at once, besides 1; likewise
     servers: tuple[int, ...] = ()  # threads that answer texts which arrive by chance; likewise
@@ -55,9 +60,13 @@ class Grid:
     runtimes: tuple[tuple[str, ...], ...] = ((),)  # settings of onnxruntime, each measured with everything
     new_ceilings: bool = False  # of the machine, measured again
 
+    def processes(self, configuration: Configuration) -> int:
+        """Return how many processes a configuration is measured in: the search for a server's rate is a long one."""
+        return 1 if configuration.p99_limit_ms is not None else self.repeats
+
 
 def sweep(bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, report: Report = silent) -> Results:
-    """Measure the grid and write `out` after every configuration; rows that are already there are kept.
+    """Measure the grid and write `out` after every process; rows that are already there are kept.
 
     Raises `ResultsError` when `out` holds measurements of another bundle, machine, data or settings.
     """
@@ -69,16 +78,14 @@ def _sweep(run: _Sweep, bundle: Bundle, grid: Grid, report: Report) -> Results:
     variants = [bundle.variant(precision, depth) for precision in grid.precisions for depth in grid.depths]
     # fp32 at full depth comes first: the others' fidelity is measured against its vectors.
     variants.sort(key=lambda v: (v.precision != "fp32", -v.depth))
-    todo = [(variant, run.missing(variant)) for variant in variants]
-    total = sum(len(configurations) for _, configurations in todo)
-    done = 0
-    for variant, configurations in todo:
-        for configuration in configurations:
-            report("measuring", done, total, str(configuration))
+    todo = [(variant, configuration) for variant in variants for configuration in run.missing(variant)]
+    rounds = [(number, *one) for number in range(grid.repeats) for one in todo if number < grid.processes(one[1])]
+    for done, (number, variant, configuration) in enumerate(rounds):
+        if run.processes.wants(configuration, number):
+            report("measuring", done, len(rounds), str(configuration))
             run.add(run.measure(variant, configuration))
-            done += 1
-    if total:
-        report("measuring", total, total)
+    if rounds:
+        report("measuring", len(rounds), len(rounds))
     run.finish()
     return run.results
 
@@ -105,6 +112,7 @@ class _Sweep:
             "documents": len(task.documents),
             "texts": len(task.texts),
             "max_seconds": grid.max_seconds,
+            "repeats": grid.repeats,
             "target_recall": grid.target_recall,
         }
         self.results = resume(out, bundle, settings)
@@ -116,10 +124,15 @@ class _Sweep:
         self._rooflines = Rooflines(bundle, self.sample, grid, self.results.device, self.results.ceilings, self.work)
         self.task = self.work / "task.json"
         self.task.write_bytes(content)
+        self.processes = Processes(self.work / "processes")
+        there = {configuration_of(row): processes_of(row) for row in self.results.measurements}
+        for configuration in self.processes:  # the last may have been killed before its row was in the file
+            if there.get(configuration) != len(self.processes.rows(configuration)):
+                self._put(configuration)
 
     def missing(self, variant: Variant) -> list[Configuration]:
-        """Return the variant's configurations that have no row yet; failed ones are tried again."""
-        there = {configuration_of(row) for row in self.results.measurements if row.status != "failed"}
+        """Return the variant's configurations that lack processes; failed ones are tried again."""
+        there = {configuration_of(row) for row in self.results.measurements if self._complete(row)}
         name, depth, full = variant.precision, variant.depth, self.grid.dims[-1]
         wanted = []
         for threads, runtime in product(self.grid.threads, self.grid.runtimes):
@@ -138,7 +151,7 @@ class _Sweep:
         return [configuration for configuration in wanted if configuration not in there]
 
     def measure(self, variant: Variant, configuration: Configuration) -> Measurement:
-        """Return the row of one configuration."""
+        """Return the row of one process of a configuration."""
         row = _row(variant, configuration)
         if configuration.encodes_only:
             return self._measured(row, None, configuration)
@@ -150,12 +163,9 @@ class _Sweep:
         return self._measured(row, prepared, configuration)
 
     def add(self, row: Measurement) -> None:
-        """Write the file with one more row; a failed row of the same configuration goes."""
-        row = self._rooflines.of(row)
-        new = configuration_of(row)
-        kept = [old for old in self.results.measurements if configuration_of(old) != new]
-        rows = tuple(self._rooflines.judged_again(with_scenarios([*kept, row])))
-        self.results = msgspec.structs.replace(self.results, measurements=rows, ceilings=self._rooflines.ceilings)
+        """Write the file with one more process of a configuration in its row."""
+        self.processes.add(row)
+        self._put(configuration_of(row))
         write_results(self.out, self.results)
 
     def finish(self) -> None:
@@ -163,6 +173,16 @@ class _Sweep:
         named = tuple(with_scenarios(self.results.measurements))
         self.results = msgspec.structs.replace(self.results, measurements=named)
         write_results(self.out, self.results)
+
+    def _complete(self, row: Measurement) -> bool:
+        """Whether nothing is to be measured for a row of the results file; what failed is tried again."""
+        return row.status not in {"ok", "failed"} or processes_of(row) == self.grid.processes(configuration_of(row))
+
+    def _put(self, configuration: Configuration) -> None:
+        rows = [old for old in self.results.measurements if configuration_of(old) != configuration]
+        rows.append(self._rooflines.of(together(self.processes.rows(configuration))))
+        judged = tuple(self._rooflines.judged_again(with_scenarios(rows)))
+        self.results = msgspec.structs.replace(self.results, measurements=judged, ceilings=self._rooflines.ceilings)
 
     def _prepare(self, variant: Variant) -> jobs.PrepareResult | jobs.Failure:
         """Prepare a variant once, with the fp32 query vectors to compare its own with."""
@@ -233,10 +253,11 @@ class _Sweep:
         row = with_energy(row, answer, watch)
         if prepared is None:
             return row
-        dropped_ms, because = self._first_vector(prepared, job)
-        row = msgspec.structs.replace(row, cold_start_dropped_ms=dropped_ms)
-        if because is not None:
-            row = _without(row, "cold_start_dropped_ms", because)
+        if not self.processes.rows(configuration):  # its first process
+            dropped_ms, because = self._first_vector(prepared, job)
+            row = msgspec.structs.replace(row, cold_start_dropped_ms=dropped_ms)
+            if because is not None:
+                row = _without(row, "cold_start_dropped_ms", because)
         search = prepared.search
         if search is not None:
             search = msgspec.structs.replace(search, p50_ms=answer.search_p50_ms, p99_ms=answer.search_p99_ms)
@@ -255,7 +276,7 @@ class _Sweep:
             dim=configuration.dim,
             prepared=prepared,
             tokens=configuration.tokens,
-            max_seconds=self.grid.max_seconds,
+            max_seconds=self.grid.max_seconds / self.grid.processes(configuration),
             batch=configuration.batch,
             callers=configuration.callers,
             p99_limit_ms=configuration.p99_limit_ms,

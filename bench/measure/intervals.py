@@ -1,18 +1,24 @@
-"""The 95% confidence interval of a median, of samples that may depend on each other."""
+"""The 95% confidence interval of a median: of samples that may depend on each other, and of several processes."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+Passes = NDArray[np.int64] | NDArray[np.float64]  # [passes, inputs]
+
 _LAGS = 4  # autocovariances are summed up to this part of the passes
 _LEAST_PASSES = 6  # the least and the greatest of 5 hold the median in 94% of the draws, of 6 in 97%
 _TELLING = 8  # passes below which nothing is said of how one depends on the one before
+_DRAWS = 200  # of a bootstrap
+_NORMAL = 1.959964
+_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571)  # 97.5% of Student's t with 1 … 5 degrees of freedom
 
 
-def median_interval(passes: NDArray[np.int64] | NDArray[np.float64]) -> tuple[float, float] | None:
+def median_interval(passes: Passes) -> tuple[float, float] | None:
     """Return the 95% confidence interval of the median of [passes, inputs] samples; [n] is n passes over one input.
 
     None of fewer than 6 passes, which have none: a pass that was slow as a whole is one observation, however many
@@ -21,12 +27,72 @@ def median_interval(passes: NDArray[np.int64] | NDArray[np.float64]) -> tuple[fl
     return likely_median(passes) if len(passes) >= _LEAST_PASSES else None
 
 
+def speeds_of(processes: Sequence[Passes]) -> NDArray[np.float64]:
+    """Return how much longer than their mean each process of one configuration took, in logarithms that sum to 0.
+
+    All timed the same inputs ([passes, inputs] each), so they are compared input by input: that is surer than by
+    their medians, which jump between inputs that take about as long.
+    """
+    inputs = np.log([np.median(passes.reshape(len(passes), -1), axis=0) for passes in processes])
+    speeds: NDArray[np.float64] = np.median(inputs - inputs.mean(axis=0), axis=1)
+    speeds -= speeds.mean()
+    return speeds
+
+
+def interval_over_processes(processes: Sequence[Passes]) -> tuple[float, float]:
+    """Return the 95% confidence interval of the median that processes come to, [passes, inputs] each, 2 or more.
+
+    A process has a speed of its own (where its memory lies, what else ran just then), which no number of samples
+    within it shows: at that level the processes are the observations, and Student's t makes the interval (Kalibera
+    and Jones 2013, Rigorous Benchmarking in Reasonable Time; Georges, Buytaert and Eeckhout 2007, Statistically
+    Rigorous Java Performance Evaluation). To it is added, as variances are, what the samples of all processes leave
+    uncertain once they are brought to one speed, by a bootstrap stratified by input (Davison and Hinkley 1997,
+    Bootstrap Methods and their Application). That passes differ as a whole is in the speeds: so it can do with fewer
+    of them than `median_interval`.
+    """
+    speeds = speeds_of(processes)
+    between = _student(len(speeds) - 1) * float(speeds.std(ddof=1)) / math.sqrt(len(speeds))
+    alike = at_one_speed(processes, speeds)
+    reach = math.hypot(between, 1.96 * _bootstrapped_deviation(alike))
+    median = float(np.median(alike))
+    return median * math.exp(-reach), median * math.exp(reach)
+
+
+def _bootstrapped_deviation(passes: Passes) -> float:
+    """Return the standard deviation of the median's logarithm; the same at every call."""
+    passes = passes.reshape(len(passes), -1)
+    random = np.random.default_rng(0)
+    medians = [
+        np.median(np.take_along_axis(passes, random.integers(len(passes), size=passes.shape), axis=0))
+        for _ in range(_DRAWS)
+    ]
+    return float(np.log(medians).std()) * math.sqrt(len(passes) / (len(passes) - 1))
+
+
+def at_one_speed(processes: Sequence[Passes], speeds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return all passes, one process after the other, each divided by what its process's speed makes of it."""
+    return np.concatenate([passes / math.exp(speed) for passes, speed in zip(processes, speeds, strict=True)])
+
+
+def _student(freedom: int) -> float:
+    """Return the 97.5% quantile of Student's t; above 5 degrees by Abramowitz and Stegun 26.7.5, good to 0.1%."""
+    if freedom <= len(_STUDENT):
+        return _STUDENT[freedom - 1]
+    z, n = _NORMAL, 4.0 * freedom
+    return (
+        z
+        + (z**3 + z) / n
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (6 * n**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (6 * n**3)
+    )
+
+
 def in_words(interval: tuple[float, float] | None, decimals: int = 2) -> str:
     """Write an interval for a table; one that there is not decides nothing."""
     return f"{interval[0]:.{decimals}f} to {interval[1]:.{decimals}f}" if interval else "undecided"
 
 
-def likely_median(passes: NDArray[np.int64] | NDArray[np.float64]) -> tuple[float, float]:
+def likely_median(passes: Passes) -> tuple[float, float]:
     """Return where the median is likely to be: of 6 passes and more its 95% interval, of fewer less than that.
 
     By order statistics, so nothing is assumed about the distributions (Conover, Practical Nonparametric
@@ -54,7 +120,7 @@ def likely_median(passes: NDArray[np.int64] | NDArray[np.float64]) -> tuple[floa
     return min(float(ordered[low]), median - level), max(float(ordered[high]), median + level)
 
 
-def _level_reach(passes: NDArray[np.int64] | NDArray[np.float64]) -> float:
+def _level_reach(passes: Passes) -> float:
     """Return the half width of the mean level's interval, as a share; 0 of one input, whose level is its samples."""
     if passes.shape[1] == 1 or len(passes) < 2:
         return 0.0

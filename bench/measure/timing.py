@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
-from mrl_edge.bench.measure.intervals import likely_median, median_interval
+from mrl_edge.bench.measure.intervals import (
+    Passes,
+    at_one_speed,
+    interval_over_processes,
+    likely_median,
+    median_interval,
+    speeds_of,
+)
 from mrl_edge.bench.measure.modes import bimodal
 from numpy.typing import NDArray
 
-Doubt = Literal["few samples", "interval", "drift", "bimodal", "busy"]
+Doubt = Literal["few samples", "interval", "drift", "bimodal", "busy", "processes"]
 
 TIGHT = 0.02  # half width of the median's 95% confidence interval, as a share of the median
 LEAST = 64  # samples below which nothing is called stable: an interval of a few says little; nor of passes without one
-_DRIFT = 0.05  # how far the medians of the first and second half may be apart
+_DRIFT = 0.05  # how far the medians of the first and second half may be apart, or those of two processes
 _WAITING = 0.05  # of the time, that the thread may wait for its core
 _TAIL = 1000  # samples from which a p99.9 is more than the slowest call
 
@@ -36,10 +44,11 @@ class Timing:
     stable: bool
     p999_ms: float | None  # likewise, and of fewer than 1,000 samples
     doubts: tuple[Doubt, ...]
+    passes: Passes = field(repr=False, compare=False)  # [passes, inputs] nanoseconds, what it is of
     loops: int = 1  # calls a sample
 
 
-def summarise(passes: NDArray[np.int64] | NDArray[np.float64], waiting: float = 0.0, loops: int = 1) -> Timing:
+def summarise(passes: Passes, waiting: float = 0.0, loops: int = 1) -> Timing:
     """Return percentiles of [passes, inputs] nanoseconds, in the order of their passes, and whether to trust them.
 
     `waiting` is the share of the time that the process waited for cores that others had; each sample is the mean
@@ -60,12 +69,44 @@ def summarise(passes: NDArray[np.int64] | NDArray[np.float64], waiting: float = 
         stable=not doubts,
         p999_ms=float(p999) / 1e6 if single and len(nanoseconds) >= _TAIL else None,
         doubts=doubts,
+        passes=passes,
         loops=loops,
     )
 
 
+def summarise_processes(processes: Sequence[Timing]) -> Timing:
+    """Return one timing of processes of one configuration that timed the same inputs, in the order of time.
+
+    Percentiles are of all samples, each process's brought to the speed of the middle one: neither one that was
+    disturbed nor one that ran for longer shifts them. That the processes differ is in the interval. What was
+    doubted within processes is doubted when half of them or more did.
+    """
+    if len(processes) == 1:
+        return processes[0]
+    passes = [one.passes for one in processes]
+    speeds = speeds_of(passes)
+    interval = interval_over_processes(passes)
+    found = summarise(at_one_speed(passes, speeds - np.median(speeds)), 0, max(one.loops for one in processes))
+    low, high = min(interval[0] / 1e6, found.p50_ms), max(interval[1] / 1e6, found.p50_ms)
+    doubts: list[Doubt] = ["few samples"] if found.samples < LEAST else []
+    if (high - low) / 2 > TIGHT * found.p50_ms:
+        doubts.append("interval")
+    within: tuple[Doubt, ...] = ("drift", "bimodal", "busy")
+    doubts += [doubt for doubt in within if 2 * sum(doubt in one.doubts for one in processes) >= len(processes)]
+    if _differ(passes, speeds):
+        doubts.append("processes")
+    return replace(found, ci95_ms=(low, high), doubts=tuple(doubts), stable=not doubts)
+
+
+def _differ(processes: Sequence[Passes], speeds: NDArray[np.float64]) -> bool:
+    """Whether the fastest and the slowest process are further apart than 5%, and than chance would have it."""
+    fastest, slowest = processes[int(speeds.argmin())], processes[int(speeds.argmax())]
+    apart = float(speeds.max() - speeds.min())
+    return apart > _DRIFT and likely_median(fastest)[1] < likely_median(slowest)[0]
+
+
 def _doubts(
-    passes: NDArray[np.int64] | NDArray[np.float64],
+    passes: Passes,
     median: float,
     interval: tuple[float, float] | None,
     waiting: float,
@@ -84,7 +125,7 @@ def _doubts(
     return tuple(found)
 
 
-def drifts(passes: NDArray[np.int64] | NDArray[np.float64]) -> bool:
+def drifts(passes: Passes) -> bool:
     """Return whether the second half's median is further from the first's than 5%, and than chance would have it."""
     half = len(passes) // 2
     if not half:

@@ -6,7 +6,8 @@
    turn in one process: within 3%.
 2. Our peak RSS of a measuring process beside that of GNU time -v: within 3%. Not checked where /usr/bin/time is
    missing: `os.wait4` of our own child would count the pages that it shared with this process before it started.
-3. Two runs of one configuration, each in a fresh process: their 95% intervals overlap in 9 of 10 pairs or more.
+3. Two runs of one configuration, each in as many fresh processes as `mrl-edge bench` takes by default, one after the
+   other: their 95% intervals overlap in 9 of 10 pairs or more. Beside it all pairs of those 20 runs, minutes apart.
 4. The same with a busy loop on its core is marked unstable.
 
 Exit code 1 when one of these is not kept.
@@ -25,6 +26,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +38,8 @@ from mrl_edge.bench.measure.calls import time_calls
 from mrl_edge.bench.measure.intervals import in_words
 from mrl_edge.bench.measure.turns import Pass, ratio_of, take_turns_until_known
 from mrl_edge.bench.processes import environment, run_job
+from mrl_edge.bench.repeats import over_processes
+from mrl_edge.bench.results import Encode
 
 from mrl_edge.bundle import open_bundle
 from mrl_edge.datasets import Columns, read_table
@@ -51,6 +55,7 @@ _FEEDS = 4  # of them, that a graph is fed with: short turns, so that both see t
 _TURN_SECONDS = 0.1
 _GRAPH_SECONDS = 30.0  # in turn, at most
 _PAIRS = 10
+_PROCESSES = 3  # a run, as `mrl-edge bench` by default
 _GNU_TIME = Path("/usr/bin/time")
 _VERDICTS = {True: "kept", False: "BROKEN", None: "not checked"}
 
@@ -135,14 +140,16 @@ def beside_the_kernels_account(job: MeasureJob, work: Path) -> Promise:
 
 def run_twice(job: MeasureJob, work: Path) -> Promise:
     """Measure a configuration twice, ten times over."""
-    agree, medians = 0, []
-    for _ in range(_PAIRS):
-        a, b = (_encoded(job, work) for _ in range(2))
-        agree += bool(overlap(a.encode, b.encode))
-        medians += [a.encode.p50_ms, b.encode.p50_ms]
+    runs = [_run(job, work) for _ in range(2 * _PAIRS)]
+    agree = sum(bool(overlap(a, b)) for a, b in zip(runs[::2], runs[1::2], strict=True))
+    any_two = [bool(overlap(a, b)) for a, b in combinations(runs, 2)]
+    medians = [run.p50_ms for run in runs]
+    halves = [(run.ci95_ms[1] - run.ci95_ms[0]) / 2 / run.p50_ms for run in runs if run.ci95_ms]
     return Promise(
         "two runs of one configuration agree within their intervals, 9 pairs of 10",
-        f"{agree} of {_PAIRS}; p50 {min(medians):.2f} to {max(medians):.2f} ms",
+        f"{agree} of {_PAIRS}, and {sum(any_two)} of all {len(any_two)} pairs; p50 {min(medians):.2f} to "
+        f"{max(medians):.2f} ms, intervals ±{min(halves):.1%} to ±{max(halves):.1%} (median {np.median(halves):.1%}), "
+        f"{sum(run.stable for run in runs)} of {len(runs)} stable",
         agree >= 0.9 * _PAIRS,
     )
 
@@ -150,7 +157,7 @@ def run_twice(job: MeasureJob, work: Path) -> Promise:
 def run_disturbed(job: MeasureJob, work: Path) -> Promise:
     """Measure a configuration held to one core with a busy loop on that core."""
     with _busy_loop(max(os.sched_getaffinity(0))):
-        encode = _encoded(msgspec.structs.replace(job, runtime=(PINNED,)), work).encode
+        encode = _run(msgspec.structs.replace(job, runtime=(PINNED,)), work)
     return Promise(
         "a run with a busy loop on its core is marked unstable",
         f"stable: {encode.stable}, {', '.join(encode.doubts) or 'no doubts'}",
@@ -169,11 +176,18 @@ def _busy_loop(core: int) -> Iterator[None]:
         process.wait()
 
 
-def _encoded(job: MeasureJob, work: Path) -> MeasureResult:
-    answer = run_job(job, MeasureResult, work, job.threads)
-    if not isinstance(answer, MeasureResult):
-        sys.exit(f"nothing could be measured: {answer.reason}")
-    return answer
+def _run(job: MeasureJob, work: Path) -> Encode:
+    """Measure as `mrl-edge bench` does a configuration that is alone in its sweep."""
+    each = []
+    for _ in range(_PROCESSES):
+        answer = run_job(job, MeasureResult, work, job.threads)
+        if not isinstance(answer, MeasureResult):
+            sys.exit(f"nothing could be measured: {answer.reason}")
+        each.append(answer.encode)
+    found = over_processes(each)
+    if found is None:
+        raise AssertionError("a run has processes")
+    return found
 
 
 def main() -> None:
@@ -188,7 +202,7 @@ def main() -> None:
     queries = read_table("builtin:wordnet_nouns/dev", Columns(query="gloss")).roles["query"]
     sample = Task(queries, [], [], [], []).latency_sample(_TEXTS)
     depth = open_bundle(bundle).manifest.depths[-1]
-    job = MeasureJob(str(bundle.absolute()), "int8", depth, 1, sample, 64, None, None, max_seconds=4.0)
+    job = MeasureJob(str(bundle.absolute()), "int8", depth, 1, sample, 64, None, None, max_seconds=4.0 / _PROCESSES)
     promises = []
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

@@ -92,7 +92,12 @@ def bench(
         bool, typer.Option("--new-ceilings", help="Measure again what this machine can do at most, for the roofline.")
     ] = False,
     recall: Annotated[float, typer.Option(min=0.01, max=1, help="Recall@10 that Annoy is sized to.")] = 0.95,
-    max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest measurement of one latency.")] = 4.0,
+    max_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Longest measurement of one latency, all its processes together.")
+    ] = 4.0,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Processes that a configuration is measured in, one in each round over all.")
+    ] = 3,
     max_queries: Annotated[int, typer.Option(min=10, help="Queries (or labelled texts) for the quality.")] = 1000,
     out: Annotated[Path, typer.Option(help="Results file; an interrupted one is continued.")] = Path("results.json"),
     overwrite: options.Overwrite = False,
@@ -107,7 +112,7 @@ def bench(
 ) -> int:
     """Measure latency, memory, disk and quality of every configuration on this machine.
 
-    Each configuration runs in a process of its own. Interrupted, the same command continues.
+    Each configuration runs in processes of its own. Interrupted, the same command continues.
     """
     from mrl_edge.bench.resuming import discard
     from mrl_edge.bench.sweep import Grid, sweep
@@ -135,6 +140,7 @@ def bench(
         tokens=() if tokens == "0" or "image" in roles else options.numbers("--tokens", tokens, least=1),
         max_seconds=max_seconds,
         target_recall=recall,
+        repeats=repeats,
         batches=tuple(number for number in together.batches if number > 1),
         callers=tuple(number for number in together.callers if number > 1),
         servers=together.servers,

@@ -70,7 +70,9 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
     if any(row.encode and not row.encode.stable for row in results.measurements):
         doubts = Counter(doubt for row in results.measurements if row.encode for doubt in row.encode.doubts)
         why = ", ".join(f"{name} of {count}" for name, count in doubts.most_common())
-        console.note(f"~ the median is not stable ({why}): the machine is busy, or give it a longer --max-seconds")
+        console.note(
+            f"~ the median is not stable ({why}): the machine is busy, or give it more --max-seconds and --repeats"
+        )
     busy = max((row.system.busy_before_percent for row in results.measurements if row.system), default=0.0)
     if busy > _BUSY_PERCENT:
         console.note(f"warning: other work took up to {busy:.0f}% of this machine: its latencies are too high")

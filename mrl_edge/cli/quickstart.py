@@ -75,7 +75,7 @@ def quickstart(
     search.search(bundle, _QUERY, dim="32", rerank_dim=384, k=3)
     console.say(f'\n$ mrl-edge classify {bundle} "{_QUERY}" --top 3')
     classify.classify(bundle, _QUERY, top=3)
-    _step(4, "bench: every dimension, precision and index on this machine, one thread, a process each", results)
+    _step(4, "bench: every dimension, precision and index on this machine, one thread, three processes each", results)
     bench.bench(
         bundle,
         f"{_DATA}/dev",

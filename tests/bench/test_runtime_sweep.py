@@ -21,7 +21,7 @@ def arguments(bundle, dev, tmp_path_factory):
     path.write_text("".join(json.dumps({"q": q, "p": p}) + "\n" for q, p in pairs))
     return (
         "bench", bundle, "--data", path, "--query", "q", "--positive", "p", "--dims", "16,64", "--index", "exact",
-        "--tokens", "0", "--max-seconds", "0.3",
+        "--tokens", "0", "--max-seconds", "0.3", "--repeats", "1",
     )  # fmt: skip
 
 

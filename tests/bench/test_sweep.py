@@ -36,7 +36,7 @@ def task(dev, tmp_path_factory):
 
 def arguments(bundle, task, out, *options):
     columns = ("--query", "q", "--positive", "p", "--text", "q", "--label", "c")
-    short = ("--dims", ",".join(map(str, DIMS)), "--tokens", "16", "--max-seconds", "0.3")
+    short = ("--dims", ",".join(map(str, DIMS)), "--tokens", "16", "--max-seconds", "0.3", "--repeats", "1")
     return ("bench", bundle, "--data", task, *columns, *short, "--out", out, *options)
 
 
@@ -195,7 +195,9 @@ def test_what_was_measured_otherwise_is_not_mixed(swept, bundle, task, tmp_path)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_and_run_again_it_goes_on_where_it_was(bundle, task, tmp_path, number):
     out = tmp_path / "results.json"
-    options = arguments(bundle, task, out, "--precision", "int8", "--index", "exact", "--max-seconds", "2")
+    options = arguments(
+        bundle, task, out, "--precision", "int8", "--index", "exact", "--max-seconds", "2", "--repeats", "3"
+    )
     process = subprocess.Popen(
         [sys.executable, "-m", "mrl_edge", *map(str, options)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
     )
@@ -208,6 +210,7 @@ def test_interrupted_and_run_again_it_goes_on_where_it_was(bundle, task, tmp_pat
     assert b"Traceback" not in process.stderr.read()
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in family)
     (first,) = [row for row in json.loads(out.read_bytes())["measurements"] if row["tokens"] is None]
+    assert len(first["encode"]["processes"]) == 1  # one round of three
     (prepared,) = tmp_path.rglob("int8-L6/prepared.json")
     os.truncate(prepared.parent / "queries.f32", 0)  # a second preparation would write it anew
     process = subprocess.Popen(
@@ -215,9 +218,12 @@ def test_interrupted_and_run_again_it_goes_on_where_it_was(bundle, task, tmp_pat
     )
     again = process.communicate(timeout=300)[1].decode()
     assert process.returncode == 0, again
-    assert "measuring 1/2" in again
+    assert "measuring 1/9" not in again
+    assert "measuring 2/9" in again
     rows = [row for row in json.loads(out.read_bytes())["measurements"] if row["tokens"] is None]
-    assert rows[0] == first
+    assert rows[0]["encode"]["processes"][:1] == first["encode"]["processes"]
+    assert [len(row["encode"]["processes"]) for row in rows] == [3, 3]
+    assert rows[0]["cold_start_dropped_ms"] == first["cold_start_dropped_ms"]
     assert [row["dim"] for row in rows] == list(DIMS)
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
@@ -264,7 +270,8 @@ def test_fixed_lengths_are_exact_or_said_to_be_impossible(bundle, tmp_path):
     out = tmp_path / "results.json"
     mrl_edge(
         "bench", bundle, "--data", table, "--query", "q", "--positive", "p", "--precision", "int8", "--dims", "64",
-        "--index", "exact", "--tokens", "8,32,512", "--threads", "1,2", "--max-seconds", "0.2", "--out", out,
+        "--index", "exact", "--tokens", "8,32,512", "--threads", "1,2", "--max-seconds", "0.2", "--repeats", "1",
+        "--out", out,
     )  # fmt: skip
     rows = [row for row in read_results(out).measurements if row.tokens]
     assert sorted((row.threads, row.tokens, row.status) for row in rows) == [

@@ -1,0 +1,99 @@
+"""One row of the processes that a configuration was measured in: what differs between them is in its intervals."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+from mrl_edge.bench.measure.timing import Timing, summarise_processes
+from mrl_edge.bench.results import Encode, Measurement, Process, Query, System, Throughput
+
+_Q = TypeVar("_Q", bound=Query)
+_T = TypeVar("_T", float, bool)
+
+
+def together(rows: Sequence[Measurement]) -> Measurement:
+    """Return one row of the rows that a configuration's processes gave, in the order of time; a failed one is it.
+
+    Times, energy and throughput are medians over the processes, memory is that of the process with the highest
+    peak, temperature and busyness the highest seen.
+    """
+    failed = next((row for row in rows if row.status != "ok"), None)
+    if failed is not None:
+        return failed
+    first = rows[0]
+    search = first.search
+    if search is not None:
+        search = msgspec.structs.replace(
+            search,
+            p50_ms=_median(row.search.p50_ms for row in rows if row.search),
+            p99_ms=_median(row.search.p99_ms for row in rows if row.search),
+        )
+    energy = _median(row.energy_mj for row in rows)
+    rates = [row.throughput.texts_per_s for row in rows if row.throughput]
+    return msgspec.structs.replace(
+        first,
+        encode=over_processes([row.encode for row in rows if row.encode]),
+        query=over_processes([row.query for row in rows if row.query]),
+        search=search,
+        cold_start_ms=_median(row.cold_start_ms for row in rows),
+        load_ms=_median(row.load_ms for row in rows),
+        first_ms=_median(row.first_ms for row in rows),
+        memory=max((row.memory for row in rows if row.memory), key=lambda memory: memory.peak_rss_bytes, default=None),
+        energy_mj=energy,
+        energy_source=None if energy is None else first.energy_source,
+        throughput=Throughput(statistics.median(rates)) if rates else None,
+        temperature_c=_over((row.temperature_c for row in rows), max),
+        throttled=_over((row.throttled for row in rows), any),
+        system=_system([row.system for row in rows if row.system]),
+        null_because={name: why for row in rows for name, why in row.null_because.items()},
+    )
+
+
+def processes_of(row: Measurement) -> int:
+    """Return how many processes a row was measured in."""
+    return len(row.encode.processes) if row.encode else 0
+
+
+def over_processes(each: Sequence[_Q]) -> _Q | None:
+    """Return the timing of all processes, without their passes; None of none."""
+    if not each:
+        return None
+    found = vars(summarise_processes([_as_timing(one) for one in each]))
+    kept = {name: value for name, value in found.items() if name != "passes"}
+    if isinstance(each[0], Encode):
+        kept["tokenise_p50_ms"] = _median(one.tokenise_p50_ms for one in each if isinstance(one, Encode))
+    processes = tuple(Process(one.processes[0].p50_ms) for one in each)
+    return msgspec.structs.replace(each[0], **kept, processes=processes)
+
+
+def _as_timing(query: Query) -> Timing:
+    names = (field.name for field in fields(Timing) if field.name != "passes")
+    passes = np.array(query.processes[0].passes_ms) * 1e6
+    return Timing(**{name: getattr(query, name) for name in names}, passes=passes)
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    return _over(values, statistics.median)
+
+
+def _over(values: Iterable[_T | None], how: Callable[[list[_T]], _T]) -> _T | None:
+    """Return a figure over all processes; null where one of them has none."""
+    there = list(values)
+    known = [value for value in there if value is not None]
+    return how(known) if known and len(known) == len(there) else None
+
+
+def _system(each: Sequence[System]) -> System | None:
+    if not each:
+        return None
+    return System(
+        max(one.busy_before_percent for one in each),
+        max(one.busy_after_percent for one in each),
+        _over((one.frequency_min_mhz for one in each), min),
+        _median(one.frequency_median_mhz for one in each),
+    )
