@@ -1,4 +1,4 @@
-"""This machine held to another's RAM and cores: whether a model fits there, not how fast it is there."""
+"""The machine that we run on, held to another's RAM and cores: whether a model fits there, not how fast it is there."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ except FileNotFoundError:
 
 
 class CappedMachine:
-    """This machine held to `ram_bytes` and `cores`; with fewer cores than that, to those it has."""
+    """The machine that we run on, held to `ram_bytes` and `cores`; with fewer cores than that, to those it has."""
 
     def __init__(self, name: str, ram_bytes: int, cores: int, folder: Path) -> None:
         self.name = f"{name} (capped)"

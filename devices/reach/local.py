@@ -1,4 +1,4 @@
-"""This machine, reached as any other is."""
+"""The machine that we run on, reached as any other is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOT_FOUND = 127  # how a shell says that there is no such command
 
 
 class LocalMachine:
-    """This machine; relative paths start at `folder`, where commands run too."""
+    """The machine that we run on; relative paths start at `folder`, where commands run too."""
 
     name = "local"
 
