@@ -6,6 +6,7 @@ Sizes are bytes and rates 10^9 or 10^6 a second; features are named as `/proc/cp
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib.resources import files
@@ -26,6 +27,7 @@ Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x
 Name = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Count = Annotated[int, msgspec.Meta(gt=0)]
 Bytes = Annotated[int, msgspec.Meta(gt=0)]
+Provider = Literal["CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"]  # of onnxruntime
 Rate = Annotated[float, msgspec.Meta(gt=0)]
 
 
@@ -123,7 +125,7 @@ class Profile(_Table, frozen=True):
     name: Name
     title: Text
     precision: Literal["fp32", "fp16", "int8", "int8-static", "int4"]  # what to try first on it
-    providers: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]  # of onnxruntime, the first to try first
+    providers: Annotated[tuple[Provider, ...], msgspec.Meta(min_length=1)]  # the first to try first
     cpu: Cpu | None = None
     memory: Memory | None = None
     storage: Storage | None = None
@@ -133,12 +135,12 @@ class Profile(_Table, frozen=True):
     def __post_init__(self) -> None:
         if (self.cpu is None) != (self.memory is None):
             raise ValueError("[cpu] and [memory] come together: give both, or neither for a card")
-        if self.cpu is None and self.gpu is None:
-            raise ValueError("a device has [cpu] and [memory], or [gpu], or all three")
+        if self.gpu is None and (self.cpu is None or self.providers != ("CPUExecutionProvider",)):
+            raise ValueError("a device without [gpu] has [cpu] and [memory], and CPUExecutionProvider alone")
 
     @property
     def target(self) -> str:
-        """The target of a precision that suits its first provider."""
+        """The target of a precision that suits its first provider, one of `cpu.TARGETS`."""
         if self.cpu is None or self.providers[0] != "CPUExecutionProvider":
             return "cuda"
         return self.cpu.target
@@ -151,7 +153,7 @@ def _finite(field: str, value: float | None) -> None:
 
 def known() -> tuple[Profile, ...]:
     """Return the profiles that come with mrl-edge, by name."""
-    return tuple(_decode(path.read_bytes(), path.name) for path in sorted(_shipped(), key=lambda path: path.name))
+    return tuple(_decode(path.read_bytes(), path.name) for path in sorted(_shipped(), key=_by_number))
 
 
 def resolve(device: str) -> Profile:
@@ -182,6 +184,10 @@ def read_profile(path: Path) -> Profile:
 
 def _shipped() -> Iterator[Traversable]:
     return (path for path in files("mrl_edge.devices").iterdir() if path.name.endswith(SUFFIX))
+
+
+def _by_number(path: Traversable) -> list[str | int]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]  # 4gb before 16gb
 
 
 def _decode(content: bytes, where: str) -> Profile:

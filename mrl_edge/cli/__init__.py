@@ -14,6 +14,7 @@ from mrl_edge.cli import (
     bench,
     classify,
     compare,
+    devices,
     evaluate,
     export,
     index,
@@ -51,6 +52,7 @@ for module in (
     compare,
     pick,
     report,
+    devices,
     quickstart,
 ):
     module.register(app)
