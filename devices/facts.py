@@ -96,11 +96,15 @@ async def ask(machine: Machine) -> Facts:
     done = await machine.run(["sh", "-s"], stdin=script)
     if b"\n@@ end\n" not in done.out:
         raise ReachError(f"{machine.name} did not answer the probe: {done.reason}")
-    return read(done.out.decode("utf-8", "replace"))
+    try:
+        return read(done.out.decode("utf-8", "replace"))
+    except (KeyError, IndexError, ValueError) as error:
+        raise ReachError(f"{machine.name} answered the probe with what cannot be read: {error!r}") from None
 
 
 def read(answer: str) -> Facts:
     """Read the sections that the script prints. Raises `ReachError` for a machine that is no Linux."""
+    answer = "".join(sign for sign in answer if sign.isprintable() or sign in "\n\t")  # no escapes for our terminal
     said = {name: text.strip() for name, text in re.findall(r"^@@ (\w+)\n(.*?)(?=^@@ |\Z)", answer, re.M | re.S)}
     arch, hostname, system, release = said["kernel"].splitlines()
     if system != "Linux":

@@ -1,7 +1,6 @@
 # What a machine is, in sections that devices/facts.py reads. It comes over standard input and leaves nothing behind.
 # POSIX sh with what BusyBox has; every question may go unanswered.
 LC_ALL=C; export LC_ALL
-PATH=$PATH:/usr/sbin:/sbin:/usr/bin:/bin; export PATH
 exec 2>/dev/null
 section() { printf '\n@@ %s\n' "$1"; }
 

@@ -19,6 +19,7 @@ from mrl_edge.cli import (
     export,
     index,
     pick,
+    probe,
     quickstart,
     report,
     search,
@@ -53,6 +54,7 @@ for module in (
     pick,
     report,
     devices,
+    probe,
     quickstart,
 ):
     module.register(app)
@@ -69,7 +71,7 @@ def run(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("mrl_edge"):
             raise
-        return _fail(f"this command needs the package {error.name}: pip install 'mrl-edge[train,export,report]'")
+        return _fail(f"this command needs the package {error.name}: pip install 'mrl-edge[train,export,report,remote]'")
     except BrokenPipeError:
         sys.stderr.close()
         return 0
