@@ -6,12 +6,13 @@ A path on the device is relative to the folder that a login there starts in, or 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
+from mrl_edge.errors import ReachError
 from mrl_edge.progress import Report, silent
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class Machine(Protocol):
 
     name: str
 
-    async def put(self, source: Path, target: str, report: Report = silent) -> Sent:
-        """Bring a file, or every file in a folder, to `target`; a file appears there whole and right, or not at all."""
+    async def put(self, files: Mapping[str, Path], report: Report = silent) -> Sent:
+        """Bring files, by their places there; each appears whole and right, or not at all. See `tree`."""
 
     async def run(self, argv: Sequence[str], stdin: bytes = b"") -> Finished:
         """Run a command and wait for it. Its arguments arrive as they are, whatever characters they hold."""
@@ -72,3 +73,13 @@ class Machine(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close it."""
+
+
+def tree(source: Path, target: str) -> dict[str, Path]:
+    """Return what to put so that `source`, a file or a folder with all that is in it, stands at `target`."""
+    if source.is_file():
+        return {target: source}
+    if not source.is_dir():
+        raise ReachError(f"{source} is no file and no folder: nothing to send")
+    paths = sorted(path for path in source.rglob("*") if path.is_file())
+    return {f"{target.rstrip('/')}/{path.relative_to(source).as_posix()}": path for path in paths}

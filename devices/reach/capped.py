@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -40,9 +40,9 @@ class CappedMachine:
         self._local = LocalMachine(folder)
         self._group: cgroups.Group | None = None
 
-    async def put(self, source: Path, target: str, report: Report = silent) -> Sent:
+    async def put(self, files: Mapping[str, Path], report: Report = silent) -> Sent:
         """Copy; see `Machine.put`."""
-        return await self._local.put(source, target, report)
+        return await self._local.put(files, report)
 
     async def run(self, argv: Sequence[str], stdin: bytes = b"") -> Finished:
         """Run a command under the cap; see `Machine.run`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -27,11 +27,10 @@ class LocalMachine:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    async def put(self, source: Path, target: str, report: Report = silent) -> Sent:
-        """Copy; see `Machine.put`. Raises `ReachError` for a source that is missing."""
-        files = source_files(source, target)
+    async def put(self, files: Mapping[str, Path], report: Report = silent) -> Sent:
+        """Copy; see `Machine.put`."""
         kept = sent = 0
-        for number, (path, place) in enumerate(files):
+        for number, (place, path) in enumerate(files.items()):
             report("copy", number, len(files), path.name)
             there = self.folder / place
             if there.is_file() and sha256(there) == sha256(path):
@@ -82,16 +81,6 @@ class LocalMachine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Do nothing: there is nothing to close."""
-
-
-def source_files(source: Path, target: str) -> list[tuple[Path, str]]:
-    """Return every file of a source, itself or those in it, and the place of each under `target`."""
-    if source.is_file():
-        return [(source, target)]
-    if not source.is_dir():
-        raise ReachError(f"{source} is no file and no folder: nothing to send")
-    paths = sorted(path for path in source.rglob("*") if path.is_file())
-    return [(path, f"{target.rstrip('/') or '/'}/{path.relative_to(source).as_posix()}") for path in paths]
 
 
 def _copy(source: Path, target: Path) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -35,12 +35,12 @@ class SshMachine:
         self._address = address
         self._connection: asyncssh.SSHClientConnection | None = None
 
-    async def put(self, source: Path, target: str, report: Report = silent) -> Sent:
+    async def put(self, files: Mapping[str, Path], report: Report = silent) -> Sent:
         """Send what is not there with the same SHA-256; see `Machine.put`. Comes back after a cut and goes on.
 
         Raises `ReachError` when the machine cannot write it, and `ConnectionLostError` when it stays away.
         """
-        upload = Upload(source, target, report)
+        upload = Upload(files, report)
         return await self._through_cuts(lambda: upload.go(self), lambda: upload.sent)
 
     async def run(self, argv: Sequence[str], stdin: bytes = b"") -> Finished:

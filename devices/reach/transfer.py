@@ -7,13 +7,12 @@ POSIX shell and what BusyBox has there; no SFTP.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from mrl_edge.devices.reach import Finished, Sent
-from mrl_edge.devices.reach.local import source_files
 
 from mrl_edge.atomic import sha256
 from mrl_edge.errors import ConnectionLostError, ReachError
@@ -68,13 +67,11 @@ class _File:
 
 
 class Upload:
-    """A file or a folder on its way; `go` starts or resumes it, however often the connection was cut before."""
+    """Files on their way; `go` starts or resumes them, however often the connection was cut before."""
 
-    def __init__(self, source: Path, target: str, report: Report) -> None:
+    def __init__(self, files: Mapping[str, Path], report: Report) -> None:
         self._report = report
-        self._files = [
-            _File(path, place, path.stat().st_size, sha256(path)) for path, place in source_files(source, target)
-        ]
+        self._files = [_File(path, place, path.stat().st_size, sha256(path)) for place, path in files.items()]
         self._total = sum(file.size for file in self._files)
         self._new: set[str] = set()
         self.sent = 0  # bytes given to the connections

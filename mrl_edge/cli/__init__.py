@@ -14,6 +14,7 @@ from mrl_edge.cli import (
     bench,
     classify,
     compare,
+    deploy,
     devices,
     evaluate,
     export,
@@ -55,6 +56,7 @@ for module in (
     report,
     devices,
     probe,
+    deploy,
     quickstart,
 ):
     module.register(app)

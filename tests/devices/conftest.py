@@ -1,5 +1,6 @@
 """A board to log in to: a real sshd on loopback, with keys, a home and a known_hosts of its own."""
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -81,7 +82,8 @@ class Board:
         """Kill the processes that serve the connections; return how many there were."""
         served = self._sshd.children()
         for process in served:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended by itself
+                process.kill()
         return len(served)
 
     def stop(self) -> None:

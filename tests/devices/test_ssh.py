@@ -13,6 +13,7 @@ from mrl_edge.errors import ConnectionLostError, ReachError, UsageError
 
 asyncssh = pytest.importorskip("asyncssh")
 
+from mrl_edge.devices.reach import tree  # noqa: E402
 from mrl_edge.devices.reach.address import Address, read_address  # noqa: E402
 from mrl_edge.devices.reach.ssh import SshMachine, command_line  # noqa: E402
 
@@ -62,13 +63,13 @@ def test_a_folder_arrives_whole_and_a_second_time_only_what_changed(board, tmp_p
     source = tmp_path / "source"
     for number, name in enumerate(['"; touch x #', "sub/-rf", "sub/deep/two\nlines", "empty"]):
         write(source / name, 0 if name == "empty" else 100_000, number)
-    first = on(board, lambda machine: machine.put(source, "there"))
+    first = on(board, lambda machine: machine.put(tree(source, "there")))
     assert (first.files, first.kept, first.bytes) == (4, 0, 300_000)
     for path in source.rglob("*"):
         if path.is_file():
             assert (board.home / "there" / path.relative_to(source)).read_bytes() == path.read_bytes()
     write(source / "sub/-rf", 50_000, 9)
-    second = on(board, lambda machine: machine.put(source, "there"))
+    second = on(board, lambda machine: machine.put(tree(source, "there")))
     assert (second.files, second.kept, second.bytes) == (4, 3, 50_000)
     assert {path.name for path in board.home.iterdir()} == {"there"}
     assert parts(board.home) == []
@@ -82,7 +83,7 @@ def test_a_transfer_that_was_cut_goes_on_where_it_was(board, tmp_path):
         if done > size // 2 and not cuts:
             cuts.append(board.cut())
 
-    sent = on(board, lambda machine: machine.put(source, "there.bin", cut_once))
+    sent = on(board, lambda machine: machine.put(tree(source, "there.bin"), cut_once))
     assert cuts == [1]
     assert (board.home / "there.bin").read_bytes() == source.read_bytes()
     assert parts(board.home) == []
@@ -93,7 +94,7 @@ def test_a_part_with_another_content_is_not_built_upon(board, tmp_path):
     source = write(tmp_path / "source.bin", 100_000)
     part = board.home / f".{hashlib.sha256(source.read_bytes()).hexdigest()}.part"
     write(part, 40_000, seed=5)
-    on(board, lambda machine: machine.put(source, "there.bin"))
+    on(board, lambda machine: machine.put(tree(source, "there.bin")))
     assert (board.home / "there.bin").read_bytes() == source.read_bytes()
     assert parts(board.home) == []
 
@@ -114,11 +115,11 @@ def test_what_the_board_cannot_write_is_one_line(board, tmp_path):
     source = write(tmp_path / "source.bin", 1000)
     (board.home / "folder").mkdir()
     with pytest.raises(ReachError, match=r"^board: folder could not be written: folder is a folder$"):
-        on(board, lambda machine: machine.put(source, "folder"))
+        on(board, lambda machine: machine.put(tree(source, "folder")))
     with pytest.raises(ReachError, match=r"^board: /dev/full/x could not be written: .+"):
-        on(board, lambda machine: machine.put(source, "/dev/full/x"))
+        on(board, lambda machine: machine.put(tree(source, "/dev/full/x")))
     with pytest.raises(ReachError, match="no file and no folder"):
-        on(board, lambda machine: machine.put(tmp_path / "missing", "there"))
+        on(board, lambda machine: machine.put(tree(tmp_path / "missing", "there")))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
@@ -132,10 +133,10 @@ def test_a_full_disk_is_one_line_and_the_next_transfer_goes_on(board, tmp_path):
         pytest.skip("this machine lets nobody mount a small disk")
     try:
         with pytest.raises(ReachError, match="No space left on device"):
-            on(board, lambda machine: machine.put(source, "disk/there.bin"))
+            on(board, lambda machine: machine.put(tree(source, "disk/there.bin")))
         assert [path.name for path in disk.iterdir()] == [path.name for path in parts(disk)]
         subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)
-        sent = on(board, lambda machine: machine.put(source, "disk/there.bin"))
+        sent = on(board, lambda machine: machine.put(tree(source, "disk/there.bin")))
         assert (disk / "there.bin").read_bytes() == source.read_bytes()
         assert sent.bytes < 2 << 20
     finally:
