@@ -1,7 +1,7 @@
 """The wheels that a board needs, gathered here for its processor, its Python and its glibc.
 
 What has wheels is downloaded in the versions that are installed here, so that both compute alike; Annoy has none for
-Linux and is compiled for the board's instructions, and mrl-edge is built from where it is installed from.
+Linux and is compiled for the board's instructions.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import distribution, requires, version
+from importlib.metadata import requires, version
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
+from mrl_edge.devices.deploy.own_wheel import write_own_wheel
 from mrl_edge.devices.facts import Facts, Python, version_of
 
 from mrl_edge.atomic import new_folder
@@ -41,21 +41,19 @@ def gather(facts: Facts, python: Python, cache: Path, report: Report) -> list[Pa
             f"{facts.hostname} has Python {python.version} and this is {sys.version_info[0]}.{sys.version_info[1]}:"
             f" run mrl-edge with its Python, since Annoy is compiled here for it"
         )
-    report("wheels", 0, 3, "download")
+    report("wheels", 0, 2, "download")
     folder = cache / _kind(facts)
     wanted = sorted([*_pinned(), f"pip=={version('pip')}"])
     if not _is_gathered(folder, wanted):
         with new_folder(folder) as new:
             _download(facts, wanted, new)
-            report("wheels", 1, 3, "compile Annoy")
+            report("wheels", 1, 2, "compile Annoy")
             _compile_annoy(facts, new)
             (new / _GATHERED).write_text(json.dumps(wanted), encoding="utf-8")
-    report("wheels", 2, 3, "build mrl-edge")
     ours = cache / "mrl-edge"
-    with new_folder(ours) as new:
-        _pip(["wheel", "--no-deps", "--wheel-dir", str(new), _source()], _REPRODUCIBLE)
-    report("wheels", 3, 3)
-    return sorted([*folder.glob("*.whl"), *ours.glob("*.whl")])
+    ours.mkdir(parents=True, exist_ok=True)
+    report("wheels", 2, 2)
+    return sorted([*folder.glob("*.whl"), write_own_wheel(ours)])
 
 
 def _kind(facts: Facts) -> str:
@@ -103,15 +101,6 @@ def _compile_annoy(facts: Facts, folder: Path) -> None:
     requirement = f"annoy=={version('annoy')}"
     _pip(["wheel", "--no-deps", "--no-cache-dir", "--no-binary", "annoy", "--wheel-dir", str(folder), requirement],
          environment)  # fmt: skip
-
-
-def _source() -> str:
-    """Return what pip builds or fetches our own wheel from: the folder we are installed from, or our version."""
-    origin = json.loads(distribution("mrl-edge").read_text("direct_url.json") or "{}")
-    url = urlsplit(origin.get("url", ""))
-    if url.scheme == "file" and (Path(unquote(url.path)) / "pyproject.toml").is_file():
-        return unquote(url.path)
-    return f"mrl-edge=={version('mrl-edge')}"
 
 
 def _pip(arguments: list[str], environment: dict[str, str] | None = None) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import asyncssh
 from mrl_edge.devices.reach.address import Address
@@ -13,7 +14,7 @@ from mrl_edge.devices.reach.address import Address
 from mrl_edge.errors import ConnectionLostError, ReachError
 
 _LOGIN_S, _KEEP_ALIVE_S, _UNANSWERED = 20, 15, 3  # a silent connection is given up after 45 s
-_GLOBAL = Path("/etc/ssh/ssh_known_hosts")
+_GLOBAL = "/etc/ssh/ssh_known_hosts"
 
 
 class _Host(asyncssh.SSHClient):
@@ -96,7 +97,7 @@ def _known_hosts(address: Address, options: asyncssh.SSHClientConnectionOptions)
             f"{address}: ~/.ssh/config turns known_hosts off (UserKnownHostsFile none) for this host, so that any"
             " machine could stand in for it: name a file there"
         )
-    named = options.known_hosts or [Path("~/.ssh/known_hosts"), _GLOBAL]
+    named = cast("Sequence[str]", options.known_hosts) or ["~/.ssh/known_hosts", _GLOBAL]
     paths = [Path(name).expanduser() for name in named]
     return [str(path) for path in paths if path.is_file()]
 
