@@ -5,7 +5,6 @@ Sizes are bytes and rates 10^9 or 10^6 a second; features are named as `/proc/cp
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -23,12 +22,12 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 SUFFIX = ".toml"
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
-Name = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Count = Annotated[int, msgspec.Meta(gt=0)]
-Bytes = Annotated[int, msgspec.Meta(gt=0)]
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
+Name = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")]
+Count = Annotated[int, msgspec.Meta(gt=0, le=2**16)]
+Bytes = Annotated[int, msgspec.Meta(gt=0, le=2**53)]
 Provider = Literal["CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"]  # of onnxruntime
-Rate = Annotated[float, msgspec.Meta(gt=0)]
+Rate = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -55,7 +54,7 @@ class Cpu(_Table, frozen=True):
     def __post_init__(self) -> None:
         unknown = sorted(set(self.features) - set(FEATURES))
         if unknown:
-            raise ValueError(f"features: `{unknown[0]}` is none of {', '.join(FEATURES)}")
+            raise ValueError(f"features: {unknown[0]!r} is none of {', '.join(FEATURES)}")
 
     @property
     def cores(self) -> int:
@@ -84,7 +83,6 @@ class Memory(_Table, frozen=True):
     def __post_init__(self) -> None:
         if self.application_bytes >= self.ram_bytes:
             raise ValueError("application_bytes must be less than ram_bytes: the system needs some of it")
-        _finite("bandwidth_gb_s", self.bandwidth_gb_s)
 
 
 class Storage(_Table, frozen=True):
@@ -94,28 +92,22 @@ class Storage(_Table, frozen=True):
     bus_mb_s: Rate | None = None  # 10^6 bytes a second, the interface's peak
     free_bytes: Bytes | None = None  # a probe's: what was free
 
-    def __post_init__(self) -> None:
-        _finite("bus_mb_s", self.bus_mb_s)
-
 
 class Gpu(_Table, frozen=True):
     """A GPU that onnxruntime has a provider for."""
 
     name: Text
-    compute_capability: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]$")]
+    compute_capability: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]\Z")]
     memory_bytes: Bytes | None = None  # none: it shares the RAM
     bandwidth_gb_s: Rate | None = None  # of its own memory
-
-    def __post_init__(self) -> None:
-        _finite("bandwidth_gb_s", self.bandwidth_gb_s)
 
 
 class Software(_Table, frozen=True):
     """The operating system that the maker documents for it, or that a probe found."""
 
     os: Text
-    python: Annotated[str, msgspec.Meta(pattern=r"^3\.[0-9]+(\.[0-9]+)?$")] | None = None  # the system's own
-    glibc: Annotated[str, msgspec.Meta(pattern=r"^2\.[0-9]+$")] | None = None
+    python: Annotated[str, msgspec.Meta(pattern=r"^3\.[0-9]+(\.[0-9]+)?\Z")] | None = None  # the system's own
+    glibc: Annotated[str, msgspec.Meta(pattern=r"^2\.[0-9]+\Z")] | None = None
 
 
 class Profile(_Table, frozen=True):
@@ -144,11 +136,6 @@ class Profile(_Table, frozen=True):
         if self.cpu is None or self.providers[0] != "CPUExecutionProvider":
             return "cuda"
         return self.cpu.target
-
-
-def _finite(field: str, value: float | None) -> None:
-    if value is not None and not math.isfinite(value):
-        raise ValueError(f"{field} must be a finite number")
 
 
 def known() -> tuple[Profile, ...]:
@@ -196,7 +183,12 @@ def _decode(content: bytes, where: str) -> Profile:
     except msgspec.ValidationError as error:
         what, _, field = str(error).partition(" - at `$")
         field = field.strip("`").lstrip(".") or "the file"
-        advice = "correct it: mrl-edge devices show pi-5-8gb --json shows every field of one that is right"
-        raise DataError(f"{where}: {field}: {what}; {advice}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{where} is no TOML: {error}; correct that line") from None
+        advice = "correct it: mrl-edge devices show jetson-orin-nano --json has every table right"
+        raise DataError(f"{where}: {_printable(field)}: {_printable(what)}; {advice}") from None
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # not UTF-8; a number of thousands of digits
+        raise DataError(f"{where} is no TOML: {_printable(str(error))}; correct that line") from None
+
+
+def _printable(text: str) -> str:
+    """A file may come from a device that someone else holds: nothing in it reaches a terminal as it is."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)[:300]

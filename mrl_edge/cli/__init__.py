@@ -54,10 +54,10 @@ for module in (
     compare,
     pick,
     report,
-    devices,
-    probe,
     deploy,
     quickstart,
+    devices,
+    probe,
 ):
     module.register(app)
 

@@ -29,7 +29,6 @@ devices = typer.Typer(
     name="devices",
     help="Show what is known of boards, phones, computers and cards.",
     epilog=_EPILOG,
-    no_args_is_help=True,
     rich_markup_mode=None,
 )
 
@@ -41,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 @devices.command("list")
 def list_(as_json: options.AsJson = False) -> None:
-    """List the devices that mrl-edge knows, with what decides there: cores, memory, precision."""
+    """List the devices that mrl-edge knows."""
     from mrl_edge.devices.profiles import known
 
     profiles = known()
@@ -55,7 +54,10 @@ def list_(as_json: options.AsJson = False) -> None:
 
 @devices.command("show")
 def show(device: _Device, as_json: options.AsJson = False) -> None:
-    """Show all that a profile says; where each figure is from stands in its file."""
+    """Show what a profile says.
+
+    Where each figure is from stands in the file, devices/NAME.toml.
+    """
     from mrl_edge.devices.profiles import resolve
 
     profile = resolve(device)
@@ -99,11 +101,11 @@ def _facts(profile: Profile) -> list[tuple[str, str]]:
         ("providers", ", ".join(profile.providers)),
     ]
     if profile.cpu:
-        facts.append(
-            ("processor", f"{profile.cpu.name}, {profile.cpu.arch}, {profile.cpu.logical_cores} logical cores")
-        )
-        facts.append(("cores", ", ".join(_cluster(cluster) for cluster in profile.cpu.clusters)))
-        facts.append(("features", " ".join(profile.cpu.features) or "none that decides"))
+        cpu = profile.cpu
+        threads = f", {cpu.logical_cores} threads" if cpu.logical_cores > cpu.cores else ""
+        facts.append(("processor", f"{cpu.name}, {cpu.arch}, {cpu.cores} cores{threads}"))
+        facts.append(("cores", ", ".join(_cluster(cluster) for cluster in cpu.clusters)))
+        facts.append(("features", " ".join(cpu.features) or "none that decides"))
     if profile.memory:
         memory = profile.memory
         size = f"{memory.ram_bytes / 1e9:.2f} GB, of which an application may use {memory.application_bytes / 1e9:.2f}"

@@ -16,7 +16,9 @@ COMMANDS = (
     "compare",
     "pick",
     "report",
+    "deploy",
     "quickstart",
+    "devices",
 )
 
 

@@ -8,14 +8,11 @@ import re
 from pathlib import Path
 
 import pytest
+from mrl_edge.devices.reach import tree
+from mrl_edge.devices.reach.address import Address, read_address
+from mrl_edge.devices.reach.ssh import SshMachine, command_line
 
 from mrl_edge.errors import ConnectionLostError, ReachError, UsageError
-
-asyncssh = pytest.importorskip("asyncssh")
-
-from mrl_edge.devices.reach import tree  # noqa: E402
-from mrl_edge.devices.reach.address import Address, read_address  # noqa: E402
-from mrl_edge.devices.reach.ssh import SshMachine, command_line  # noqa: E402
 
 HOSTILE = ['"; touch x #', "$(touch x)", "`touch x`", "-rf", "a b", "it's", "two\nlines", "*", "~", "\\", "é", ""]
 
