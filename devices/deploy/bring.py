@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from importlib.resources import files as resources
 from pathlib import Path
@@ -48,7 +49,7 @@ async def bring(machine: Machine, bundle: Bundle, cache: Path, report: Report) -
     lacking = missing(facts)
     if lacking or facts.python is None:
         raise UnsupportedError(f"{machine.name} lacks what a deployment needs: {'; '.join(lacking)}")
-    wheels = {path.name: path for path in gather(facts, facts.python, cache, report)}
+    wheels = {path.name: path for path in await asyncio.to_thread(gather, facts, facts.python, cache, report)}
     place = _place(bundle.folder)
     there = {f"{FOLDER}/wheels/{name}": path for name, path in wheels.items()}
     sent = await machine.put(there | {f"{FOLDER}/{place}/{name}": bundle.folder / name for name in files}, report)

@@ -29,7 +29,9 @@ def settle(bundle: str, files: dict[str, str], wheels: dict[str, str]) -> dict[s
         venv.create("env", clear=True, with_pip=False)
         pip = next(f"wheels/{name}/pip" for name in wheels if name.startswith("pip-"))
         paths = sorted(f"wheels/{name}" for name in wheels if not name.startswith("pip-"))
-        _run([python, pip, "install", "--quiet", "--no-index", "--no-deps", "--no-cache-dir", *paths], problems)
+        # Only what is imported gets compiled, below and later: most of what the wheels hold never is.
+        options = ["--quiet", "--no-index", "--no-deps", "--no-cache-dir", "--no-compile"]
+        _run([python, pip, "install", *options, *paths], problems)
     _run([python, "-c", _IMPORTS], problems)
     if installed and not problems:
         stamp.write_text(wanted)

@@ -86,6 +86,11 @@ class Board:
                 process.kill()
         return len(served)
 
+    def freeze(self) -> None:
+        """Let the connections stay open and say nothing more, as a cable that was pulled does."""
+        for process in self._sshd.children(recursive=True):
+            process.suspend()
+
     def stop(self) -> None:
         if self._sshd is not None:
             self.cut()

@@ -5,6 +5,7 @@ import hashlib
 import os
 import random
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,33 @@ def test_a_transfer_that_was_cut_goes_on_where_it_was(board, tmp_path):
     assert (board.home / "there.bin").read_bytes() == source.read_bytes()
     assert parts(board.home) == []
     assert size <= sent.bytes < 1.5 * size  # from the beginning again it would be more than 1.5 times
+
+
+def test_a_transfer_outlives_a_restart_of_the_board(board, tmp_path):
+    source, restarts = write(tmp_path / "source.bin", 4 << 20), []
+
+    def restart_once(stage, done, total, now=""):
+        if done > total // 2 and not restarts:
+            board.stop()
+            restarts.append(threading.Timer(2, board.start))
+            restarts[0].start()
+
+    on(board, lambda machine: machine.put(tree(source, "there.bin"), restart_once))
+    restarts[0].join()
+    assert (board.home / "there.bin").read_bytes() == source.read_bytes()
+
+
+def test_a_connection_that_falls_silent_is_given_up(board):
+    with (board.client / ".ssh" / "config").open("a") as config:
+        config.write("  ServerAliveInterval 1\n  ServerAliveCountMax 1\n")
+
+    async def act(machine):
+        await machine.run(["true"])
+        board.freeze()
+        await machine.run(["true"])
+
+    with pytest.raises(ConnectionLostError, match="connection was lost"):
+        on(board, act)
 
 
 def test_a_part_with_another_content_is_not_built_upon(board, tmp_path):
