@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import venv
@@ -63,7 +64,10 @@ def _sha256(path: Path) -> str:
 
 
 def _run(command: list[str], problems: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # pip (through rustup) and onnxruntime leave files in the home folder as soon as they start: theirs is `env`.
+    home = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    home["HOME"] = str(Path("env").absolute())
+    done = subprocess.run(command, env=home, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         problems.append(f"{' '.join(command[:3])}: {last}")

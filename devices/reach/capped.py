@@ -9,10 +9,11 @@ from pathlib import Path
 from types import TracebackType
 
 from mrl_edge.devices.facts import Facts
+from mrl_edge.devices.profiles import Profile
 from mrl_edge.devices.reach import KILLED, Finished, Sent, cgroups
 from mrl_edge.devices.reach.local import LocalMachine
 
-from mrl_edge.errors import UnsupportedError
+from mrl_edge.errors import UnsupportedError, UsageError
 from mrl_edge.progress import Report, silent
 
 # The child enters the group before it becomes the command, so that every byte of the command counts.
@@ -34,7 +35,7 @@ class CappedMachine:
     """The machine that we run on, held to `ram_bytes` and `cores`; with fewer cores than that, to those it has."""
 
     def __init__(self, name: str, ram_bytes: int, cores: int, folder: Path) -> None:
-        self.name = f"{name} (capped)"
+        self.name = name
         self._ram_bytes = ram_bytes
         self._cores = cores
         self._local = LocalMachine(folder)
@@ -84,3 +85,11 @@ class CappedMachine:
         if self._group is None:
             raise AssertionError("a capped machine is opened with `async with`")
         return self._group
+
+
+def capped_to(profile: Profile, folder: Path) -> CappedMachine:
+    """Return this machine held to what a device leaves an application. Raises `UsageError` for a card."""
+    if profile.cpu is None or profile.memory is None:
+        raise UsageError(f"{profile.name} is a card, without RAM and cores of its own to hold this machine to")
+    name = f"{profile.name} (capped)"
+    return CappedMachine(name, profile.memory.application_bytes, profile.cpu.logical_cores, folder)

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from mrl_edge.devices.profiles import resolve
 from mrl_edge.devices.reach import cgroups
-from mrl_edge.devices.reach.capped import CappedMachine
+from mrl_edge.devices.reach.capped import CappedMachine, capped_to
 
-from mrl_edge.errors import UnsupportedError
+from mrl_edge.errors import UnsupportedError, UsageError
 
 MB = 1 << 20
 
@@ -128,6 +129,25 @@ def test_its_arguments_input_output_and_exit_code_are_its_own(capping, tmp_path)
     )
     assert (done.code, done.out, done.errors) == (3, b'in "; x #', b"no\n")
     assert capped(tmp_path, 64 * MB, 1, "no-such-command").code == 127
+
+
+def test_a_profile_decides_the_cap_and_a_card_is_refused(capping, tmp_path):
+    profile = resolve("pi-zero-2w")
+
+    async def go():
+        async with capped_to(profile, tmp_path) as machine:
+            group = Path(machine.command([])[5]).parent
+            return machine.name, max(int(file.read_text()) for file in limit_files(group))
+
+    name, limit = asyncio.run(go())
+    assert name == "pi-zero-2w (capped)"
+    assert 0 <= profile.memory.application_bytes - limit < os.sysconf("SC_PAGE_SIZE")  # kept in whole pages
+    with pytest.raises(UsageError, match="t4 is a card"):
+        capped_to(resolve("t4"), tmp_path)
+
+
+def limit_files(group):
+    return [file for file in (group / "memory.max", group / "memory.limit_in_bytes") if file.exists()]
 
 
 def test_what_still_runs_ends_with_the_cap_and_no_group_stays(capping, tmp_path):
