@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 SUFFIX = ".toml"
+_MAX_BYTES = 2**16  # ours are under 2,000; a link to a device or a data set by mistake is not read whole
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
 Name = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")]
 Count = Annotated[int, msgspec.Meta(gt=0, le=2**16)]
@@ -68,7 +69,7 @@ class Cpu(_Table, frozen=True):
 
     @property
     def target(self) -> str:
-        """The target of a precision that suits it, one of `cpu.TARGETS`."""
+        """The target of a precision that suits it, one of `cpu.TARGETS`, or `cpu.ANY` for one that is none of them."""
         return target_of(self.arch, set(self.features))
 
 
@@ -129,10 +130,12 @@ class Profile(_Table, frozen=True):
             raise ValueError("[cpu] and [memory] come together: give both, or neither for a card")
         if self.gpu is None and (self.cpu is None or self.providers != ("CPUExecutionProvider",)):
             raise ValueError("a device without [gpu] has [cpu] and [memory], and CPUExecutionProvider alone")
+        if self.cpu is None and self.providers[0] == "CPUExecutionProvider":
+            raise ValueError("a card without [cpu] names its own provider first, as in CUDAExecutionProvider")
 
     @property
     def target(self) -> str:
-        """The target of a precision that suits its first provider, one of `cpu.TARGETS`."""
+        """The target of a precision that suits its first provider: `cuda`, or its processor's."""
         if self.cpu is None or self.providers[0] != "CPUExecutionProvider":
             return "cuda"
         return self.cpu.target
@@ -163,9 +166,12 @@ def resolve(device: str) -> Profile:
 def read_profile(path: Path) -> Profile:
     """Read and validate one file; raises as `resolve`."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{_printable(str(path))} cannot be read: {error.strerror}") from None
+    if len(content) > _MAX_BYTES:
+        raise DataError(f"{_printable(str(path))} is no profile: it has more than {_MAX_BYTES} bytes")
     return _decode(content, str(path))
 
 
@@ -178,6 +184,7 @@ def _by_number(path: Traversable) -> list[str | int]:
 
 
 def _decode(content: bytes, where: str) -> Profile:
+    where = _printable(where)
     try:
         return msgspec.toml.decode(content, type=Profile)
     except msgspec.ValidationError as error:
@@ -190,5 +197,5 @@ def _decode(content: bytes, where: str) -> Profile:
 
 
 def _printable(text: str) -> str:
-    """A file may come from a device that someone else holds: nothing in it reaches a terminal as it is."""
+    """A file may come from a device that someone else holds: nothing in it or its name reaches a terminal raw."""
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)[:300]

@@ -117,7 +117,7 @@ def _facts(profile: Profile) -> list[tuple[str, str]]:
         facts.append(("storage", _joined(storage.kind, bus, free)))
     if profile.gpu:
         gpu = profile.gpu
-        size = f"{gpu.memory_bytes / 1e9:g} GB" if gpu.memory_bytes else "shares the memory"
+        size = f"{gpu.memory_bytes / 1e9:.1f} GB" if gpu.memory_bytes else "shares the memory"
         facts.append(
             ("GPU", _joined(gpu.name, f"compute capability {gpu.compute_capability}", size, _rate(gpu.bandwidth_gb_s)))
         )

@@ -85,7 +85,7 @@ def _fit_memory(device: str, limit_mb: float | None) -> float:
     if profile.memory is None:
         raise UsageError(f"{profile.name} is a card, and its host's memory any: give --max-rss-mb")
     left_mb = profile.memory.application_bytes / 1e6
-    console.note(f"  {profile.name} leaves an application {left_mb:g} MB; times are those of the machine measured on")
+    console.note(f"  {profile.name} leaves an application {left_mb:,.0f} MB; times are of the machine measured on")
     return left_mb if limit_mb is None else min(left_mb, limit_mb)
 
 

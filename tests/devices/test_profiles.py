@@ -13,7 +13,7 @@ from conftest import mrl_edge_here, run_here, run_mrl_edge, the_one_error_line
 from mrl_edge.devices.local import describe
 from mrl_edge.devices.profiles import Profile, known, read_profile, resolve
 
-from mrl_edge.cpu import TARGETS, target_of
+from mrl_edge.cpu import TARGETS
 from mrl_edge.errors import DataError, UsageError
 
 FOLDER = Path(mrl_edge.devices.__file__).parent
@@ -129,9 +129,6 @@ def test_the_target_is_one_that_precisions_are_made_for():
         "rock-5b": "arm64",
     }
     assert all(profile.target in TARGETS for profile in PROFILES)
-    for profile in PROFILES:
-        if profile.providers == ("CPUExecutionProvider",):
-            assert profile.target == target_of(profile.cpu.arch, set(profile.cpu.features))
 
 
 def test_what_this_machine_says_of_itself_fits_a_profile():
@@ -263,6 +260,10 @@ def test_a_device_without_gpu_cannot_name_its_provider_and_a_card_needs_nothing_
     path.write_text(GOOD[: GOOD.index("[memory]")] + GOOD[GOOD.index("[gpu]") :], encoding="utf-8")
     with pytest.raises(DataError, match="come together"):
         read_profile(path)
+    card = text_of(resolve("t4")).replace('"CUDAExecutionProvider", "TensorrtExecutionProvider", ', "")
+    path.write_text(card, encoding="utf-8")
+    with pytest.raises(DataError, match="names its own provider first"):
+        read_profile(path)
 
 
 def test_a_file_that_cannot_be_read_says_why(tmp_path):
@@ -275,6 +276,16 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path):
     (tmp_path / "latin.toml").write_bytes(b'name = "Stra\xdfe"')
     with pytest.raises(DataError, match="is no TOML"):
         resolve(str(tmp_path / "latin.toml"))
+    (tmp_path / "endless.toml").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="more than 65536 bytes"):
+        resolve(str(tmp_path / "endless.toml"))
+
+
+def test_the_name_of_a_file_cannot_write_to_the_terminal(tmp_path):
+    path = tmp_path / "red\x1b[31m.toml"
+    assert "\\x1b[31m" in the_one_error_line(run_here("devices", "show", path))
+    path.write_text("name", encoding="utf-8")
+    assert "\\x1b[31m" in the_one_error_line(run_here("devices", "show", path))
 
 
 def test_the_command_line_itself_exits_2():
