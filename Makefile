@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM ?= chromium
 
-.PHONY: .venv quickstart test browser browser-tools lint typecheck peers ladder training-peers export-peers harness loadgen search-peers clean
+.PHONY: .venv quickstart test browser browser-tools lint typecheck peers ladder training-peers export-peers harness roofline levers loadgen search-peers clean
 
 .venv: .venv/installed
 
@@ -43,8 +43,15 @@ typecheck: .venv
 	$(BIN)/pip install --quiet --no-deps --target build/site .
 	MYPYPATH=build/site $(BIN)/mypy -p mrl_edge
 
-peers: .venv
+PEERS := $(patsubst bench/peers/requirements/%.txt,build/peers/%/installed,$(wildcard bench/peers/requirements/*.txt))
+
+peers: .venv $(PEERS)
 	$(BIN)/python bench/peers/compare.py
+
+# Each peer in an environment of its own. One that cannot be installed is a line of the table, with pip's last word.
+build/peers/%/installed: bench/peers/requirements/%.txt
+	$(PYTHON) -m venv --clear build/peers/$*
+	-build/peers/$*/bin/pip install --quiet --requirement $< 2>build/peers/$*/pip.txt && touch $@
 
 ladder: .venv
 	$(BIN)/python bench/peers/ladder.py
@@ -55,11 +62,18 @@ training-peers: .venv
 export-peers: .venv
 	$(BIN)/python bench/peers/exporting.py
 
-# ITEMS=1000000 for a million; it needs the folder of `make quickstart`, or FOLDER=another.
+# ITEMS=1000000 VECTORS=int8-int6 for a million; it needs the folder of `make quickstart`, or FOLDER=another.
 ITEMS ?= 100000
 FOLDER ?= quickstart
+VECTORS ?= int8-int4
 search-peers: .venv
-	$(BIN)/python bench/peers/searching.py --items $(ITEMS) --folder $(FOLDER)
+	$(BIN)/python bench/peers/searching.py --items $(ITEMS) --folder $(FOLDER) --vectors $(VECTORS)
+
+roofline: .venv
+	$(BIN)/python bench/peers/roofline.py --folder $(FOLDER)
+
+levers: .venv
+	$(BIN)/python bench/peers/levers.py --folder $(FOLDER)
 
 harness: .venv
 	$(BIN)/python bench/peers/harness.py

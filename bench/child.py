@@ -35,6 +35,14 @@ def main(job_path: str, answer_path: str, spawned_ns: str) -> None:
             from mrl_edge.bench.prepare import prepare
 
             answer = prepare(job)
+        elif isinstance(job, jobs.CountJob):
+            from mrl_edge.bench.counting import count
+
+            answer = count(job)
+        elif isinstance(job, jobs.CeilingsJob):
+            from mrl_edge.bench.ceilings import measure_ceilings
+
+            answer = measure_ceilings(job)
         elif isinstance(job, jobs.FirstJob):
             answer = jobs.FirstResult(_open(job.measure, int(spawned_ns)).cold_start_ms)
         else:
@@ -64,6 +72,8 @@ def _measure(job: MeasureJob, spawned_ns: int, baseline_rss: int) -> MeasureResu
     from mrl_edge.bench.memory import read_memory
     from mrl_edge.bench.results import Memory
 
+    from mrl_edge.caches import cache_folder
+
     opened = _open(job, spawned_ns)
     latency = time_configuration(opened.encoder, opened.index, opened.texts, job)
     memory = read_memory()
@@ -76,8 +86,13 @@ def _measure(job: MeasureJob, spawned_ns: int, baseline_rss: int) -> MeasureResu
         search_p50_ms=latency.search.p50_ms if latency.search else None,
         search_p99_ms=latency.search.p99_ms if latency.search else None,
         throughput=latency.throughput,
+        server=latency.server,
         energy_mj=latency.energy_mj,
-        memory=Memory(memory.peak_rss, memory.rss, memory.pss, memory.uss, baseline_rss, opened.runtime_rss),
+        loop=latency.loop,
+        memory=Memory(
+            memory.peak_rss, memory.rss, memory.pss, memory.uss, baseline_rss, opened.runtime_rss, memory.anonymous
+        ),
+        cached_bytes=sum(path.stat().st_size for path in cache_folder().rglob("*") if path.is_file()),
     )
 
 

@@ -20,11 +20,12 @@ class Configuration:
     batch: int = 1
     callers: int = 1
     runtime: tuple[str, ...] = ()
+    p99_limit_ms: float | None = None  # of texts that arrive by chance; None: callers wait for their answer
 
     @property
     def encodes_only(self) -> bool:
         """Whether neither search nor quality belong to it: those are the same as of single texts."""
-        return self.tokens is not None or self.batch > 1 or self.callers > 1
+        return self.tokens is not None or self.batch > 1 or self.callers > 1 or self.p99_limit_ms is not None
 
     def __str__(self) -> str:
         """Name the configuration in one line."""
@@ -38,7 +39,9 @@ class Configuration:
         if self.batch > 1:
             parts.append(f"batch {self.batch}")
         if self.callers > 1:
-            parts.append(f"{self.callers} callers")
+            parts.append(f"{self.callers} {'callers' if self.p99_limit_ms is None else 'at once'}")
+        if self.p99_limit_ms is not None:
+            parts.append(f"arrivals, p99 ≤ {self.p99_limit_ms:g} ms")
         if self.runtime:
             parts.append("+".join(self.runtime))
         if self.tokens:
@@ -48,6 +51,7 @@ class Configuration:
 
 def configuration_of(row: Measurement) -> Configuration:
     """Return what a row measured."""
+    shape = row.tokens, row.batch, row.callers
     return Configuration(
-        row.precision, row.depth, row.dim, row.threads, row.plan, row.tokens, row.batch, row.callers, row.runtime
+        row.precision, row.depth, row.dim, row.threads, row.plan, *shape, row.runtime, row.p99_limit_ms
     )

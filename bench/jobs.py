@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 from mrl_edge.bench.results import (
+    Ceilings,
     Disk,
     Encode,
     IndexPlan,
@@ -13,9 +14,11 @@ from mrl_edge.bench.results import (
     Quality,
     Query,
     SearchResult,
+    Server,
     Status,
     Throughput,
     VectorFidelity,
+    Work,
 )
 
 PINNED = "pinned"  # a runtime setting beside onnxruntime's levers: the process does it to itself
@@ -92,6 +95,7 @@ class MeasureJob(msgspec.Struct, frozen=True, tag="measure"):
     max_seconds: float
     batch: int = 1
     callers: int = 1  # threads at once
+    p99_limit_ms: float | None = None  # find the highest rate of arrivals that keeps it
     runtime: tuple[str, ...] = ()
 
 
@@ -107,6 +111,14 @@ class FirstResult(msgspec.Struct, frozen=True, tag=True):
     cold_start_ms: float
 
 
+class Loop(msgspec.Struct, frozen=True):
+    """When calls were made, by the monotonic clock that all processes share, and how many."""
+
+    started_ns: int
+    ended_ns: int
+    calls: int
+
+
 class MeasureResult(msgspec.Struct, frozen=True, tag=True):
     """What the measuring process saw."""
 
@@ -119,7 +131,10 @@ class MeasureResult(msgspec.Struct, frozen=True, tag=True):
     search_p99_ms: float | None
     memory: Memory
     throughput: Throughput | None
-    energy_mj: float | str  # or why it is not known
+    server: Server | None
+    energy_mj: float | str  # by RAPL, or why it is not known
+    loop: Loop | None = None  # when single calls were timed
+    cached_bytes: int = 0  # what a runtime setting keeps on disk beside the bundle
 
 
 class EncodeConfiguration(msgspec.Struct, frozen=True):
@@ -144,6 +159,47 @@ class EncodeJob(msgspec.Struct, frozen=True):
     sample: LatencySample
 
 
+class CountJob(msgspec.Struct, frozen=True, tag="count"):
+    """Count what the calls of a variant compute: single texts at each dimension, the rest at the last one."""
+
+    bundle: str
+    precision: str
+    depth: int
+    dims: tuple[int, ...]
+    sample: LatencySample
+    tokens: tuple[int, ...]
+    batches: tuple[int, ...]
+    work: str  # folder for onnxruntime's profile
+
+
+class CountedCalls(msgspec.Struct, frozen=True):
+    """The work of one call: of one text (`tokens` None), of a fixed length, or of a batch."""
+
+    dim: int
+    tokens: int | None
+    batch: int
+    work: Work
+
+
+class CountResult(msgspec.Struct, frozen=True, tag=True):
+    """One entry a kind of call."""
+
+    calls: tuple[CountedCalls, ...]
+
+
+class CeilingsJob(msgspec.Struct, frozen=True, tag="ceilings"):
+    """Measure the machine's ceilings, reading at most so many bytes."""
+
+    threads: int
+    largest_bytes: int
+
+
+class CeilingsResult(msgspec.Struct, frozen=True, tag=True):
+    """The rates."""
+
+    ceilings: Ceilings
+
+
 class Failure(msgspec.Struct, frozen=True, tag=True):
     """Why a job did not end."""
 
@@ -151,7 +207,7 @@ class Failure(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
-Job = PrepareJob | FirstJob | MeasureJob
+Job = PrepareJob | FirstJob | MeasureJob | CountJob | CeilingsJob
 
 
 def write(path: Path, value: msgspec.Struct) -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ProcessMemory:
-    """Bytes; `pss` and `uss` are None where the kernel does not say."""
+    """Bytes; `pss`, `uss` and `anonymous` are None where the kernel does not say."""
 
     peak_rss: int
     rss: int
     pss: int | None
     uss: int | None
+    anonymous: int | None  # of no file: what the system cannot drop and read again
 
 
 def read_memory() -> ProcessMemory:
@@ -27,7 +28,7 @@ def read_memory() -> ProcessMemory:
     if "VmHWM" not in status:
         unit = 1 if sys.platform == "darwin" else 1024
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-        return ProcessMemory(peak, peak, None, None)
+        return ProcessMemory(peak, peak, None, None, None)
     rollup = _kilobytes(Path("/proc/self/smaps_rollup"))
     unique = [rollup.get(name) for name in ("Private_Clean", "Private_Dirty")]
     return ProcessMemory(
@@ -35,6 +36,7 @@ def read_memory() -> ProcessMemory:
         rss=status["VmRSS"],
         pss=rollup.get("Pss"),
         uss=sum(part for part in unique if part is not None) if None not in unique else None,
+        anonymous=rollup.get("Anonymous"),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,10 @@ from mrl_edge.bench import jobs
 
 from mrl_edge.errors import ResultsError
 
-Answer = TypeVar("Answer", jobs.PrepareResult, jobs.FirstResult, jobs.MeasureResult)
+_CACHE = "cache"
+Answer = TypeVar(
+    "Answer", jobs.PrepareResult, jobs.FirstResult, jobs.MeasureResult, jobs.CountResult, jobs.CeilingsResult
+)
 
 
 def run_job(job: jobs.Job, kind: type[Answer], work: Path, threads: int) -> Answer | jobs.Failure:
@@ -29,7 +33,7 @@ def run_job(job: jobs.Job, kind: type[Answer], work: Path, threads: int) -> Answ
     jobs.write(question, job)
     process = subprocess.Popen(
         [sys.executable, "-m", "mrl_edge.bench.child", str(question), str(reply), str(time.monotonic_ns())],
-        env=environment(threads),
+        env={**environment(threads), "XDG_CACHE_HOME": str(work / _CACHE)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -50,14 +54,26 @@ def run_job(job: jobs.Job, kind: type[Answer], work: Path, threads: int) -> Answ
     return msgspec.json.decode(reply.read_bytes(), type=kind | jobs.Failure)
 
 
+def cached(work: Path) -> list[Path]:
+    """Return the files that jobs of a work folder have kept in their cache, which is there and not the user's."""
+    return [path for path in sorted((work / _CACHE).rglob("*")) if path.is_file()]
+
+
+def clear_cache(work: Path) -> None:
+    """Remove them."""
+    shutil.rmtree(work / _CACHE, ignore_errors=True)
+
+
 class Living:
     """A process that answers each line on its standard input with a line of JSON; `with` ends it."""
 
-    def __init__(self, name: str, command: Sequence[str], threads: int = 1) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], threads: int = 1, python: str | Path = sys.executable
+    ) -> None:
         self.name = name
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the process lives)
         self._process = subprocess.Popen(
-            [sys.executable, *command],
+            [python, *command],
             env=environment(threads),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -14,7 +14,7 @@ from mrl_edge.errors import ResultsError
 
 SCHEMA_VERSION = 1
 Status = Literal["ok", "out_of_memory", "unsupported", "failed"]
-Scenario = Literal["SingleStream", "MultiStream", "Offline"]
+Scenario = Literal["SingleStream", "MultiStream", "Server", "Offline"]
 
 
 class IndexPlan(msgspec.Struct, frozen=True):
@@ -62,6 +62,8 @@ class Memory(msgspec.Struct, frozen=True):
     uss_bytes: int | None
     baseline_rss_bytes: int
     runtime_rss_bytes: int | None = None
+    anonymous_bytes: int | None = None  # of the RSS: what no file backs, which the system cannot drop and read again
+    gpu_bytes: int | None = None  # the most that was seen; null where the CPU computes
 
 
 class Disk(msgspec.Struct, frozen=True):
@@ -120,10 +122,59 @@ class System(msgspec.Struct, frozen=True):
     frequency_median_mhz: float | None = None
 
 
+class Bandwidth(msgspec.Struct, frozen=True):
+    """How fast so many bytes are read again and again: from a cache, where they fit one."""
+
+    bytes: int
+    gb_per_s: float
+
+
+class Ceilings(msgspec.Struct, frozen=True):
+    """What this machine can do at most with so many threads; an operation is a multiplication or an addition."""
+
+    threads: int
+    fp32_gops: float
+    int8_gops: float
+    bandwidths: tuple[Bandwidth, ...]  # by size
+    measured: str  # when, UTC
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What a call computes in products of matrices, and reads of weights: of texts, the one in the middle."""
+
+    operations: int  # all
+    int8_operations: int  # of them on 8-bit weights
+    blockwise_operations: int  # of them on weights that are unpacked in blocks, as 4-bit ones are
+    bytes: int
+
+
+class Roofline(msgspec.Struct, frozen=True):
+    """How much of what this machine could do: `fraction` is the least time by its ceilings over `encode.p50_ms`."""
+
+    work: Work
+    least_ms: float
+    bound: Literal["compute", "bandwidth"]
+    fraction: float
+
+
 class Throughput(msgspec.Struct, frozen=True):
-    """Texts a second: of one caller with batches, or of `callers` at once on one session."""
+    """Texts a second: of one caller with batches, of `callers` at once on one session, or as `Server` says."""
 
     texts_per_s: float
+
+
+class Server(msgspec.Struct, frozen=True):
+    """Texts that arrive by chance: `Throughput` is the highest rate seen to keep the row's `p99_limit_ms`.
+
+    Milliseconds at that rate, from a text's arrival to its vector, waiting included.
+    """
+
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    p99_ci975_ms: tuple[float, float]
+    samples: int
+    exceeded_texts_per_s: float | None  # the lowest rate seen to exceed the limit; null where none was in the time
 
 
 class Measurement(msgspec.Struct, frozen=True):
@@ -151,14 +202,18 @@ class Measurement(msgspec.Struct, frozen=True):
     quality: Quality | None = None
     fidelity: VectorFidelity | None = None
     energy_mj: float | None = None
-    throttled: bool | None = None
+    energy_source: str | None = None  # `RAPL`: the processor's packages; else the sensor, and its rails
+    throttled: bool | None = None  # whether the processor was slowed meanwhile
     temperature_c: float | None = None  # the highest seen meanwhile
     system: System | None = None
     runtime: tuple[str, ...] = ()  # `pinned`, and levers of onnxruntime
     callers: int = 1  # threads that call one session at once
     throughput: Throughput | None = None
+    p99_limit_ms: float | None = None  # of texts that arrive by chance; null where callers wait for their answer
+    server: Server | None = None  # `encode` is then of one text alone
     cold_start_dropped_ms: float | None = None  # the bundle's files not in the page cache
     scenario: Scenario | None = None  # MLPerf's name for what was measured: its figure is p90, p99 or texts a second
+    roofline: Roofline | None = None
     null_because: dict[str, str] = {}  # why a figure is null, by its name
     predicted: bool = False
 
@@ -179,6 +234,7 @@ class Results(msgspec.Struct, frozen=True):
     device: Device
     settings: dict[str, Any]
     measurements: tuple[Measurement, ...]
+    ceilings: tuple[Ceilings, ...] = ()  # by threads, of the rooflines
 
 
 def read_results(path: Path) -> Results:

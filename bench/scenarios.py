@@ -12,10 +12,10 @@ _STREAMS = 8  # samples a query of MultiStream
 
 
 def with_scenarios(rows: Sequence[Measurement]) -> Iterator[Measurement]:
-    """Yield the rows with their scenario: SingleStream, MultiStream of 8 texts, Offline the largest other batch.
+    """Yield the rows with their scenario: SingleStream, Server, MultiStream of 8, Offline the largest other batch.
 
-    None of a fixed length, whose texts are not the task's, and of callers, who wait for their answer: Server's
-    arrive by chance. The largest batch is known only of all rows, and may be another after a resumption.
+    None of a fixed length, whose texts are not the task's, and of callers, who wait for their answer. The largest
+    batch is known only of all rows, and may be another after a resumption.
     """
     largest: dict[tuple[object, ...], int] = defaultdict(int)
     for row in rows:
@@ -30,7 +30,11 @@ def _sweep_of(row: Measurement) -> tuple[object, ...]:
 
 
 def _scenario(row: Measurement, largest: int) -> Scenario | None:
-    if row.status != "ok" or row.tokens is not None or row.callers > 1:
+    if row.status != "ok" or row.tokens is not None:
+        return None
+    if row.p99_limit_ms is not None:
+        return "Server"
+    if row.callers > 1:
         return None
     if row.batch == 1:
         return "SingleStream"

@@ -18,20 +18,17 @@ from mrl_edge.bench import jobs
 from mrl_edge.bench.configuration import Configuration, configuration_of
 from mrl_edge.bench.jobs import Prepared
 from mrl_edge.bench.page_cache import drop
-from mrl_edge.bench.processes import run_job
-from mrl_edge.bench.results import (
-    IndexPlan,
-    Measurement,
-    Results,
-    System,
-    write_results,
-)
+from mrl_edge.bench.processes import cached, clear_cache, run_job
+from mrl_edge.bench.results import IndexPlan, Measurement, Results, write_results
 from mrl_edge.bench.resuming import exclusive, resume, work_folder
+from mrl_edge.bench.roofline import Rooflines
 from mrl_edge.bench.scenarios import with_scenarios
+from mrl_edge.bench.seen import with_energy, with_system
 from mrl_edge.bench.watching import watching
 
 from mrl_edge.atomic import write_file
 from mrl_edge.bundle import MANIFEST, Bundle, Variant
+from mrl_edge.levers import MAPPED_PREPACK
 from mrl_edge.progress import Report, silent
 
 PROVIDER = "CPUExecutionProvider"
@@ -53,7 +50,10 @@ class Grid:
     target_recall: float
     batches: tuple[int, ...] = ()  # texts a call, besides 1; measured as the fixed lengths are
     callers: tuple[int, ...] = ()  # threads that call one session at once, besides 1; likewise
+    servers: tuple[int, ...] = ()  # threads that answer texts which arrive by chance; likewise
+    p99_limit_ms: float | None = None  # of those texts
     runtimes: tuple[tuple[str, ...], ...] = ((),)  # settings of onnxruntime, each measured with everything
+    new_ceilings: bool = False  # of the machine, measured again
 
 
 def sweep(bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, report: Report = silent) -> Results:
@@ -113,6 +113,7 @@ class _Sweep:
         run = f"{bundle.identity()}{settings}{grid.dims}{grid.plans}{versions}".encode()
         self.work = work_folder(out) / hashlib.sha256(run).hexdigest()[:12]
         self.work.mkdir(parents=True, exist_ok=True)
+        self._rooflines = Rooflines(bundle, self.sample, grid, self.results.device, self.results.ceilings, self.work)
         self.task = self.work / "task.json"
         self.task.write_bytes(content)
 
@@ -132,6 +133,8 @@ class _Sweep:
             wanted += [replace(alone, tokens=tokens) for tokens in self.grid.tokens]
             wanted += [replace(alone, batch=batch) for batch in self.grid.batches]
             wanted += [replace(alone, callers=callers) for callers in self.grid.callers]
+            limit = self.grid.p99_limit_ms
+            wanted += [replace(alone, callers=callers, p99_limit_ms=limit) for callers in self.grid.servers]
         return [configuration for configuration in wanted if configuration not in there]
 
     def measure(self, variant: Variant, configuration: Configuration) -> Measurement:
@@ -148,9 +151,11 @@ class _Sweep:
 
     def add(self, row: Measurement) -> None:
         """Write the file with one more row; a failed row of the same configuration goes."""
+        row = self._rooflines.of(row)
         new = configuration_of(row)
         kept = [old for old in self.results.measurements if configuration_of(old) != new]
-        self.results = msgspec.structs.replace(self.results, measurements=tuple(with_scenarios([*kept, row])))
+        rows = tuple(self._rooflines.judged_again(with_scenarios([*kept, row])))
+        self.results = msgspec.structs.replace(self.results, measurements=rows, ceilings=self._rooflines.ceilings)
         write_results(self.out, self.results)
 
     def finish(self) -> None:
@@ -203,12 +208,14 @@ class _Sweep:
 
     def _measured(self, row: Measurement, prepared: Prepared | None, configuration: Configuration) -> Measurement:
         job = self._job(prepared, configuration)
+        clear_cache(self.work)
+        if MAPPED_PREPACK in configuration.runtime:  # its file is there before, as in all but a device's first start
+            run_job(jobs.FirstJob(job), jobs.FirstResult, self.work, configuration.threads)
         before = psutil.cpu_percent(_BUSY_SECONDS)
-        with watching() as watch:
+        with watching(PROVIDER) as watch:
             answer = run_job(job, jobs.MeasureResult, self.work, configuration.threads)
         after = psutil.cpu_percent(_BUSY_SECONDS)
-        system = System(before, after, watch.frequency_min_mhz, watch.frequency_median_mhz)
-        row = msgspec.structs.replace(row, system=system, throttled=watch.throttled, null_because=watch.missing())
+        row = with_system(row, watch, before, after)
         if isinstance(answer, jobs.Failure):
             return _failed(row, answer)
         row = msgspec.structs.replace(
@@ -218,14 +225,12 @@ class _Sweep:
             cold_start_ms=answer.cold_start_ms,
             load_ms=answer.load_ms,
             first_ms=answer.first_ms,
-            memory=answer.memory,
+            memory=msgspec.structs.replace(answer.memory, gpu_bytes=watch.gpu_peak_bytes),
             temperature_c=watch.temperature_max_c,
             throughput=answer.throughput,
+            server=answer.server,
         )
-        if isinstance(answer.energy_mj, str):
-            row = _without(row, "energy_mj", answer.energy_mj)
-        else:
-            row = msgspec.structs.replace(row, energy_mj=answer.energy_mj)
+        row = with_energy(row, answer, watch)
         if prepared is None:
             return row
         dropped_ms, because = self._first_vector(prepared, job)
@@ -235,8 +240,9 @@ class _Sweep:
         search = prepared.search
         if search is not None:
             search = msgspec.structs.replace(search, p50_ms=answer.search_p50_ms, p99_ms=answer.search_p99_ms)
+        disk = msgspec.structs.replace(prepared.disk, model_bytes=prepared.disk.model_bytes + answer.cached_bytes)
         return msgspec.structs.replace(
-            row, disk=prepared.disk, search=search, quality=prepared.quality, fidelity=prepared.fidelity
+            row, disk=disk, search=search, quality=prepared.quality, fidelity=prepared.fidelity
         )
 
     def _job(self, prepared: Prepared | None, configuration: Configuration) -> jobs.MeasureJob:
@@ -252,6 +258,7 @@ class _Sweep:
             max_seconds=self.grid.max_seconds,
             batch=configuration.batch,
             callers=configuration.callers,
+            p99_limit_ms=configuration.p99_limit_ms,
             runtime=configuration.runtime,
         )
 
@@ -261,7 +268,7 @@ class _Sweep:
         dim = prepared.plan.rerank_dim or job.dim if prepared.plan else job.dim
         names = (MANIFEST, variant.weights, self.bundle.graph(variant, dim).file, *self.bundle.input_files)
         searched = [Path(file) for file in (prepared.index_file, prepared.vectors_file) if file]
-        reason = drop([*(self.bundle.folder / name for name in names), *searched])
+        reason = drop([*(self.bundle.folder / name for name in names), *searched, *cached(self.work)])
         if reason is not None:
             return None, reason
         answer = run_job(jobs.FirstJob(job), jobs.FirstResult, self.work, job.threads)
@@ -282,6 +289,7 @@ def _row(variant: Variant, configuration: Configuration) -> Measurement:
         plan=configuration.plan,
         runtime=configuration.runtime,
         callers=configuration.callers,
+        p99_limit_ms=configuration.p99_limit_ms,
     )
 
 

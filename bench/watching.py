@@ -1,19 +1,31 @@
-"""The machine's state while a process measures: clock frequency, temperature and throttling, from beside it."""
+"""The machine's state while a process measures, from beside it: clock, temperature, throttling, power, GPU memory."""
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import fmean, median
+from typing import TypeVar
 
 import psutil
-from mrl_edge.devices.local import temperature_c, throttle_count
+from mrl_edge.bench.jobs import Loop
+from mrl_edge.devices.local import temperature_c
+from mrl_edge.devices.nvidia import Gpus, find_gpus
+from mrl_edge.devices.power import PowerSensor, find_power, gpu_power
+from mrl_edge.devices.throttling import read_throttling, throttled_between
 
+T = TypeVar("T")
+CUDA = "CUDAExecutionProvider"
 _INTERVAL_S = 0.2
 _FREQUENCY = "system.frequency_median_mhz"
 _TEMPERATURE = "temperature_c"
+_POWER = "energy_mj"
+_GPU = "memory.gpu_bytes"
+_LEAST_POWERS = 2  # samples within the measured time, for a mean
 
 
 @dataclass
@@ -22,7 +34,10 @@ class Watch:
 
     mhz: list[float] = field(default_factory=list)  # of the fastest core: an idle one's clock is nobody's speed
     celsius: list[float] = field(default_factory=list)
-    throttled: bool | None = None
+    watts: list[tuple[int, float]] = field(default_factory=list)  # when, in ns of the monotonic clock, and what
+    gpu_bytes: list[int] = field(default_factory=list)  # of this process's children
+    power: PowerSensor | str = "not asked"  # or why there is none
+    throttled: bool | str = "not asked"
     failed: dict[str, str] = field(default_factory=dict)  # why, by the figure's name
 
     @property
@@ -40,6 +55,22 @@ class Watch:
         """The highest temperature seen."""
         return max(self.celsius, default=None)
 
+    @property
+    def gpu_peak_bytes(self) -> int | None:
+        """The most GPU memory seen."""
+        return max(self.gpu_bytes, default=None)
+
+    def energy_mj(self, loop: Loop) -> float | str:
+        """Return the millijoules of one call of a loop, by the mean of the power sampled meanwhile, or why not."""
+        if isinstance(self.power, str):
+            return self.power
+        if _POWER in self.failed:
+            return self.failed[_POWER]
+        within = [watts for moment, watts in self.watts if loop.started_ns <= moment <= loop.ended_ns]
+        if len(within) < _LEAST_POWERS:
+            return f"{self.power.name} was read {len(within)} times meanwhile: give it a longer --max-seconds"
+        return fmean(within) * (loop.ended_ns - loop.started_ns) / 1e6 / loop.calls
+
     def missing(self) -> dict[str, str]:
         """Return why a figure is null, by its name in a row."""
         reasons = {}
@@ -47,12 +78,9 @@ class Watch:
             reasons[_TEMPERATURE] = "this machine has no temperature sensor that this version reads"
         if not self.mhz:
             reasons[_FREQUENCY] = "this machine does not say its clock frequency"
-        if self.throttled is None:
-            reasons["throttled"] = (
-                "no counters of thermal throttling in /sys/devices/system/cpu; "
-                "a Raspberry Pi's throttle flags are not read by this version"
-            )
-        return reasons | self.failed
+        if isinstance(self.throttled, str):
+            reasons["throttled"] = self.throttled
+        return reasons | {name: why for name, why in self.failed.items() if name != _POWER}
 
 
 def fastest_core_mhz() -> float | None:
@@ -63,15 +91,36 @@ def fastest_core_mhz() -> float | None:
 
 
 @contextmanager
-def watching() -> Iterator[Watch]:
-    """Sample every 0.2 s until the block ends; each sample takes some 0.1 ms, on any core."""
+def watching(provider: str) -> Iterator[Watch]:
+    """Sample every 0.2 s until the block ends; each sample takes some 0.1 ms, on any core.
+
+    Where `provider` is CUDA's, power is the GPUs', the hottest of them counts, and so does their memory.
+    """
     watch, done = Watch(), threading.Event()
-    before = throttle_count()
+    readers: list[tuple[str, Callable[[], float | None], list[float]]] = [
+        (_FREQUENCY, fastest_core_mhz, watch.mhz),
+        (_TEMPERATURE, temperature_c, watch.celsius),
+    ]
+    gpus = find_gpus() if provider == CUDA else None
+    if gpus is None:
+        watch.power = find_power()
+    elif isinstance(gpus, str):
+        watch.power = watch.failed[_GPU] = gpus
+    else:
+        watch.power = gpu_power(gpus)
+        readers.append((_TEMPERATURE, gpus.temperature_c, watch.celsius))
+    before = read_throttling()
 
     def sample() -> None:
+        next_power = 0.0
         while True:
-            _note(watch, _FREQUENCY, fastest_core_mhz, watch.mhz)
-            _note(watch, _TEMPERATURE, temperature_c, watch.celsius)
+            for name, read, values in readers:
+                _note(watch, name, read, values)
+            if isinstance(watch.power, PowerSensor) and time.monotonic() >= next_power:
+                next_power = time.monotonic() + watch.power.interval_s
+                _note(watch, _POWER, _timed(watch.power.read_w), watch.watts)
+            if isinstance(gpus, Gpus):
+                _note(watch, _GPU, lambda: gpus.memory_bytes(_children()), watch.gpu_bytes)
             if done.wait(_INTERVAL_S):
                 return
 
@@ -82,11 +131,20 @@ def watching() -> Iterator[Watch]:
     finally:
         done.set()
         thread.join()
-        after = throttle_count()
-        watch.throttled = None if before is None or after is None else after > before
+        watch.throttled = throttled_between(before, read_throttling())
+        if isinstance(gpus, Gpus) and not watch.gpu_bytes:
+            watch.failed.setdefault(_GPU, "NVML named no memory of this process: in a container it sees others' ids")
 
 
-def _note(watch: Watch, name: str, read: Callable[[], float | None], values: list[float]) -> None:
+def _children() -> set[int]:
+    return {child.pid for child in psutil.Process(os.getpid()).children(recursive=True)}
+
+
+def _timed(read_w: Callable[[], float]) -> Callable[[], tuple[int, float]]:
+    return lambda: (time.monotonic_ns(), read_w())
+
+
+def _note(watch: Watch, name: str, read: Callable[[], T | None], values: list[T]) -> None:
     """Add what is read; once reading fails the figure is null, as it would be of a part of the time, and says so."""
     if name in watch.failed:
         return

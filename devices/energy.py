@@ -1,4 +1,7 @@
-"""The energy that a processor package took, as Intel's and AMD's counters (RAPL) say through Linux's powercap."""
+"""The energy that a processor package took, as Intel's and AMD's counters (RAPL) say through Linux's powercap.
+
+Linux names the folders `intel-rapl:…` on AMD's Zen too (since 5.11), where one driver reads both.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _POWERCAP = Path("/sys/class/powercap")
-_NOT_READ = "NVML, a Jetson's and a Raspberry Pi's sensors are not read by this version"
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,10 @@ class Rapl:
 def find_rapl(root: Path = _POWERCAP) -> Rapl | str:
     """Return the package counters, or why there are none to read."""
     if not root.is_dir():
-        return f"no RAPL counters (/sys/class/powercap is missing); {_NOT_READ}"
+        return f"no RAPL counters ({root} is missing)"
     domains = [path for path in sorted(root.glob("*-rapl:*")) if _name(path).startswith("package")]
     if not domains:
-        return f"no RAPL counter of a processor package; {_NOT_READ}"
+        return f"no RAPL counter of a processor package in {root}"
     counters = tuple(path / "energy_uj" for path in domains)
     try:
         for counter in counters:

@@ -61,12 +61,6 @@ def temperature_c() -> float | None:
     return max(values) if values else None
 
 
-def throttle_count(root: Path = Path("/sys/devices/system/cpu")) -> int | None:
-    """Return how often the cores were slowed for heat since the machine started, or None when it cannot say."""
-    counters = sorted(root.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
-    return sum(int(path.read_text(encoding="ascii")) for path in counters) if counters else None
-
-
 def _cpu() -> tuple[str, set[str]]:
     path = Path("/proc/cpuinfo")
     if not path.is_file():

@@ -121,7 +121,7 @@ class VectorsInfo(msgspec.Struct, frozen=True):
 
     file: str
     lengths: str  # float32 [dims, n_rows]: 1 / the length of each stored row's prefix
-    storage: str  # fp32, fp16, int8 or int8-int4
+    storage: str  # fp32, fp16, int8, int8-int6 or int8-int4
     dims: tuple[int, ...]  # where each block's columns end
     n_rows: int
     order: str | None = None  # int32 [n_rows], the item of each row; none: row i is item i

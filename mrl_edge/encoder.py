@@ -20,8 +20,9 @@ from mrl_edge.bundle import Bundle, Manifest, Variant, open_bundle
 from mrl_edge.cpu import ANY, saturates, this_target
 from mrl_edge.errors import BundleError, UsageError
 from mrl_edge.feeds import Feeder, open_feeder
-from mrl_edge.levers import pull
+from mrl_edge.levers import MAPPED_PREPACK, check, pull
 from mrl_edge.nesting import Floats
+from mrl_edge.prepacked import prepacked
 from mrl_edge.tokens import Batch, TokenIds
 
 if TYPE_CHECKING:
@@ -152,6 +153,19 @@ def open_session(
 
 
 def _open(path: Path, threads: int | None, levers: Sequence[str], exact: bool) -> ort.InferenceSession:
+    check(levers)
+    try:
+        opened = path
+        if MAPPED_PREPACK in levers:
+            opened = prepacked(path, _options(threads, levers, exact), f"{sorted(levers)} {exact}")
+        return ort.InferenceSession(str(opened), _options(threads, levers, exact), providers=["CPUExecutionProvider"])
+    except MemoryError:
+        raise
+    except Exception as error:  # onnxruntime raises its own exception types, all derived from Exception
+        raise BundleError(f"{path}: onnxruntime {ort.__version__} cannot load this graph: {error}") from None
+
+
+def _options(threads: int | None, levers: Sequence[str], exact: bool) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
@@ -159,12 +173,7 @@ def _open(path: Path, threads: int | None, levers: Sequence[str], exact: bool) -
     pull(options, levers)
     if exact:
         options.add_session_config_entry("session.x64quantprecision", "1")
-    try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except MemoryError:
-        raise
-    except Exception as error:  # onnxruntime raises its own exception types, all derived from Exception
-        raise BundleError(f"{path}: onnxruntime {ort.__version__} cannot load this graph: {error}") from None
+    return options
 
 
 def softmax(logits: Floats) -> Floats:

@@ -31,9 +31,23 @@ LEVERS: dict[str, Callable[[ort.SessionOptions], None]] = {
 }
 
 
-def pull(options: ort.SessionOptions, levers: Sequence[str]) -> None:
-    """Set the named levers; `UsageError` for one that there is not."""
+# Prepacked weights are kept in a file of this processor's and mapped (`mrl_edge.prepacked`).
+MAPPED_PREPACK = "mapped-prepack"
+NAMES = (*LEVERS, MAPPED_PREPACK)
+
+
+def check(levers: Sequence[str]) -> None:
+    """Refuse, with a `UsageError`, names that there are not, and two that exclude each other."""
     for name in levers:
-        if name not in LEVERS:
-            raise UsageError(f"unknown runtime setting {name!r}: there is {', '.join(LEVERS)}")
-        LEVERS[name](options)
+        if name not in NAMES:
+            raise UsageError(f"unknown runtime setting {name!r}: there is {', '.join(NAMES)}")
+    if {"no-prepack", MAPPED_PREPACK} <= set(levers):
+        raise UsageError(f"runtime settings no-prepack and {MAPPED_PREPACK}: only one of them makes sense")
+
+
+def pull(options: ort.SessionOptions, levers: Sequence[str]) -> None:
+    """Set the named levers, but for `mapped-prepack`, which is about the file that is opened; errors as of `check`."""
+    check(levers)
+    for name in levers:
+        if name in LEVERS:
+            LEVERS[name](options)

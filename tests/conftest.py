@@ -47,6 +47,12 @@ def made_once(tmp_path_factory):
     return once
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(made_once):
+    """The machine's ceilings are measured once a session, and not into the user's cache."""
+    os.environ["XDG_CACHE_HOME"] = str(made_once("user-cache", Path.mkdir))
+
+
 @pytest.fixture(scope="session")
 def pairs(made_once):
     """A CSV with the first rows of the built-in training data: gloss, lemmas, label."""

@@ -1,5 +1,9 @@
 """onnxruntime's levers change memory and time, never what is computed."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -38,3 +42,49 @@ def test_the_vectors_are_the_same_with_all_levers(bundle):
 def test_an_unknown_lever_is_named(bundle):
     with pytest.raises(UsageError, match="no-brakes"):
         mrl_edge.load(bundle, 64, levers=("no-brakes",))
+
+
+def test_two_levers_that_exclude_each_other_are_refused(bundle):
+    with pytest.raises(UsageError, match="only one of them"):
+        mrl_edge.load(bundle, 64, levers=("no-prepack", "mapped-prepack"))
+
+
+def test_prepacked_weights_are_written_once_for_each_graph_and_setting(bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    texts = ["a short musical passage", "a small stringed instrument"]
+
+    def files():
+        return {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.bin")}
+
+    for number, precision in enumerate(("fp32", "int8"), start=1):
+        plain = mrl_edge.load(bundle, 64, precision, threads=1).encode(texts)
+        written = []
+        for _ in range(2):
+            mapped = mrl_edge.load(bundle, 64, precision, threads=1, levers=("mapped-prepack",)).encode(texts)
+            assert np.abs(plain - mapped).max() < 1e-5
+            written.append(files())
+        assert len(written[0]) == number
+        assert written[0] == written[1]
+
+
+MEMORY = """
+import sys
+import mrl_edge
+from mrl_edge.bench.memory import read_memory
+encoder = mrl_edge.load(sys.argv[1], 64, "fp32", threads=1, levers=sys.argv[2:])
+encoder.encode(["a short musical passage"])
+print(read_memory().anonymous)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_mapped_prepacked_weights_are_no_memory_that_the_system_cannot_drop(bundle, tmp_path):
+    """Of all-MiniLM-L6-v2 42 MB of fp32 weights are products', and prepacked."""
+
+    def anonymous(*levers):
+        command = [sys.executable, "-c", MEMORY, bundle, *levers]
+        environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+        return int(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
+
+    anonymous("mapped-prepack")  # which writes the file
+    assert anonymous() - anonymous("mapped-prepack") > 25_000_000

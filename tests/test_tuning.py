@@ -57,7 +57,8 @@ def test_the_choice_is_the_fastest_trial_that_reaches_the_target(ground, tmp_pat
 
 
 def test_memory_is_within_the_limit_and_the_rest_is_said(ground, tmp_path):
-    limit = 4000 * (64 + 4 + 4 + 8) + 40_000  # int8 rows, a length, an item and 64 signs each, and the lists
+    # Int8 rows, a length, an item and 64 signs each; the lists; what is made of a piece, here of all rows.
+    limit = 4000 * (64 + 4 + 4 + 8) + 40_000 + 4000 * 300
     sizes, trials = tune(ground, (8, 64), Target(0.95, limit, KINDS), tmp_path, silent)
     assert all(size.resident_bytes <= limit for size in sizes)
     over = [trial for trial in trials if trial.resident_bytes > limit]
@@ -67,10 +68,10 @@ def test_memory_is_within_the_limit_and_the_rest_is_said(ground, tmp_path):
 
 
 def test_within_a_limit_the_best_that_fits_is_kept_although_no_rerank_fits(ground, tmp_path):
-    sizes, trials = tune(ground, (8,), Target(0.95, 200_000, ("scan", "binary")), tmp_path, silent)
-    assert sizes[0].resident_bytes <= 200_000
+    sizes, trials = tune(ground, (8,), Target(0.95, 500_000, ("scan", "binary")), tmp_path, silent)
+    assert sizes[0].resident_bytes <= 500_000
     assert sizes[0].rerank_dim is None or sizes[0].rerank_dim <= 32
-    refused = [trial for trial in trials if trial.resident_bytes > 200_000]
+    refused = [trial for trial in trials if trial.resident_bytes > 500_000]
     assert refused
     assert all(trial.recall_at_10_full is None and trial.p50_ms is None for trial in refused)
 
@@ -78,7 +79,7 @@ def test_within_a_limit_the_best_that_fits_is_kept_although_no_rerank_fits(groun
 def test_what_was_refused_is_said(ground, tmp_path):
     with pytest.raises(UsageError, match=r"annoy would need more for its own file alone: raise --max-index-mb"):
         tune(ground, (64,), Target(0.95, 1000, ("annoy",)), tmp_path, silent)
-    with pytest.raises(UsageError, match=r"the least that was built touches 0\.\d+ MB: raise"):
+    with pytest.raises(UsageError, match=r"the least that was built touches \d\.\d+ MB: raise"):
         tune(ground, (64,), Target(0.95, 1000, ("scan", "annoy")), tmp_path, silent)
 
 
@@ -301,7 +302,7 @@ def test_an_index_of_an_earlier_version_is_named_and_can_be_replaced(own_bundle)
     [
         (("--kinds", "scan"), "--kinds needs --tune"),
         (("--tune", "--kinds", "lsh"), "--kinds lsh: unknown; there is"),
-        (("--vectors", "int3"), "fp32, fp16, int8, int8-int4"),
+        (("--vectors", "int3"), "fp32, fp16, int8, int8-int6, int8-int4"),
         (("--tune", "--kinds", "scan", "--max-index-mb", "0.0001"), "--max-index-mb"),
     ],
 )

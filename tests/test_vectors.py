@@ -16,7 +16,7 @@ from mrl_edge.progress import silent
 
 DIMS = (8, 24, 40, 96)
 ROWS = 3000
-STEP = {"fp32": 0.0, "fp16": 2**-11, "int8": 1 / 254, "int8-int4": 1 / 254}  # largest error, of a row's largest
+STEP = {"fp32": 0.0, "fp16": 2**-11, **dict.fromkeys(("int8", "int8-int6", "int8-int4"), 1 / 254)}  # of a row's largest
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,10 @@ def exact(queries, vectors, dim):
     return cut(queries, dim) @ cut(vectors, dim).T
 
 
+def scores(store, query):
+    return np.concatenate([piece for _, piece in store.scores(query)])
+
+
 def recall(index, queries, cosines, k=10):
     shares = []
     for query, line in zip(cut(queries, index.dim).astype(np.float32), cosines, strict=True):
@@ -79,8 +83,8 @@ def test_stored_numbers_are_the_given_ones_within_half_a_step(stores, vectors, s
         wanted = vectors[:, block.start : block.end] * scale
         error = np.abs(block.numbers(block.stored) - wanted)
         unit = STEP[storage] * largest * scale
-        if block.packed:  # 16 steps between ∓ the largest of the row's own part, of a code that was rounded before
-            unit = unit + np.abs(wanted).max(axis=1, keepdims=True) / 16 + 0.5
+        if block.bits:  # 2^bits steps between ∓ the largest of the row's own part, of a code that was rounded before
+            unit = unit + np.abs(wanted).max(axis=1, keepdims=True) / 2**block.bits + 0.5
         assert (error <= unit + 1e-6).all()
 
 
@@ -93,12 +97,14 @@ def test_scan_and_rerank_give_the_cosines_of_what_is_stored(stores, queries, sto
     ids = np.random.default_rng(2).permutation(ROWS)[:700]
     pieces = np.concatenate([piece for _, piece in store.pieces(dim, 999)])
     for query, line in zip(cut(queries, dim).astype(np.float32)[:5], wanted, strict=False):
-        np.testing.assert_allclose(store.scores(query), line, atol=2e-6)
+        np.testing.assert_allclose(scores(store, query), line, atol=2e-6)
         np.testing.assert_allclose(store.cosines(ids, query), line[ids], atol=2e-6)
         np.testing.assert_allclose(pieces @ query, line, atol=2e-6)
 
 
-@pytest.mark.parametrize(("storage", "least"), [("fp32", 1.0), ("fp16", 0.99), ("int8", 0.97), ("int8-int4", 0.95)])
+@pytest.mark.parametrize(
+    ("storage", "least"), [("fp32", 1.0), ("fp16", 0.99), ("int8", 0.97), ("int8-int6", 0.96), ("int8-int4", 0.95)]
+)
 def test_smaller_storage_keeps_the_exact_hits(stores, vectors, queries, storage, least):
     assert recall(ScanIndex(stores[storage], 96), queries, exact(queries, vectors, 96)) >= least
 
@@ -111,6 +117,7 @@ def test_a_prefix_lies_in_its_own_pages(stores):
     assert starts[1] - starts[0] == -(-ROWS * 8 // 16_384) * 16_384
     assert store.block_bytes(8) == ROWS * 8
     assert stores["int8-int4"].block_bytes(96) == ROWS * (40 + 28 + 1)
+    assert stores["int8-int6"].block_bytes(96) == ROWS * (40 + 28 + 14 + 1)
 
 
 def test_rows_can_be_put_in_another_order(stores, tmp_path):
@@ -120,7 +127,7 @@ def test_rows_can_be_put_in_another_order(stores, tmp_path):
     query = np.ones(96, dtype=np.float32) / np.sqrt(np.float32(96))
     for ours, theirs in zip(moved.blocks, store.blocks, strict=True):
         np.testing.assert_array_equal(ours.stored, theirs.stored[order])
-    np.testing.assert_allclose(moved.scores(query), store.scores(query)[order], atol=1e-7)  # BLAS sums by place
+    np.testing.assert_allclose(scores(moved, query), scores(store, query)[order], atol=1e-7)  # BLAS sums by place
 
 
 def test_exact_search_in_pieces_is_exact_search(vectors, queries):
@@ -212,7 +219,7 @@ def test_ivf_that_probes_everything_is_a_scan(lists, stores, queries, scan_dim):
         _, wanted = scan.search(cut(queries, scan_dim)[number].astype(np.float32), 10)
         np.testing.assert_allclose(cosines, wanted, atol=2e-6)
         np.testing.assert_allclose(
-            stores["int8"].scores(cut(queries, scan_dim)[number].astype(np.float32))[ids], wanted, atol=2e-6
+            scores(stores["int8"], cut(queries, scan_dim)[number].astype(np.float32))[ids], wanted, atol=2e-6
         )
 
 
@@ -242,7 +249,7 @@ def test_a_funnel_works_over_every_kind(lists, stores, queries, vectors, tmp_pat
 
 
 def test_a_storage_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="fp32, fp16, int8, int8-int4"):
+    with pytest.raises(UsageError, match="fp32, fp16, int8, int8-int6, int8-int4"):
         VectorWriter(VectorsInfo("v", "l", "int2", DIMS, 4), tmp_path / "v", tmp_path / "l")
     with pytest.raises(UsageError, match="two dimensions"):
         VectorWriter(VectorsInfo("v", "l", "int8-int4", (8,), 4), tmp_path / "v", tmp_path / "l")

@@ -1,19 +1,23 @@
-"""Our encoder beside its peers, on the same texts, threads and machine, in turn in one run.
+"""Our encoder beside other software, on the same model, texts, threads and machine, in turn in one run.
 
-    python bench/peers/compare.py [--folder quickstart] [--dim 64] [--rounds 30] [--json]
+    python bench/peers/compare.py [--folder quickstart] [--dim 64] [--rounds 30] [--json]   (`make peers` installs all)
 
-Each peer lives in a process of its own, so that its memory is its own. A round asks every peer for one pass
-over the same texts, one at a time; the ratio of two peers is taken within a round, where the machine was the
-same for both, and its median and 95% interval over the rounds are printed.
+Each peer lives in a process of its own, with the Python of a virtual environment of its own. A round asks every one
+for a pass over the same texts, one at a time; the ratio of two is taken within a round, where the machine was the
+same for both, and its median and 95% interval over the rounds are printed. Peers of onnxruntime run the graphs that
+sentence-transformers exports of the same trained model, int8 as it quantises for this processor.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,108 +25,173 @@ import numpy as np
 from mrl_edge.bench.measure.intervals import in_words
 from mrl_edge.bench.measure.turns import Pass, ratio_of, take_turns
 from mrl_edge.bench.processes import Living
-from mrl_edge.bench.serving import serve
+from mrl_edge.devices.local import describe
 
+from mrl_edge.cpu import features, target_of
 from mrl_edge.datasets import Columns, read_table
+from mrl_edge.errors import ResultsError
+from mrl_edge.metrics import mean_and_min_cosine
 
-Encode = Callable[[str], np.ndarray]  # a text → its embedding [dim]
-
+_HERE = Path(__file__).parent
 _TEXTS = 64
+_EXPORTER = "sentence-transformers"  # the environment that exports the peers' graphs
+_TARGETS = {"avx512-vnni": "avx512_vnni", "avx512": "avx512", "avx2": "avx2", "arm64": "arm64"}
 
 
-def ours(folder: Path, dim: int) -> Encode:
-    """mrl_edge.load, int8."""
-    import mrl_edge
+@dataclass(frozen=True)
+class Peer:
+    """What is measured: `kind` as the worker calls it, in which virtual environment (None: ours)."""
 
-    encoder = mrl_edge.load(folder / "bundle", dim=dim, precision="int8", threads=1)
-    return lambda text: encoder.encode([text])[0]
-
-
-def by_hand(folder: Path, dim: int) -> Encode:
-    """Tokenizers and onnxruntime on the same int8 graph, with nothing between."""
-    import onnxruntime
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(folder / "bundle" / "tokenizer.json"))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(folder / "bundle" / "int8" / f"d{dim}.onnx"), options)
-
-    def encode(text: str) -> np.ndarray:
-        ids = np.array([tokenizer.encode(text).ids], dtype=np.int64)
-        inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-        return session.run(["embedding"], inputs)[0][0]
-
-    return encode
+    name: str
+    kind: str
+    precision: str
+    environment: str | None
 
 
-def sentence_transformers_torch(folder: Path, dim: int) -> Encode:
-    """sentence-transformers with torch on the same trained model folder."""
-    import torch
-    from sentence_transformers import SentenceTransformer
+OURS = Peer("mrl-edge int8", "ours", "int8", None)
+_OURS_FP32 = Peer("mrl-edge fp32", "ours", "fp32", None)
+_TORCH = Peer("sentence-transformers torch fp32", "sentence-transformers torch", "fp32", _EXPORTER)
+_BY_HAND = Peer("onnxruntime by hand, our int8", "by hand", "int8", "onnxruntime")
+PEERS = (
+    OURS,
+    _OURS_FP32,
+    _BY_HAND,
+    Peer("onnxruntime by hand, our fp32", "by hand", "fp32", "onnxruntime"),
+    _TORCH,
+    Peer("sentence-transformers ONNX fp32", "sentence-transformers ONNX", "fp32", _EXPORTER),
+    Peer("sentence-transformers ONNX int8", "sentence-transformers ONNX", "int8", _EXPORTER),
+    Peer("optimum ORTModel fp32", "optimum", "fp32", _EXPORTER),
+    Peer("optimum ORTModel int8", "optimum", "int8", _EXPORTER),
+    Peer("fastembed fp32", "fastembed", "fp32", "fastembed"),
+    Peer("fastembed int8", "fastembed", "int8", "fastembed"),
+)
 
-    torch.set_num_threads(1)
-    model = SentenceTransformer(str(folder / "model"), truncate_dim=dim, device="cpu")
-    return lambda text: model.encode([text], normalize_embeddings=True, show_progress_bar=False)[0]
-
-
-PEERS = {
-    "mrl-edge int8": ours,
-    "tokenizers + onnxruntime by hand, same graph": by_hand,
-    "sentence-transformers (torch, fp32)": sentence_transformers_torch,
-}
-
-# Peer, figure, and the least that it must be of ours: what `make peers` fails on.
+# Peer, figure, and the least that it must be: what `make peers` fails on.
 PROMISES = (
-    ("sentence-transformers (torch, fp32)", "time_ratio", 6.0),
-    ("sentence-transformers (torch, fp32)", "rss_ratio", 4.0),
-    ("tokenizers + onnxruntime by hand, same graph", "time_ratio", 1 / 1.1),
+    (_TORCH, "time_ratio", 6.0),
+    (_TORCH, "rss_ratio", 4.0),
+    (_BY_HAND, "time_ratio", 1 / 1.1),
 )
 
 
-def compare(folder: Path, dim: int, rounds: int) -> list[dict[str, Any]]:
-    """Run the rounds and return one row a peer, with its ratios to ours."""
+def export(folder: Path, environments: Path) -> None:
+    """Let the peers' own tools export the trained model into `folder/peers`; what fails there, fails there."""
+    out, device = folder / "peers", describe()
+    shutil.rmtree(out, ignore_errors=True)  # of an earlier model
+    target = _TARGETS.get(target_of(device.arch, frozenset(features())), "avx2")
+    if not (environments / _EXPORTER / "installed").is_file():
+        return
+    command = [environments / _EXPORTER / "bin" / "python", _HERE / "peer_export.py", folder / "model", out, target]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        print(f"the peers' graphs could not be exported: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+
+
+def compare(folder: Path, dim: int, rounds: int, environments: Path, peers: Sequence[Peer]) -> list[dict[str, Any]]:
+    """Run the rounds and return one row a peer, with its ratios to ours; `failed` says why one has none.
+
+    The peers begin with ours in int8, the one whose precision is fp32 is what vectors are compared with.
+    """
+    texts = folder / "peers-texts.json"
+    texts.write_text(json.dumps(_texts()), encoding="utf-8")
+    failed: dict[str, str] = {}
     last: dict[str, dict[str, Any]] = {}
-
-    def asking(peer: Living) -> Pass:
-        def one_pass() -> float:
-            last[peer.name] = peer.ask("pass")
-            return float(np.median(last[peer.name]["ms"]))
-
-        return one_pass
-
     with ExitStack() as stack:
-        passes = []
-        for name in PEERS:
-            command = (__file__, "--worker", name, "--folder", str(folder), "--dim", str(dim))
-            passes.append(asking(stack.enter_context(Living(name, command))))
-        medians = take_turns(passes, rounds)
-    rows = []
-    ours = last[next(iter(PEERS))]
-    for number, name in enumerate(PEERS):
-        found = ratio_of(medians[:, number], medians[:, 0])
-        rows.append(
-            {
-                "peer": name,
-                "p50_ms": float(np.median(medians[:, number])),
-                "time_ratio": found.ratio,
-                "time_ratio_ci95": found.ci95,
-                "rss_mb": last[name]["rss_mb"],
-                "rss_ratio": last[name]["rss_mb"] / ours["rss_mb"],
-                "cosine_to_ours": float(np.dot(last[name]["vector"], ours["vector"])),
-            }
-        )
-    return rows
+        running: list[tuple[Peer, Living]] = []
+        for peer in peers:
+            command = (_HERE / "encode_worker.py", peer.kind, peer.precision, folder, dim, texts)
+            try:
+                python = _python(peer, environments)
+                living = stack.enter_context(Living(peer.name, tuple(map(str, command)), python=python))
+                last[peer.name] = living.ask("pass")
+                running.append((peer, living))
+            except ResultsError as error:
+                failed[peer.name] = str(error)
+        medians = take_turns([_asking(living, last) for _, living in running], rounds)
+    measured = {peer.name: medians[:, place] for place, (peer, _) in enumerate(running)}
+    return [_row(peer, peers, measured, last, failed) for peer in peers]
+
+
+def _asking(living: Living, last: dict[str, dict[str, Any]]) -> Pass:
+    def one_pass() -> float:
+        last[living.name] = living.ask("pass")
+        return float(np.median(last[living.name]["ms"]))
+
+    return one_pass
+
+
+def _python(peer: Peer, environments: Path) -> Path:
+    """Return the peer's interpreter; `ResultsError` with pip's last word where it could not be installed."""
+    if peer.environment is None:
+        return Path(sys.executable)
+    environment = environments / peer.environment
+    if (environment / "installed").is_file():
+        return environment / "bin" / "python"
+    told = environment / "pip.txt"
+    lines = told.read_text(encoding="utf-8").strip().splitlines() if told.is_file() else []
+    raise ResultsError(f"not installed: {lines[-1] if lines else f'{environment} is missing, run make peers'}")
+
+
+def _row(
+    peer: Peer,
+    peers: Sequence[Peer],
+    measured: dict[str, np.ndarray],
+    last: dict[str, dict[str, Any]],
+    failed: dict[str, str],
+) -> dict[str, Any]:
+    if peer.name in failed:
+        return {"peer": peer.name, "failed": failed[peer.name]}
+    medians, answer = measured[peer.name], last[peer.name]
+    like = next(one for one in peers if one.kind == "ours" and one.precision == peer.precision)
+    to_ours, to_like = ratio_of(medians, measured[OURS.name]), ratio_of(medians, measured[like.name])
+    mean, least = mean_and_min_cosine(np.array(answer["vectors"]), np.array(last[_OURS_FP32.name]["vectors"]))
+    return {
+        "peer": peer.name,
+        "p50_ms": float(np.median(medians)),
+        "time_ratio": to_ours.ratio,
+        "time_ratio_ci95": to_ours.ci95,
+        "same_precision_ratio": to_like.ratio,
+        "same_precision_ratio_ci95": to_like.ci95,
+        "peak_rss_mb": answer["peak_rss_bytes"] / 1e6,
+        "rss_ratio": answer["peak_rss_bytes"] / last[OURS.name]["peak_rss_bytes"],
+        "cosine_mean": mean,
+        "cosine_min": least,
+    }
 
 
 def shortfalls(rows: list[dict[str, Any]]) -> list[str]:
-    """Return which of the promises of `PROMISES` the ratios do not keep."""
+    """Return which of the promises of `PROMISES` are not kept; what could not be measured is not."""
     by_peer = {row["peer"]: row for row in rows}
-    return [
-        f"{figure} of {peer} is {by_peer[peer][figure]:.2f}, promised is at least {least}"
-        for peer, figure, least in PROMISES
-        if by_peer[peer][figure] < least
-    ]
+    found = []
+    for peer, figure, least in PROMISES:
+        seen = by_peer[peer.name].get(figure)
+        if seen is None:
+            found.append(f"NOT CHECKED: {figure} of {peer.name}, promised is at least {least:.2f}")
+        elif seen < least:
+            found.append(f"NOT KEPT: {figure} of {peer.name} is {seen:.2f}, promised is at least {least:.2f}")
+    return found
+
+
+def print_rows(rows: list[dict[str, Any]]) -> None:
+    """Print one line a peer, and why where there is none."""
+    print(
+        f"{'':34}{'p50 ms':>8}{'× int8':>8}{'95% interval':>16}{'× same':>8}{'95% interval':>16}"
+        f"{'RSS MB':>8}{'×':>6}{'cosine':>8}{'least':>8}"
+    )
+    for row in rows:
+        if "failed" in row:
+            print(f"{row['peer']:34}  {row['failed']}")
+            continue
+        print(
+            f"{row['peer']:34}{row['p50_ms']:8.2f}{row['time_ratio']:8.2f}{in_words(row['time_ratio_ci95']):>16}"
+            f"{row['same_precision_ratio']:8.2f}{in_words(row['same_precision_ratio_ci95']):>16}"
+            f"{row['peak_rss_mb']:8.0f}{row['rss_ratio']:6.2f}{row['cosine_mean']:8.4f}{row['cosine_min']:8.4f}"
+        )
+
+
+def _texts() -> list[str]:
+    queries = read_table("builtin:wordnet_nouns/dev", Columns(query="gloss")).roles["query"]
+    return queries[:: len(queries) // _TEXTS][:_TEXTS]
 
 
 def main() -> None:
@@ -132,31 +201,22 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--worker", choices=PEERS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    queries = read_table("builtin:wordnet_nouns/dev", Columns(query="gloss")).roles["query"]
-    texts = queries[:: len(queries) // _TEXTS][:_TEXTS]
-    if options.worker:
-        encode = PEERS[options.worker](options.folder, options.dim)
-        serve(lambda number: encode(texts[number]), len(texts))
-        return
     if not (options.folder / "bundle" / "bundle.json").is_file():
         sys.exit(f"{options.folder} holds no bundle: run `make quickstart` first")
-    rows = compare(options.folder, options.dim, options.rounds)
-    if options.json:
-        print(json.dumps(rows, indent=2))
-        sys.exit(bool(shortfalls(rows)))
-    print(f"{_TEXTS} glosses, one at a time, 1 thread, dimension {options.dim}; ratios are to the first line\n")
-    print(f"{'':46}{'p50 ms':>8}{'ratio':>8}{'95% interval':>16}{'RSS MB':>8}{'ratio':>7}{'cosine':>8}")
-    for row in rows:
-        print(
-            f"{row['peer']:46}{row['p50_ms']:8.2f}{row['time_ratio']:8.2f}{in_words(row['time_ratio_ci95']):>16}"
-            f"{row['rss_mb']:8.0f}{row['rss_ratio']:7.2f}{row['cosine_to_ours']:8.4f}"
-        )
+    environments = Path("build/peers")
+    export(options.folder, environments)
+    rows = compare(options.folder, options.dim, options.rounds, environments, PEERS)
     broken = shortfalls(rows)
-    print(
-        "\n" + ("\n".join(broken) or "every promise is kept: " + ", ".join(f"{f} ≥ {n} ({p})" for p, f, n in PROMISES))
-    )
+    if options.json:
+        print(json.dumps({"rows": rows, "shortfalls": broken}, indent=2))
+    else:
+        print(f"\n{_TEXTS} glosses, one at a time, 1 thread, dimension {options.dim}, {options.rounds} rounds in turn")
+        print("× int8: times ours in int8; × same: times ours in the same precision; RSS: the peak, times ours in int8")
+        print("cosine, and the least: to the vectors of ours in fp32\n")
+        print_rows(rows)
+        promises = ", ".join(f"{figure} of {peer.name} ≥ {least:.2f}" for peer, figure, least in PROMISES)
+        print("\n" + ("\n".join(broken) or f"every promise is kept: {promises}"))
     sys.exit(bool(broken))
 
 

@@ -46,7 +46,8 @@ def ours(folder: Path, effort: int) -> Search:
     index: Any = open_first(size, store, folder / (size.file or ""))
     if size.rerank_dim is not None:
         index = AdaptiveRetrieval(index, store, size.shortlist or 0, size.rerank_dim)
-    index = ItemIndex(index, map_bytes(folder.parent / "order.i32").view("<i4"))
+    if info.order is not None:
+        index = ItemIndex(index, map_bytes(folder.parent / "order.i32").view("<i4"))
     dim = index.dim
     if dim == DIM:
         return lambda query: index.search(query, K)[0]
@@ -173,7 +174,7 @@ def build(name: str, folder: Path) -> None:
 
 
 def serve(name: str, folder: Path, queries: Path, effort: int) -> None:
-    """Answer each line on the standard input, the numbers of some queries, with their times and ids.
+    """Answer each line on the standard input, the numbers of some queries, with their times, CPU times and ids.
 
     Resident memory is counted from when everything is imported, the queries are read and BLAS has its buffers.
     """
@@ -184,14 +185,15 @@ def serve(name: str, folder: Path, queries: Path, effort: int) -> None:
     baseline = rss()
     search = OPEN[name](folder, effort)
     for line in sys.stdin:
-        times, found = [], []
+        times, computed, found = [], [], []
         for number in json.loads(line):
             query = vectors[number]
-            started = time.perf_counter_ns()
+            started, worked = time.perf_counter_ns(), time.thread_time_ns()
             ids = search(query)
+            computed.append((time.thread_time_ns() - worked) / 1e6)
             times.append((time.perf_counter_ns() - started) / 1e6)
             found.append([int(i) for i in ids])
-        print(json.dumps({"ms": times, "ids": found, "rss_bytes": rss() - baseline}), flush=True)
+        print(json.dumps({"ms": times, "cpu_ms": computed, "ids": found, "rss_bytes": rss() - baseline}), flush=True)
 
 
 if __name__ == "__main__":

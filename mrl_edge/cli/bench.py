@@ -10,7 +10,7 @@ import msgspec
 import typer
 from typer.core import TyperCommand
 
-from mrl_edge.cli import bench_table, console, options, pair
+from mrl_edge.cli import bench_calls, bench_table, console, options, pair
 from mrl_edge.errors import ResultsError, UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ mrl-edge bench bundle --data dev.csv --query question --positive answer --out re
 mrl-edge bench bundle --data dev.csv --query question --positive answer --precision int8 --dims 64,384 --threads 1,2
 
 mrl-edge bench bundle --data dev.csv --query question --positive answer --out new.json --baseline saved.json
+
+mrl-edge bench bundle --data dev.csv --query question --positive answer --server --p99-limit-ms 50
 
 mrl-edge bench bundle --data dev.csv --query question --compare int8:d64 fp32:d384
 
@@ -72,8 +74,12 @@ def bench(
     ),
     batches: Annotated[str | None, typer.Option(help="Texts a call, as in 1,8,32, for texts a second.")] = None,
     concurrency: Annotated[str | None, typer.Option(help="Callers of one session at once, as in 1,2,4.")] = None,
+    server: Annotated[
+        bool, typer.Option("--server", help="Find the highest rate of texts arriving by chance within --p99-limit-ms.")
+    ] = False,
     p99_limit_ms: Annotated[
-        float | None, typer.Option(min=0, help="What a call may take at the 99th percentile, with --concurrency.")
+        float | None,
+        typer.Option(min=0, help="What a text may take at the 99th percentile, with --concurrency or --server."),
     ] = None,
     runtime: Annotated[
         str | None,
@@ -81,6 +87,9 @@ def bench(
     ] = None,
     pin: Annotated[
         bool, typer.Option("--pin", help="Hold each process to a core for each thread of each caller.")
+    ] = False,
+    new_ceilings: Annotated[
+        bool, typer.Option("--new-ceilings", help="Measure again what this machine can do at most, for the roofline.")
     ] = False,
     recall: Annotated[float, typer.Option(min=0.01, max=1, help="Recall@10 that Annoy is sized to.")] = 0.95,
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest measurement of one latency.")] = 4.0,
@@ -116,7 +125,7 @@ def bench(
     task = _task(roles, max_queries)
     if before is not None:
         _refuse_other_data(before, task, baseline)
-    together = _batches_and_callers(batches, concurrency, p99_limit_ms)
+    together = bench_calls.read_calls(batches, concurrency, server, p99_limit_ms, max_seconds)
     grid = Grid(
         precisions=precisions,
         depths=layers,
@@ -126,15 +135,18 @@ def bench(
         tokens=() if tokens == "0" or "image" in roles else options.numbers("--tokens", tokens, least=1),
         max_seconds=max_seconds,
         target_recall=recall,
-        batches=tuple(number for number in together[0] if number > 1),
-        callers=tuple(number for number in together[1] if number > 1),
+        batches=tuple(number for number in together.batches if number > 1),
+        callers=tuple(number for number in together.callers if number > 1),
+        servers=together.servers,
+        p99_limit_ms=p99_limit_ms if server else None,
         runtimes=_runtimes(runtime, pin),
+        new_ceilings=new_ceilings,
     )
     if overwrite:
         discard(out)
     with console.progress_bar() as report:
         results = sweep(opened, task, data, grid, out, report)
-    alone = 1 in together[0] or 1 in together[1]
+    alone = 1 in together.batches or 1 in together.callers
     return _conclude(results, before, out, as_json, bench_table.Calls(alone, p99_limit_ms))
 
 
@@ -225,21 +237,10 @@ def _depths(text: str | None, there: tuple[int, ...], where: str) -> tuple[int, 
     return chosen
 
 
-def _batches_and_callers(
-    batches: str | None, callers: str | None, p99_limit_ms: float | None
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    if p99_limit_ms is not None and callers is None:
-        raise UsageError("--p99-limit-ms does nothing without --concurrency")
-    return (
-        options.numbers("--batches", batches) if batches else (),
-        options.numbers("--concurrency", callers) if callers else (),
-    )
-
-
 def _runtimes(text: str | None, pin: bool) -> tuple[tuple[str, ...], ...]:
     """Read `default,no-arena+no-prepack` as one tuple of names each."""
     from mrl_edge.bench.jobs import PINNED
-    from mrl_edge.levers import LEVERS
+    from mrl_edge.levers import NAMES, check
 
     if pin and not hasattr(os, "sched_setaffinity"):
         raise UsageError("--pin: this system cannot hold a process to cores")
@@ -247,8 +248,9 @@ def _runtimes(text: str | None, pin: bool) -> tuple[tuple[str, ...], ...]:
     for one in options.names(text) or ("default",):
         names = () if one == "default" else tuple(one.split("+"))
         for name in names:
-            if name not in LEVERS:
-                raise UsageError(f"--runtime {one}: unknown; there is default, {', '.join(LEVERS)}, joined by +")
+            if name not in NAMES:
+                raise UsageError(f"--runtime {one}: unknown; there is default, {', '.join(NAMES)}, joined by +")
+        check(names)
         found.append((*((PINNED,) if pin else ()), *sorted(names)))
     if len(set(found)) < len(found):
         raise UsageError(f"--runtime {text}: name each setting once")

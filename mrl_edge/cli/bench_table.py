@@ -35,7 +35,9 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
     for row in results.measurements:
         if row.status != "ok" or row.encode is None:
             shape = f" with {row.tokens} tokens" if row.tokens else ""
-            shape += f" by {row.callers} callers" if row.callers > 1 else ""
+            arrivals = row.p99_limit_ms is not None
+            shape += f" {row.callers} at once" if arrivals else f" by {row.callers} callers" if row.callers > 1 else ""
+            shape += f" at arrivals with p99 ≤ {row.p99_limit_ms:g} ms" if arrivals else ""
             shape += f" in batches of {row.batch}" if row.batch > 1 else ""
             failed.append(f"{row.precision} d{row.dim} of {row.depth} layers{shape}: {row.status}, {row.reason}")
         elif row.tokens is None and row.memory and row.disk and row.quality:
@@ -64,6 +66,7 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
     title = "p50 in ms, memory and disk in MB, hits shared with exact search, scores@10"
     console.print_table(f"\n{results.device.cpu}: {title}", heads, rows)
     _print_throughput(results, calls)
+    _print_rooflines(results)
     if any(row.encode and not row.encode.stable for row in results.measurements):
         doubts = Counter(doubt for row in results.measurements if row.encode for doubt in row.encode.doubts)
         why = ", ".join(f"{name} of {count}" for name, count in doubts.most_common())
@@ -89,22 +92,57 @@ def _print_throughput(results: Results, calls: Calls) -> None:
         encode = row.encode
         if encode is None:
             continue
-        mark = "" if encode.stable else " ~"
-        rate = row.throughput.texts_per_s if row.throughput else 1e3 / encode.mean_ms
-        figures = [encode.p90_ms, encode.p99_ms, f"{rate:,.1f}{mark}"]
-        kept = [] if limit is None else [within(encode, limit) if row.callers > 1 else None]
         name = str(replace(configuration_of(row), plan=None))
-        rows.append([name, row.scenario, f"{encode.p50_ms:.2f}{mark}", *figures, *kept])
+        rate = row.throughput.texts_per_s if row.throughput else 1e3 / encode.mean_ms
+        if row.server:
+            found, beyond = row.server, row.server.exceeded_texts_per_s
+            beyond_words = "?" if beyond is None else f"{beyond:,.1f}"
+            figures = [f"{found.p50_ms:.2f}", found.p90_ms, found.p99_ms, f"{rate:,.1f} to {beyond_words}"]
+            kept = [] if limit is None else ["yes" if row.p99_limit_ms == limit else None]
+        else:
+            mark = "" if encode.stable else " ~"
+            figures = [f"{encode.p50_ms:.2f}{mark}", encode.p90_ms, encode.p99_ms, f"{rate:,.1f}{mark}"]
+            kept = [] if limit is None else [within(encode, limit) if row.callers > 1 else None]
+        rows.append([name, row.scenario, *figures, *kept])
     if rows:
         heads = ["", "MLPerf's", "p50 ms", "p90", "p99", "texts/s", *([] if limit is None else [f"p99 ≤ {limit:g} ms"])]
         console.print_table("\nbatches and callers, ms a call", heads, rows)
+
+
+def _print_rooflines(results: Results) -> None:
+    from mrl_edge.bench.configuration import configuration_of
+
+    alone = _single_texts(results.measurements)
+    shown = [row for row in results.measurements if row.roofline and (row in alone or row.tokens or row.batch > 1)]
+    rows: list[list[object]] = []
+    for row in shown:
+        found, encode = row.roofline, row.encode
+        if found is None or encode is None:
+            continue
+        mark = "" if encode.stable else " ~"
+        work = [f"{found.work.operations / 1e9:.2f}", f"{found.work.bytes / 1e6:.1f}"]
+        times = [f"{found.least_ms:.2f}", f"{encode.p50_ms:.2f}{mark}"]
+        name = str(replace(configuration_of(row), plan=None))
+        rows.append([name, *work, *times, found.bound, f"{found.fraction:.0%}"])
+    if not rows:
+        return
+    heads = ["", "10⁹ op.", "MB", "least ms", "p50 ms", "bound by", "reached"]
+    console.print_table("\nhow much of what this machine could do is reached", heads, rows)
+    for one in results.ceilings:
+        rates = [part.gb_per_s for part in one.bandwidths]
+        console.note(
+            f"ceilings with {one.threads} thread{'s' if one.threads > 1 else ''}: {one.fp32_gops:.0f} × 10⁹ op./s in "
+            f"fp32, {one.int8_gops:.0f} in int8; {max(rates):.0f} GB/s from a cache, {rates[-1]:.0f} from memory"
+        )
+    if any(row.roofline and row.roofline.fraction > 1 for row in results.measurements):
+        console.note("above 100%: this machine was slower when its ceilings were measured: use --new-ceilings")
 
 
 def _single_texts(rows: Sequence[Measurement]) -> list[Measurement]:
     """Return one text a call of each variant, thread count and runtime, at its largest dimension."""
     found: dict[tuple[object, ...], Measurement] = {}
     for row in rows:
-        if row.encode and row.batch == row.callers == 1 and row.tokens is None:
+        if row.encode and row.batch == row.callers == 1 and row.tokens is None and row.server is None:
             key = row.precision, row.depth, row.threads, row.runtime
             found[key] = max(found.get(key, row), row, key=lambda one: one.dim)
     return list(found.values())

@@ -49,7 +49,9 @@ def index(
     ] = None,
     vectors: Annotated[
         str | None,
-        typer.Option(help="How vectors are stored: fp32, fp16, int8, int8-int4; by default fp32, with --tune int8."),
+        typer.Option(
+            help="How vectors are stored: fp32, fp16, int8, int8-int6, int8-int4; by default fp32, with --tune int8."
+        ),
     ] = None,
     threads: options.Threads = None,
     as_json: options.AsJson = False,

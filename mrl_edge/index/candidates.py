@@ -21,7 +21,7 @@ _FORESTS: tuple[tuple[Metric, int], ...] = (("angular", 8), ("angular", 32), ("h
 _VISITS = (500, 2000, 8000, 32_000)
 _LINKS = 16
 _EXPANSIONS = (64, 256)  # a shortlist that is longer raises it
-_PROBED = (128, 64, 32, 16, 8, 4, 3, 2)  # one list in so many
+_PROBED = (128, 64, 32, 16, 12, 8, 6, 4, 3, 2)  # one list in so many
 
 
 @dataclass(frozen=True)

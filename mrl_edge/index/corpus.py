@@ -21,7 +21,7 @@ from mrl_edge.nesting import Floats, select_dims
 def open_index(bundle: Bundle, dim: int, exact: bool = False) -> Index:
     """Open the index of one dimension as it was sized or tuned, its rerank included, after checking its files.
 
-    With `exact` every vector is compared at that dimension instead, as it is stored (fp32, fp16, int8, int8-int4);
+    With `exact` every vector is compared at that dimension instead, as it is stored (fp32, fp16, int8 or smaller);
     of equal cosines the row that is stored first wins. The index takes queries of its `dim`.
     """
     store = open_store(bundle)

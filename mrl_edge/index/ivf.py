@@ -6,12 +6,16 @@ is stored twice: the index itself is the centroids and where each list starts.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mrl_edge.index.scratch import Scratch
-from mrl_edge.index.vectors import VectorStore
+from mrl_edge.index.best import BestRows
+from mrl_edge.index.vectors import COMPARED, VectorStore
 from mrl_edge.metrics import Ids, exact_top_k, top_k
 from mrl_edge.nesting import Floats, normalise
 from mrl_edge.progress import Report
@@ -28,7 +32,6 @@ class IvfIndex:
         self.scan_dim = scan_dim
         self.probes = probes
         self._store = store
-        self._scratch = Scratch()
         content = np.fromfile(path, dtype=np.uint8)
         self._starts = content[: 8 * (lists + 1)].view("<i8")
         self._centroids = content[8 * (lists + 1) :].view("<f4").reshape(lists, -1)  # [lists, cluster_dim]
@@ -45,22 +48,32 @@ class IvfIndex:
             if sizes[-1] >= k or probes == len(nearness):
                 break
             probes = min(2 * probes, len(nearness))
-        lists = list(zip(starts.tolist(), ends.tolist(), strict=True))
-        scores = self._scores(normalise(query[None, : self.scan_dim])[0], lists)
-        best = top_k(scores, k)
-        place = np.searchsorted(sizes, best, side="right")  # which of the probed lists
-        return best - sizes[place] + ends[place], scores[best]
+        query = normalise(query[None, : self.scan_dim])[0]
+        best, row = BestRows(k), 0
+        for lists in _pieces(starts.tolist(), ends.tolist()):
+            scores = self._store.compare(partial(_joined, lists), query)
+            best.add(row, scores)
+            row += len(scores)
+        found, cosines = best.ranked()
+        place = np.searchsorted(sizes, found, side="right")  # which of the probed lists
+        return found - sizes[place] + ends[place], cosines
 
-    def _scores(self, query: Floats, lists: list[tuple[int, int]]) -> Floats:
-        """Return the cosines of the rows of some lists, one list after the other."""
-        total = np.zeros(sum(last - first for first, last in lists), dtype=np.float32)
-        for block in self._store.upto(self.scan_dim):
-            rows = self._scratch.of((len(total), block.stored.shape[1]), block.stored.dtype)
-            np.concatenate([block.stored[first:last] for first, last in lists], out=rows)
-            total += block.products(rows, query[block.start : block.end])
-        lengths = self._store.lengths_of(self.scan_dim)
-        total *= np.concatenate([lengths[first:last] for first, last in lists])
-        return total
+
+def _pieces(starts: list[int], ends: list[int]) -> Iterator[list[tuple[int, int]]]:
+    """Yield some lists at a time, of COMPARED rows together, or a little more."""
+    piece, rows = [], 0
+    for start, end in zip(starts, ends, strict=True):
+        piece.append((start, end))
+        rows += end - start
+        if rows >= COMPARED:
+            yield piece
+            piece, rows = [], 0
+    if piece:
+        yield piece
+
+
+def _joined(lists: list[tuple[int, int]], stored: NDArray[Any]) -> NDArray[Any]:
+    return np.concatenate([stored[start:end] for start, end in lists])
 
 
 def find_centroids(vectors: Floats, lists: int, stage: str, report: Report) -> Floats:

@@ -1,27 +1,30 @@
-"""The private memory of a search, beside the files that it maps: score arrays, and rows copied together."""
+"""The private memory of a search, beside the files that it maps: what is made of the rows of one piece at a time."""
 
 from __future__ import annotations
 
-from typing import Final
+from mrl_edge.index.binary import PIECE
+from mrl_edge.index.vectors import COMPARED, RERANKED, VectorStore
 
-from mrl_edge.index.kinds import Parameters
-from mrl_edge.index.scratch import SPARE
-from mrl_edge.index.vectors import RERANKED, VectorStore
-
-# Of a compared row: the scores, one block's part of them, and what the selection of the best copies. Binary holds
-# two words of differing bits, their counts, and the counts as scores.
-_SCORED: Final = {"scan": 12, "ivf": 12, "binary": 24}
+_SCORED = 64  # bytes a row: its score, and its number and score again, to sort, where it may be among the best
 
 
-def private_bytes(kind: str, store: VectorStore, dim: int, parameters: Parameters) -> int:
-    """Return about the bytes that a thread's first step allocates; Annoy's and HNSW's grow with the visits alone."""
-    if kind != "ivf":
-        return _SCORED.get(kind, 0) * store.n
-    rows = -(-store.n * int(parameters["probes"]) // int(parameters["lists"]))
-    widest = max(block.stored.nbytes for block in store.upto(dim))
-    return rows * _SCORED[kind] + int(SPARE * widest * rows / store.n)
+def private_bytes(kind: str, store: VectorStore, dim: int, rerank_dim: int | None) -> int:
+    """Return about the bytes that a thread's search of a kind at `dim` allocates, with or without a rerank.
+
+    What Annoy and HNSW allocate grows with the visits alone, and is left out.
+    """
+    reranked = _compared(store, rerank_dim, RERANKED) if rerank_dim else 0
+    if kind in ("scan", "ivf"):
+        return max(_compared(store, dim, COMPARED), reranked)
+    return reranked + (_differing(store, dim) if kind == "binary" else 0)
 
 
-def rerank_bytes(store: VectorStore, dim: int) -> int:
-    """Return the bytes of the float32 rows of which a rerank computes the cosines at a time."""
-    return int(SPARE * 4 * min(RERANKED, store.n) * dim)
+def _compared(store: VectorStore, dim: int, rows: int) -> int:
+    """Return the bytes of some rows' columns of the widest block, as they are stored and as float32."""
+    widest: int = max((block.stored.itemsize + 4) * block.stored.shape[1] for block in store.upto(dim))
+    return min(rows, store.n) * (widest + _SCORED)
+
+
+def _differing(store: VectorStore, dim: int) -> int:
+    """Return the bytes of a piece's differing bits, 8 bytes a word of 64, and of their counts."""
+    return min(PIECE, store.n) * (9 * -(-dim // 64) + _SCORED)

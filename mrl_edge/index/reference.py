@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from mrl_edge.metrics import Ids, top_k
+from mrl_edge.index.best import BestRows
+from mrl_edge.metrics import Ids
 from mrl_edge.nesting import Floats
 
 
@@ -15,23 +16,17 @@ class RunningTopK:
 
     def __init__(self, queries: Floats, k: int) -> None:
         self._queries = queries  # [queries, dim], L2-normalised
-        self._k = k
-        self._scores = [np.empty(0, dtype=np.float32)] * len(queries)
-        self._ids = [np.empty(0, dtype=np.int64)] * len(queries)
+        self._best = [BestRows(k) for _ in queries]
 
     def add(self, first: int, vectors: Floats) -> None:
         """See [m, dim] vectors, L2-normalised, with the ids from `first` on, larger than all before."""
-        for number, scores in enumerate(self._queries @ vectors.T):
-            near = top_k(scores, self._k)
-            scores = np.concatenate([self._scores[number], scores[near]])
-            ids = np.concatenate([self._ids[number], near + first])
-            best = top_k(scores, self._k)
-            self._scores[number], self._ids[number] = scores[best], ids[best]
+        for best, scores in zip(self._best, self._queries @ vectors.T, strict=True):
+            best.add(first, scores)
 
     @property
     def ids(self) -> Ids:
         """The ids [queries, ≤ k], best first."""
-        return np.array(self._ids)
+        return np.array([best.ranked()[0] for best in self._best])
 
 
 def exact_in_pieces(queries: Floats, pieces: Iterable[tuple[int, Floats]], k: int) -> Ids:

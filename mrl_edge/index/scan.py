@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from mrl_edge.index.best import BestRows
 from mrl_edge.index.vectors import VectorStore
-from mrl_edge.metrics import Ids, top_k
+from mrl_edge.metrics import Ids
 from mrl_edge.nesting import Floats
 
 
@@ -16,6 +17,7 @@ class ScanIndex:
 
     def search(self, query: Floats, k: int) -> tuple[Ids, Floats]:
         """Return the k best rows and their cosines."""
-        scores = self._store.scores(query)
-        best = top_k(scores, k)
-        return best, scores[best]
+        best = BestRows(k)
+        for first, scores in self._store.scores(query):
+            best.add(first, scores)
+        return best.ranked()

@@ -20,7 +20,7 @@ from mrl_edge.index import Index
 from mrl_edge.index.adaptive import AdaptiveRetrieval
 from mrl_edge.index.candidates import Candidate, Lists, Site, candidates
 from mrl_edge.index.kinds import OPENERS, Parameters
-from mrl_edge.index.memory import private_bytes, rerank_bytes
+from mrl_edge.index.memory import private_bytes
 from mrl_edge.index.reference import exact_in_pieces
 from mrl_edge.index.sizing import time_search
 from mrl_edge.index.vectors import VectorStore
@@ -206,7 +206,7 @@ class _Dimension:
     def _fits(self, candidate: Candidate, effort: Parameters, rerank_dim: int | None) -> bool:
         """Return whether it is within the memory, and note it among the trials where it is not."""
         limit = self.target.max_bytes
-        fits = limit is None or self._bytes(candidate, effort, rerank_dim) <= limit
+        fits = limit is None or self._bytes(candidate, rerank_dim) <= limit
         if not fits:
             self._add(candidate, effort, None, rerank_dim, (None, None), "touches more memory than allowed")
         return fits
@@ -252,7 +252,7 @@ class _Dimension:
             rerank_dim=rerank_dim,
             recall_at_10_full=recall,
             p50_ms=p50_ms,
-            resident_bytes=self._bytes(candidate, effort, rerank_dim),
+            resident_bytes=self._bytes(candidate, rerank_dim),
             build_s=candidate.build_s,
             note=note,
         )
@@ -260,15 +260,15 @@ class _Dimension:
         if recall is not None and p50_ms is not None and self._better(recall, p50_ms):
             self._best = trial, candidate, recall
 
-    def _bytes(self, candidate: Candidate, effort: Parameters, rerank_dim: int | None) -> int:
+    def _bytes(self, candidate: Candidate, rerank_dim: int | None) -> int:
         """Return the bytes that many queries touch: of mapped files, of which the kernel holds no more, and private."""
         store = self.ground.store
         columns = max(rerank_dim or 0, self.dim if candidate.scans else 0)
-        lengths = 4 * store.n if candidate.scans else 0
+        compared = {dim for dim in (rerank_dim, self.dim if candidate.scans else None) if dim}
+        lengths = 4 * store.n * len(compared)
         order = 4 * store.n if store.info.order else 0
         mapped = candidate.own_bytes + (store.block_bytes(columns) if columns else 0) + lengths + order
-        reranked = rerank_bytes(store, rerank_dim) if rerank_dim else 0
-        return mapped + reranked + private_bytes(candidate.kind, store, self.dim, effort)
+        return mapped + private_bytes(candidate.kind, store, self.dim, rerank_dim)
 
     def _better(self, recall: float, p50_ms: float) -> bool:
         if self._best is None:

@@ -2,15 +2,17 @@
 
 Block k holds columns dims[k-1]:dims[k] of all rows, contiguous and starting on a page: a scan at dimension 64 reads
 the blocks up to 64, a rerank the shortlist's rows of each block. `int8` scales every row by its own largest
-magnitude; the cosine at a prefix divides by the prefix's length, so the scale cancels and is not kept. `int8-int4`
-is the same with the last block, which carries least, in 4 bits.
+magnitude; the cosine at a prefix divides by the prefix's length, so the scale cancels and is not kept. `int8-int6`
+and `int8-int4` are the same with the last block, which carries least, in 6 or 4 bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -20,14 +22,15 @@ from numpy.typing import NDArray
 from mrl_edge.bundle import VectorsInfo
 from mrl_edge.errors import BundleError, UsageError
 from mrl_edge.index.blocks import Block, packed_width
-from mrl_edge.index.scratch import Scratch
 from mrl_edge.metrics import Ids
 from mrl_edge.nesting import Floats, normalise, prefix
 
-STORAGES: Final = {"fp32": "<f4", "fp16": "<f2", "int8": "i1", "int8-int4": "i1"}
+STORAGES: Final = {"fp32": "<f4", "fp16": "<f2", "int8": "i1", "int8-int6": "i1", "int8-int4": "i1"}
+_LAST_BITS: Final = {"int8-int6": 6, "int8-int4": 4}  # a column of the last block
 _PAGE = 16_384  # the largest page of the kernels that boards run; the smaller ones divide it
 _PIECE = 16_384  # rows
-RERANKED: Final = 512  # rows at a time
+COMPARED: Final = 4096  # rows at a time
+RERANKED: Final = 1024
 
 
 class Rows(Protocol):
@@ -53,23 +56,17 @@ class VectorStore:
 
     def __init__(self, info: VectorsInfo, vectors: Path, lengths: Path) -> None:
         self.info = info
-        self._scratch = Scratch()
         self.n = info.n_rows
         self.dims = info.dims
         self.blocks = _blocks(map_bytes(vectors), info)
         self.inverse_lengths: Floats = map_bytes(lengths).view("<f4").reshape(len(info.dims), self.n)  # [dims, n]
 
     def cosines(self, ids: Ids, query: Floats) -> Floats:
-        """Return the cosines [len(ids)] with a query [dim]: only these rows are read, their lengths made on the way."""
+        """Return the cosines [len(ids)] with a query [dim] of length 1: only these rows are read."""
         found = np.empty(len(ids), dtype=np.float32)
-        vectors = self._scratch.of((min(RERANKED, len(ids)), len(query)), np.float32)
         for first in range(0, len(ids), RERANKED):
             piece = ids[first : first + RERANKED]
-            here = vectors[: len(piece)]
-            for block in self.upto(len(query)):
-                here[:, block.start : block.end] = block.numbers(block.stored.take(piece, axis=0))
-            lengths = np.sqrt(np.einsum("ij,ij->i", here, here))
-            found[first : first + len(piece)] = (here @ query) / np.maximum(lengths, 1e-12)
+            found[first : first + len(piece)] = self.compare(partial(np.take, indices=piece, axis=0), query)
         return found
 
     def pieces(self, dim: int, size: int = _PIECE) -> Iterator[tuple[int, Floats]]:
@@ -80,13 +77,22 @@ class VectorStore:
                 found[:, block.start : block.end] = block.numbers(block.stored[first : first + len(found)])
             yield first, normalise(found)
 
-    def scores(self, query: Floats) -> Floats:
-        """Return the cosines [n] of every row with a query [dim] of length 1 whose dimension is one of `dims`."""
-        total = np.zeros(self.n, dtype=np.float32)
-        for block in self.upto(len(query)):
-            total += block.products(block.stored, query[block.start : block.end])
-        total *= self.lengths_of(len(query))
-        return total
+    def scores(self, query: Floats) -> Iterator[tuple[int, Floats]]:
+        """Yield the first row's number and the cosines [≤ COMPARED] of a piece of all rows with a query [dim]."""
+        for first in range(0, self.n, COMPARED):
+            yield first, self.compare(itemgetter(slice(first, first + COMPARED)), query)
+
+    def compare(self, read: Callable[[NDArray[Any]], NDArray[Any]], query: Floats) -> Floats:
+        """Return the cosines [m] of some rows with a query of length 1 whose dimension is one of `dims`.
+
+        `read` takes the m rows out of an array [n, …]; their columns are made float32 a block at a time.
+        """
+        products = (b.products(read(b.stored), query[b.start : b.end]) for b in self.upto(len(query)))
+        cosines = next(products)
+        for more in products:
+            cosines += more
+        cosines *= read(self.lengths_of(len(query)))
+        return cosines
 
     def lengths_of(self, dim: int) -> Floats:
         """Return 1 / the length of each row's prefix, [n]."""
@@ -156,8 +162,9 @@ def check_storage(storage: str, dims: Sequence[int]) -> None:
     """Raise `UsageError` unless vectors of these nesting dimensions can be stored so."""
     if storage not in STORAGES:
         raise UsageError(f"vectors cannot be stored as {storage}: there is {', '.join(STORAGES)}")
-    if storage == "int8-int4" and len(dims) < 2:
-        raise UsageError("int8-int4 needs two dimensions at least: the columns after the last but one are int4")
+    if storage in _LAST_BITS and len(dims) < 2:
+        fewer = f"the columns after the last but one have {_LAST_BITS[storage]} bits"
+        raise UsageError(f"{storage} needs two dimensions at least: {fewer}")
 
 
 def check_files(info: VectorsInfo, vectors: Path, lengths: Path) -> None:
@@ -195,25 +202,26 @@ def _stored(vectors: Floats, storage: str) -> NDArray[Any]:
 
 def _blocks(file: NDArray[np.uint8], info: VectorsInfo) -> tuple[Block, ...]:
     found = []
-    for at, (start, end, width, dtype) in zip(_starts(info), _formats(info), strict=False):
+    for at, (start, end, width, dtype, bits) in zip(_starts(info), _formats(info), strict=False):
         size = info.n_rows * width * dtype.itemsize
         stored = file[at : at + size].view(dtype).reshape(info.n_rows, width)
-        found.append(Block(stored, start, end, packed=dtype == np.uint8))
+        found.append(Block(stored, start, end, bits))
     return tuple(found)
 
 
 def _starts(info: VectorsInfo) -> list[int]:
     """Where each block starts, and where the last one ends."""
     starts = [0]
-    for _, _, width, dtype in _formats(info):
+    for _, _, width, dtype, _ in _formats(info):
         starts.append(starts[-1] + -(-info.n_rows * width * dtype.itemsize // _PAGE) * _PAGE)
     return starts
 
 
-def _formats(info: VectorsInfo) -> Iterator[tuple[int, int, int, np.dtype[Any]]]:
-    """Yield each block's first column, the one after its last, and the width and type of a stored row."""
+def _formats(info: VectorsInfo) -> Iterator[tuple[int, int, int, np.dtype[Any], int | None]]:
+    """Yield each block's first column, the one after its last, a stored row's width and type, and packed bits."""
     for start, end in pairwise((0, *info.dims)):
-        if info.storage == "int8-int4" and end == info.dims[-1]:
-            yield start, end, packed_width(end - start), np.dtype(np.uint8)
+        bits = _LAST_BITS.get(info.storage) if end == info.dims[-1] else None
+        if bits is None:
+            yield start, end, end - start, np.dtype(STORAGES[info.storage]), None
         else:
-            yield start, end, end - start, np.dtype(STORAGES[info.storage])
+            yield start, end, packed_width(end - start, bits), np.dtype(np.uint8), bits

@@ -75,8 +75,9 @@ def test_only_the_largest_batch_is_offline_and_a_fixed_length_is_no_scenario():
     base = measurement("int8", 64)
     rows = [change(base, batch=batch) for batch in (1, 4, 8, 32, 64)]
     rows += [change(base, tokens=128), change(base, callers=2), change(base, batch=128, status="failed")]
+    rows += [change(base, callers=callers, p99_limit_ms=20.0) for callers in (1, 2)]
     names = [row.scenario for row in with_scenarios(rows)]
-    assert names == ["SingleStream", None, "MultiStream", None, "Offline", None, None, None]
+    assert names == ["SingleStream", None, "MultiStream", None, "Offline", None, None, None, "Server", "Server"]
     grown = list(with_scenarios([*with_scenarios(rows[:5]), change(base, batch=256)]))
     assert [row.scenario for row in grown][-2:] == [None, "Offline"]  # a resumption with a larger one
 

@@ -16,6 +16,7 @@ from conftest import mrl_edge, run_mrl_edge, the_one_error_line
 from mrl_edge.bench import jobs
 from mrl_edge.bench.processes import run_job
 from mrl_edge.bench.results import read_results
+from mrl_edge.bench.roofline import least_ms
 
 import mrl_edge as runtime
 from mrl_edge.bundle import open_bundle
@@ -73,6 +74,21 @@ def test_every_configuration_has_one_row(rows):
     assert {row.status for row in rows} == {"ok"}
     fixed = [(r.precision, r.threads, r.tokens, r.dim) for r in rows if r.tokens]
     assert fixed == [("fp32", 1, 16, 384), ("int8", 1, 16, 384)]
+
+
+def test_every_encoding_stands_beside_what_the_machine_could_do(swept):
+    results = read_results(swept)
+    (ceilings,) = results.ceilings
+    assert ceilings.threads == 1
+    for row in results.measurements:
+        found = row.roofline
+        computing, reading = least_ms(found.work, ceilings)
+        assert found.least_ms == max(computing, reading)
+        assert found.fraction == pytest.approx(found.least_ms / row.encode.p50_ms)
+        assert (found.work.int8_operations > 0) == (row.precision == "int8")
+    fixed = {row.precision: row.roofline.work.operations for row in results.measurements if row.tokens == 16}
+    per_token, attention, heads = 2 * 6 * (4 * 384**2 + 2 * 384 * 1536), 6 * 4 * 16**2 * 384, 2 * 384 * (384 + 25)
+    assert set(fixed.values()) == {16 * per_token + attention + heads}
 
 
 def test_the_figures_of_a_row_fit_each_other(rows):

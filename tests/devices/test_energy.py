@@ -6,6 +6,18 @@ import pytest
 from mrl_edge.devices.energy import Rapl, find_rapl
 
 
+def test_amds_packages_are_counted_by_the_same_driver(tmp_path):
+    """Linux's intel_rapl_msr names them so on Zen; psys and the parts within a package are not counted."""
+    for domain, name in (("0", "package-0"), ("0:0", "core")):
+        folder = tmp_path / f"intel-rapl:{domain}"
+        folder.mkdir()
+        for file, content in (("name", name), ("energy_uj", 5), ("max_energy_range_uj", 65532610987)):
+            (folder / file).write_text(f"{content}\n")
+    rapl = find_rapl(tmp_path)
+    assert rapl.read_uj() == (5,)
+    assert rapl.ranges_uj == (65532610987,)
+
+
 @pytest.fixture
 def powercap(tmp_path):
     """Two packages, and a part of one that must not be counted twice."""
