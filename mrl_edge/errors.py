@@ -33,3 +33,11 @@ class UnsupportedError(MrlEdgeError):
 
 class ResultsError(MrlEdgeError):
     """A results file that is damaged or belongs to another run."""
+
+
+class ReachError(MrlEdgeError):
+    """A device that cannot be reached, or that does not let us do there what we must."""
+
+
+class ConnectionLostError(ReachError):
+    """A connection that broke; what was under way may or may not have been done."""

@@ -14,11 +14,13 @@ from mrl_edge.cli import (
     bench,
     classify,
     compare,
+    deploy,
     devices,
     evaluate,
     export,
     index,
     pick,
+    probe,
     quickstart,
     report,
     search,
@@ -52,8 +54,10 @@ for module in (
     compare,
     pick,
     report,
+    deploy,
     quickstart,
     devices,
+    probe,
 ):
     module.register(app)
 
@@ -69,7 +73,7 @@ def run(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("mrl_edge"):
             raise
-        return _fail(f"this command needs the package {error.name}: pip install 'mrl-edge[train,export,report]'")
+        return _fail(f"this command needs the package {error.name}: pip install 'mrl-edge[train,export,report,remote]'")
     except BrokenPipeError:
         sys.stderr.close()
         return 0

@@ -1,0 +1,86 @@
+"""Bringing a bundle to a machine, with an environment of its own to run in, and taking it away again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from importlib.resources import files as resources
+from pathlib import Path
+
+import msgspec
+from mrl_edge.devices.deploy.wheelhouse import gather
+from mrl_edge.devices.probe import missing
+from mrl_edge.devices.reach import Machine
+
+from mrl_edge.atomic import sha256
+from mrl_edge.bundle import MANIFEST, Bundle
+from mrl_edge.errors import ReachError, UnsupportedError, UsageError
+from mrl_edge.progress import Report
+
+FOLDER = ".mrl-edge"  # in the home folder: everything of ours
+# $1: our folder, $2: the bundle in it. What no bundle needs any more goes with the last of them.
+_REMOVE = """\
+cd -- "$1" 2>/dev/null || exit 0
+rm -rf -- "$2" || exit 1
+rmdir bundles 2>/dev/null || [ ! -d bundles ] || exit 0
+cd .. && rm -rf -- "$1\""""
+
+
+class Deployed(msgspec.Struct, frozen=True):
+    """What a deployment did; `kept` files were there already with the same SHA-256."""
+
+    bundle: str  # its folder there, in the home folder
+    python: str  # the environment's, in the home folder
+    files: int
+    kept: int
+    sent_bytes: int
+    installed: bool  # the environment was made anew
+
+
+async def bring(machine: Machine, bundle: Bundle, cache: Path, report: Report) -> Deployed:
+    """Bring a bundle and all it needs to a machine, and check it there: every SHA-256, and every import.
+
+    Raises `BundleError` for a bundle that is not what was exported, `UnsupportedError` for a machine that lacks
+    something, and `ReachError` for what was not right there.
+    """
+    files = {name: sha256(bundle.checked(name)) for name in bundle.manifest.files}
+    files[MANIFEST] = sha256(bundle.folder / MANIFEST)
+    facts = await machine.info()
+    lacking = missing(facts)
+    if lacking or facts.python is None:
+        raise UnsupportedError(f"{machine.name} lacks what a deployment needs: {'; '.join(lacking)}")
+    wheels = {path.name: path for path in await asyncio.to_thread(gather, facts, facts.python, cache, report)}
+    place = _place(bundle.folder)
+    there = {f"{FOLDER}/wheels/{name}": path for name, path in wheels.items()}
+    sent = await machine.put(there | {f"{FOLDER}/{place}/{name}": bundle.folder / name for name in files}, report)
+    wanted = {"bundle": place, "files": files, "wheels": {name: sha256(path) for name, path in wheels.items()}}
+    script = resources("mrl_edge.devices.deploy").joinpath("settle.py").read_text(encoding="utf-8")
+    command = ["sh", "-c", 'cd -- "$1" && shift && exec "$@"', "sh", FOLDER, facts.python.path, "-c", script]
+    done = await machine.run(command, stdin=json.dumps(wanted).encode())
+    if done.code != 0:
+        raise ReachError(f"{machine.name}: what was sent could not be settled: {done.reason}")
+    answer = json.loads(done.out)
+    if answer["problems"]:
+        raise ReachError(f"{machine.name}: {'; '.join(answer['problems'])}")
+    return Deployed(
+        bundle=f"{FOLDER}/{place}",
+        python=f"{FOLDER}/env/bin/python",
+        files=sent.files,
+        kept=sent.kept,
+        sent_bytes=sent.bytes,
+        installed=answer["installed"],
+    )
+
+
+async def remove(machine: Machine, bundle: Path) -> None:
+    """Remove a bundle from a machine, and with the last one the wheels, the environment and our folder."""
+    done = await machine.run(["sh", "-c", _REMOVE, "sh", FOLDER, _place(bundle)])
+    if done.code != 0:
+        raise ReachError(f"{machine.name}: {FOLDER} could not be removed: {done.reason}")
+
+
+def _place(bundle: Path) -> str:
+    name = bundle.resolve().name
+    if not name:
+        raise UsageError(f"{bundle} is no bundle's folder")
+    return f"bundles/{name}"

@@ -1,0 +1,77 @@
+"""Runs on the board with its own Python and nothing else: settles what was sent, and says whether it is right.
+
+Standard input: JSON with `bundle`, its folder; `files` and `wheels`, the SHA-256 of each by name. In the folder it
+runs in, it removes what is no longer wanted, compares every hash, and makes or mends the environment `env`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+_IMPORTS = "import annoy, msgspec, numpy, onnxruntime, tokenizers, mrl_edge.encoder, mrl_edge.index.kinds"
+
+
+def settle(bundle: str, files: dict[str, str], wheels: dict[str, str]) -> dict[str, object]:
+    """Return whether the environment was made anew, and what is wrong, a line each."""
+    problems = [*_compare(Path("wheels"), wheels), *_compare(Path(bundle), files)]
+    if problems:
+        return {"installed": False, "problems": problems}
+    stamp = Path("env", "installed.json")
+    wanted = json.dumps([sys.version, sorted(wheels.items())])
+    installed = not (stamp.is_file() and stamp.read_text() == wanted)
+    python = str(Path("env", "bin", "python"))
+    if installed:
+        venv.create("env", clear=True, with_pip=False)
+        pip = next(f"wheels/{name}/pip" for name in wheels if name.startswith("pip-"))
+        paths = sorted(f"wheels/{name}" for name in wheels if not name.startswith("pip-"))
+        # Only what is imported gets compiled, below and later: most of what the wheels hold never is.
+        options = ["--quiet", "--no-index", "--no-deps", "--no-cache-dir", "--no-compile"]
+        _run([python, pip, "install", *options, *paths], problems)
+    _run([python, "-c", _IMPORTS], problems)
+    if installed and not problems:
+        stamp.write_text(wanted)
+    return {"installed": installed, "problems": problems}
+
+
+def _compare(folder: Path, wanted: dict[str, str]) -> list[str]:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+        elif path.is_file() and path.relative_to(folder).as_posix() not in wanted:
+            path.unlink()
+    found = []
+    for name, content in wanted.items():
+        path = folder / name
+        if not path.is_file():
+            found.append(f"{path} is missing")
+        elif _sha256(path) != content:
+            found.append(f"{path} has another sha256 than what was sent")
+    return found
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _run(command: list[str], problems: list[str]) -> None:
+    # pip (through rustup) and onnxruntime leave files in the home folder as soon as they start: theirs is `env`.
+    home = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    home["HOME"] = str(Path("env").absolute())
+    done = subprocess.run(command, env=home, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        problems.append(f"{' '.join(command[:3])}: {last}")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(settle(**json.load(sys.stdin))))

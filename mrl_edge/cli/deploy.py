@@ -1,0 +1,79 @@
+"""`mrl-edge deploy`: a bundle and all it needs → a board, which may have no internet."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mrl_edge.cli import console, options
+
+if TYPE_CHECKING:
+    from mrl_edge.bundle import Bundle
+    from mrl_edge.devices.deploy.bring import Deployed
+    from mrl_edge.devices.reach.address import Address
+    from mrl_edge.progress import Report
+
+_EPILOG = """Examples:
+
+mrl-edge deploy bundle pi@raspberrypi.local
+
+mrl-edge deploy bundle pi@raspberrypi.local --remove
+
+Everything stands in ~/.mrl-edge there. `mrl-edge devices probe HOST` says what a board lacks.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command("deploy", epilog=_EPILOG)(deploy)
+
+
+def deploy(
+    bundle: options.BundleFolder,
+    host: Annotated[str, typer.Argument(help="user@host, user@host:port or a name in ~/.ssh/config.")],
+    remove: Annotated[bool, typer.Option("--remove", help="Take it away again, and leave no trace.")] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Bring a bundle and an environment to run it in to a board, and check both there.
+
+    The wheels are gathered here, so that the board needs no internet; a second time only what changed is sent.
+    """
+    from mrl_edge.bundle import open_bundle
+    from mrl_edge.devices.reach.address import read_address
+
+    address = read_address(host)
+    if remove:
+        asyncio.run(_remove(bundle, address))
+        console.note(f"  {bundle.absolute().name} is gone from {address}")
+        return
+    opened = open_bundle(bundle)
+    with console.progress_bar() as report:
+        done = asyncio.run(_bring(opened, address, report))
+    if as_json:
+        console.print_json(done)
+        return
+    console.say(f"{address}:{done.bundle}: {done.files} files, {done.kept} of them were there; {_size(done)} sent")
+    console.say(f"{done.python} {'was made and ' if done.installed else ''}imports all it needs")
+
+
+async def _bring(bundle: Bundle, address: Address, report: Report) -> Deployed:
+    from mrl_edge.devices.deploy.bring import bring
+    from mrl_edge.devices.reach.ssh import SshMachine
+
+    async with SshMachine(address) as machine:
+        return await bring(machine, bundle, Path("~/.cache/mrl-edge/wheels").expanduser(), report)
+
+
+async def _remove(bundle: Path, address: Address) -> None:
+    from mrl_edge.devices.deploy.bring import remove
+    from mrl_edge.devices.reach.ssh import SshMachine
+
+    async with SshMachine(address) as machine:
+        await remove(machine, bundle)
+
+
+def _size(done: Deployed) -> str:
+    return f"{done.sent_bytes / 1e6:.1f} MB"

@@ -1,0 +1,126 @@
+"""A bundle brought to a board over a real sshd, run there in the environment that was brought with it, and removed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import run_mrl_edge
+from mrl_edge.devices.deploy import settle as module
+from mrl_edge.devices.deploy.own_wheel import write_own_wheel
+from mrl_edge.devices.deploy.settle import settle
+
+from mrl_edge.atomic import sha256
+from mrl_edge.encoder import load
+
+TEXT = "a small domesticated carnivorous mammal"
+ENCODE = f"""
+import json, sys
+from mrl_edge.encoder import load
+print(json.dumps(load(sys.argv[1]).encode([{TEXT!r}]).tolist()))
+"""
+
+
+def deploy(bundle, *options):
+    return run_mrl_edge("deploy", bundle, "board", *options, env=os.environ)
+
+
+def deployed(bundle):
+    done = deploy(bundle, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.skipif(shutil.which("x86_64-linux-gnu-g++") is None, reason="compiles Annoy for x86-64")
+def test_a_bundle_runs_where_it_was_brought_and_leaves_no_trace(board, own_bundle):
+    first = deployed(own_bundle)
+    assert (first["kept"], first["installed"]) == (0, True)
+    there = board.home / first["bundle"]
+    python = board.home / first["python"]
+    said = subprocess.run([python, "-c", ENCODE, there], capture_output=True, text=True, check=True, cwd="/")
+    np.testing.assert_allclose(json.loads(said.stdout), load(own_bundle).encode([TEXT]), atol=1e-6)
+    native = subprocess.run([python, "-c", "import annoy; print(annoy.__file__)"], capture_output=True, check=True)
+    assert str(board.home).encode() in native.stdout
+
+    second = deployed(own_bundle)
+    assert (second["files"], second["kept"], second["sent_bytes"]) == (first["files"], first["files"], 0)
+    assert second["installed"] is False
+
+    manifest = own_bundle / "bundle.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text())))
+    weights = next(there.rglob("weights.bin"))
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    (there / "of-another-version.onnx").write_text("x")
+    third = deployed(own_bundle)
+    assert third["sent_bytes"] == manifest.stat().st_size + len(content)
+    assert sha256(there / "bundle.json") == sha256(manifest)
+    assert weights.read_bytes() == content
+    assert not (there / "of-another-version.onnx").exists()
+
+    assert deploy(own_bundle, "--remove").returncode == 0
+    assert list(board.home.iterdir()) == []
+    assert deploy(own_bundle, "--remove").returncode == 0  # nothing is there: nothing to do
+
+
+def test_removing_one_bundle_keeps_another_and_its_environment(board, tmp_path):
+    for name in ("one", "two"):
+        (board.home / ".mrl-edge" / "bundles" / name).mkdir(parents=True)
+    (board.home / ".mrl-edge" / "env").mkdir()
+    assert deploy(tmp_path / "one", "--remove").returncode == 0
+    assert sorted(path.name for path in (board.home / ".mrl-edge").iterdir()) == ["bundles", "env"]
+    assert [path.name for path in (board.home / ".mrl-edge" / "bundles").iterdir()] == ["two"]
+    assert deploy(tmp_path / "two", "--remove").returncode == 0
+    assert list(board.home.iterdir()) == []
+
+
+def test_a_board_that_lacks_something_is_one_line_and_nothing_is_sent(board, own_bundle, tmp_path):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("sh", "uname", "getconf", "cat", "tr", "df"):
+        (tools / name).symlink_to(shutil.which(name))
+    board.set_path(str(tools))
+    done = deploy(own_bundle)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "no Python: install 3.10 or newer" in done.stderr
+    assert list(board.home.iterdir()) == []
+
+
+def test_what_is_not_right_on_the_board_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("bundle/a", "bundle/b", "bundle/old/c"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    wanted = {"a": sha256(tmp_path / "bundle/a"), "b": "0" * 64, "missing": "0" * 64}
+    found = settle("bundle", wanted, {})
+    assert found == {
+        "installed": False,
+        "problems": ["bundle/b has another sha256 than what was sent", "bundle/missing is missing"],
+    }
+    assert not (tmp_path / "bundle" / "old").exists()
+    assert not (tmp_path / "env").exists()
+
+
+def test_the_script_for_the_board_needs_nothing_but_python():
+    code = "import runpy, sys; runpy.run_path(sys.argv[1])"
+    subprocess.run([sys.executable, "-I", "-S", "-c", code, module.__file__], check=True)
+
+
+def test_the_own_wheel_holds_what_is_installed_and_no_program_that_lies_beside_it(tmp_path):
+    wheel = write_own_wheel(tmp_path)
+    (tmp_path / "again").mkdir()
+    assert write_own_wheel(tmp_path / "again").read_bytes() == wheel.read_bytes()
+    target = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", target, wheel]
+    subprocess.run(pip, check=True)
+    code = "import mrl_edge.devices.probe, mrl_edge.bench.child, mrl_edge.cli, mrl_edge; print(mrl_edge.__file__)"
+    said = subprocess.run([sys.executable, "-P", "-c", code], env={**os.environ, "PYTHONPATH": str(target)},
+                          capture_output=True, text=True, check=True, cwd="/")  # fmt: skip
+    assert said.stdout.startswith(str(target))
+    for name in ("devices/pi-5-8gb.toml", "devices/probe.sh", "bench/report.html.j2", "py.typed", "data/wordnet_nouns"):
+        assert (target / "mrl_edge" / name).exists(), name
+    assert not (target / "mrl_edge" / "bench" / "peers").exists()
