@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import Failure, MeasureJob, MeasureResult
+    from mrl_edge.bench.mapped import Mapped
 
     from mrl_edge.encoder import Encoder
     from mrl_edge.index import Index
@@ -67,18 +68,39 @@ def _measure(job: MeasureJob, spawned_ns: int, baseline_rss: int) -> MeasureResu
     opened = _open(job, spawned_ns)
     latency = time_configuration(opened.encoder, opened.index, opened.texts, job)
     memory = read_memory()
+    mapped = _mapped(job, opened)
     return MeasureResult(
         cold_start_ms=opened.cold_start_ms,
         load_ms=opened.load_ms,
         first_ms=opened.first_ms,
         encode=latency.encode,
         query=latency.query,
-        search_p50_ms=latency.search.p50_ms if latency.search else None,
-        search_p99_ms=latency.search.p99_ms if latency.search else None,
+        search=latency.search,
         throughput=latency.throughput,
         energy_mj=latency.energy_mj,
-        memory=Memory(memory.peak_rss, memory.rss, memory.pss, memory.uss, baseline_rss, opened.runtime_rss),
+        memory=Memory(
+            memory.peak_rss,
+            memory.rss,
+            memory.pss,
+            memory.uss,
+            baseline_rss,
+            opened.runtime_rss,
+            mapped.rss,
+            mapped.touched,
+        ),
+        null_because=mapped.null_because,
     )
+
+
+def _mapped(job: MeasureJob, opened: _Opened) -> Mapped:
+    """Return what the process holds of the index's files, and what another pass over the texts reads of them."""
+    from mrl_edge.bench.mapped import Mapped, read_mapped
+    from mrl_edge.bench.path import QueryPath
+
+    if job.prepared is None or job.prepared.index is None:
+        return Mapped(None, None, "nothing is searched")
+    path = QueryPath(opened.encoder, opened.index, opened.texts, job.sample.role)
+    return read_mapped(job.prepared.index.paths, path.run)
 
 
 @dataclass(frozen=True)
@@ -98,10 +120,10 @@ def _open(job: MeasureJob, spawned_ns: int) -> _Opened:
     """Import the runtime, open the index and the encoder, and encode one text."""
     started = time.perf_counter()
     from mrl_edge.bench.memory import read_memory
-    from mrl_edge.bench.prepare import open_prepared
+    from mrl_edge.bench.path import open_files
 
     runtime_rss = read_memory().rss
-    index = open_prepared(job.prepared) if job.prepared else None
+    index = open_files(job.prepared.index) if job.prepared and job.prepared.index else None
     encoder = _load(job, index.dim if index else job.dim)
     loaded = time.perf_counter()
     texts, role = job.sample.texts, job.sample.role

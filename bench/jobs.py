@@ -18,6 +18,8 @@ from mrl_edge.bench.results import (
     VectorFidelity,
 )
 
+from mrl_edge.bundle import SizedIndex, VectorsInfo
+
 PINNED = "pinned"  # a runtime setting beside onnxruntime's levers: the process does it to itself
 
 
@@ -43,6 +45,22 @@ class Task(msgspec.Struct, frozen=True):
         return LatencySample(texts, "query" if self.queries else "text")
 
 
+class IndexFiles(msgspec.Struct, frozen=True):
+    """An index of one dimension, with the store that it searches or is reranked from."""
+
+    sized: SizedIndex
+    file: str | None
+    info: VectorsInfo
+    vectors: str
+    lengths: str
+    order: str | None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that a search may read."""
+        return tuple(Path(file) for file in (self.file, self.vectors, self.lengths, self.order) if file)
+
+
 class PrepareJob(msgspec.Struct, frozen=True, tag="prepare"):
     """Embed the task with one variant, build its indexes, score their hits."""
 
@@ -54,6 +72,8 @@ class PrepareJob(msgspec.Struct, frozen=True, tag="prepare"):
     task: str  # a file
     reference: str | None  # fp32 query vectors, float32 [queries, full], to compare with
     target_recall: float
+    storage: str
+    like: tuple[Prepared, ...]  # another precision's, whose index parameters are taken over; none: they are tuned
     work: str  # folder for vectors and indexes
 
 
@@ -61,10 +81,10 @@ class Prepared(msgspec.Struct, frozen=True):
     """What one configuration's search and quality are; the latency is still to be measured."""
 
     dim: int
-    plan: IndexPlan | None  # None: no documents to search
-    index_file: str | None
-    vectors_file: str | None
-    search_k: int | None
+    plan: IndexPlan | None  # None: no documents to search, as for the next three
+    index: IndexFiles | None
+    hits: str | None  # a file, int64 [queries, 10], -1 pads
+    encode_dim: int  # of the query vectors
     disk: Disk
     search: SearchResult | None  # without its latencies
     quality: Quality
@@ -76,6 +96,7 @@ class PrepareResult(msgspec.Struct, frozen=True, tag=True):
 
     query_vectors: str  # a file
     configurations: tuple[Prepared, ...]
+    spent_s: dict[str, float]  # by what it went into
 
 
 class MeasureJob(msgspec.Struct, frozen=True, tag="measure"):
@@ -107,6 +128,16 @@ class FirstResult(msgspec.Struct, frozen=True, tag=True):
     cold_start_ms: float
 
 
+class SearchTimes(msgspec.Struct, frozen=True):
+    """The search of the sample's queries, and its hits [queries, 10], -1 pads."""
+
+    p50_ms: float
+    p99_ms: float | None
+    shortlist_p50_ms: float | None
+    rerank_p50_ms: float | None
+    hits: list[list[int]]
+
+
 class MeasureResult(msgspec.Struct, frozen=True, tag=True):
     """What the measuring process saw."""
 
@@ -115,11 +146,11 @@ class MeasureResult(msgspec.Struct, frozen=True, tag=True):
     first_ms: float
     encode: Encode
     query: Query | None
-    search_p50_ms: float | None
-    search_p99_ms: float | None
+    search: SearchTimes | None
     memory: Memory
     throughput: Throughput | None
     energy_mj: float | str  # or why it is not known
+    null_because: dict[str, str] = {}
 
 
 class EncodeConfiguration(msgspec.Struct, frozen=True):

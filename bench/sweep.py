@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import psutil
 from mrl_edge.bench import jobs
 from mrl_edge.bench.configuration import Configuration, configuration_of
 from mrl_edge.bench.jobs import Prepared
 from mrl_edge.bench.page_cache import drop
+from mrl_edge.bench.path import HITS
 from mrl_edge.bench.processes import run_job
 from mrl_edge.bench.results import (
     IndexPlan,
     Measurement,
     Results,
+    SearchResult,
     System,
     write_results,
 )
@@ -35,7 +39,6 @@ from mrl_edge.bundle import MANIFEST, Bundle, Variant
 from mrl_edge.progress import Report, silent
 
 PROVIDER = "CPUExecutionProvider"
-KINDS = ("annoy", "exact")
 _BUSY_SECONDS = 0.1  # how long other work is watched before and after a configuration
 
 
@@ -51,6 +54,7 @@ class Grid:
     tokens: tuple[int, ...]  # fixed lengths, measured once a variant and thread count at the largest dimension
     max_seconds: float
     target_recall: float
+    storage: str = "fp32"
     batches: tuple[int, ...] = ()  # texts a call, besides 1; measured as the fixed lengths are
     callers: tuple[int, ...] = ()  # threads that call one session at once, besides 1; likewise
     runtimes: tuple[tuple[str, ...], ...] = ((),)  # settings of onnxruntime, each measured with everything
@@ -106,9 +110,12 @@ class _Sweep:
             "texts": len(task.texts),
             "max_seconds": grid.max_seconds,
             "target_recall": grid.target_recall,
+            "vectors": grid.storage,
         }
         self.results = resume(out, bundle, settings)
         self.sample = task.latency_sample()
+        places = {text: number for number, text in enumerate(task.queries)}
+        self._sampled = [places[text] for text in self.sample.texts] if task.queries else []
         versions = self.results.device.versions
         run = f"{bundle.identity()}{settings}{grid.dims}{grid.plans}{versions}".encode()
         self.work = work_folder(out) / hashlib.sha256(run).hexdigest()[:12]
@@ -126,7 +133,7 @@ class _Sweep:
                 Configuration(name, depth, dim, threads, plan, None, runtime=runtime)
                 for dim in self.grid.dims
                 for plan in self.plans
-                if plan is None or plan.applies_to(dim)
+                if plan is None or plan.applies_to(dim, self.bundle.manifest.dims[-1])
             ]
             alone = Configuration(name, depth, full, threads, None, None, runtime=runtime)
             wanted += [replace(alone, tokens=tokens) for tokens in self.grid.tokens]
@@ -194,23 +201,42 @@ class _Sweep:
             task=str(self.task),
             reference=reference,
             target_recall=self.grid.target_recall,
+            storage=self.grid.storage,
+            like=self._like(variant.depth) if dims else (),
             work=str(work),
         )
         answer = run_job(job, jobs.PrepareResult, self.work, os.cpu_count() or 1)
         if isinstance(answer, jobs.PrepareResult):
+            for what, seconds in answer.spent_s.items():
+                self._spend(what, seconds)
             write_file(kept, msgspec.json.encode(answer))
         return answer
 
+    def _like(self, depth: int) -> tuple[Prepared, ...]:
+        """Return what was made of the first precision at a depth: the others' vectors are nearly the same."""
+        for (_, other), answer in self._answers.items():
+            if other == depth and isinstance(answer, jobs.PrepareResult):
+                return answer.configurations
+        return ()
+
+    def _spend(self, what: str, seconds: float) -> None:
+        spent_s = dict(self.results.spent_s)
+        spent_s[what] = spent_s.get(what, 0.0) + seconds
+        self.results = msgspec.structs.replace(self.results, spent_s=spent_s)
+
     def _measured(self, row: Measurement, prepared: Prepared | None, configuration: Configuration) -> Measurement:
         job = self._job(prepared, configuration)
+        started = time.perf_counter()
         before = psutil.cpu_percent(_BUSY_SECONDS)
         with watching() as watch:
             answer = run_job(job, jobs.MeasureResult, self.work, configuration.threads)
         after = psutil.cpu_percent(_BUSY_SECONDS)
+        self._spend("measuring", time.perf_counter() - started)
         system = System(before, after, watch.frequency_min_mhz, watch.frequency_median_mhz)
         row = msgspec.structs.replace(row, system=system, throttled=watch.throttled, null_because=watch.missing())
         if isinstance(answer, jobs.Failure):
             return _failed(row, answer)
+        row = msgspec.structs.replace(row, null_because={**row.null_because, **answer.null_because})
         row = msgspec.structs.replace(
             row,
             encode=answer.encode,
@@ -228,15 +254,33 @@ class _Sweep:
             row = msgspec.structs.replace(row, energy_mj=answer.energy_mj)
         if prepared is None:
             return row
+        started = time.perf_counter()
         dropped_ms, because = self._first_vector(prepared, job)
+        self._spend("cold starts with files dropped", time.perf_counter() - started)
         row = msgspec.structs.replace(row, cold_start_dropped_ms=dropped_ms)
         if because is not None:
             row = _without(row, "cold_start_dropped_ms", because)
-        search = prepared.search
-        if search is not None:
-            search = msgspec.structs.replace(search, p50_ms=answer.search_p50_ms, p99_ms=answer.search_p99_ms)
         return msgspec.structs.replace(
-            row, disk=prepared.disk, search=search, quality=prepared.quality, fidelity=prepared.fidelity
+            row,
+            disk=prepared.disk,
+            search=self._search(prepared, answer.search),
+            quality=prepared.quality,
+            fidelity=prepared.fidelity,
+        )
+
+    def _search(self, prepared: Prepared, times: jobs.SearchTimes | None) -> SearchResult | None:
+        """Return what is known of a search; the measured process' hits are compared with those that were scored."""
+        if prepared.search is None or prepared.hits is None or times is None:
+            return None
+        scored = np.fromfile(prepared.hits, dtype=np.int64).reshape(-1, HITS)[self._sampled].tolist()
+        same = [{*ours} == {*theirs} - {-1} for ours, theirs in zip(times.hits, scored, strict=True)]
+        return msgspec.structs.replace(
+            prepared.search,
+            p50_ms=times.p50_ms,
+            p99_ms=times.p99_ms,
+            shortlist_p50_ms=times.shortlist_p50_ms,
+            rerank_p50_ms=times.rerank_p50_ms,
+            same_hits=sum(same) / len(same),
         )
 
     def _job(self, prepared: Prepared | None, configuration: Configuration) -> jobs.MeasureJob:
@@ -258,9 +302,8 @@ class _Sweep:
     def _first_vector(self, prepared: Prepared, job: jobs.MeasureJob) -> tuple[float | None, str | None]:
         """Return the cold start with all files that it opens dropped from the page cache, or why there is none."""
         variant = self.bundle.variant(job.precision, job.depth)
-        dim = prepared.plan.rerank_dim or job.dim if prepared.plan else job.dim
-        names = (MANIFEST, variant.weights, self.bundle.graph(variant, dim).file, *self.bundle.input_files)
-        searched = [Path(file) for file in (prepared.index_file, prepared.vectors_file) if file]
+        names = (MANIFEST, variant.weights, self.bundle.graph(variant, prepared.encode_dim).file, *self.bundle.input_files)
+        searched = prepared.index.paths if prepared.index else ()
         reason = drop([*(self.bundle.folder / name for name in names), *searched])
         if reason is not None:
             return None, reason

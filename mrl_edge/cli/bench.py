@@ -62,9 +62,13 @@ def bench(
     dims: options.Dims = None,
     depths: options.Depths = None,
     threads: Annotated[str, typer.Option(help="Intra-op threads to measure with, as in 1,2.")] = "1",
-    index: Annotated[str, typer.Option(help="Kinds of search: annoy, exact.")] = "annoy,exact",
+    index: Annotated[
+        str, typer.Option(help="Kinds of index: scan (exact search over fp32), binary, annoy, hnsw, ivf.")
+    ] = "annoy,scan",
+    vectors: Annotated[str, typer.Option(help="How vectors are stored: fp32, fp16, int8, int8-int4.")] = "fp32",
     rerank_dim: Annotated[
-        int | None, typer.Option(help="Also measure adaptive retrieval, reranked at this dimension.")
+        str | None,
+        typer.Option(help="Also measure adaptive retrieval, reranked at this dimension, or at one that is `tuned`."),
     ] = None,
     shortlist: Annotated[int, typer.Option(min=10, help="Shortlist of adaptive retrieval.")] = 200,
     tokens: Annotated[str, typer.Option(help="Fixed lengths to measure besides the real texts; 0 for none.")] = (
@@ -82,7 +86,9 @@ def bench(
     pin: Annotated[
         bool, typer.Option("--pin", help="Hold each process to a core for each thread of each caller.")
     ] = False,
-    recall: Annotated[float, typer.Option(min=0.01, max=1, help="Recall@10 that Annoy is sized to.")] = 0.95,
+    recall: Annotated[
+        float, typer.Option("--recall", "--target-recall", min=0.01, max=1, help="Recall@10 that indexes are tuned to.")
+    ] = 0.95,
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest measurement of one latency.")] = 4.0,
     max_queries: Annotated[int, typer.Option(min=10, help="Queries (or labelled texts) for the quality.")] = 1000,
     out: Annotated[Path, typer.Option(help="Results file; an interrupted one is continued.")] = Path("results.json"),
@@ -104,6 +110,7 @@ def bench(
     from mrl_edge.bench.sweep import Grid, sweep
     from mrl_edge.bundle import open_bundle
     from mrl_edge.datasets import Columns
+    from mrl_edge.index.vectors import check_storage
 
     before = _read_baseline(baseline, out) if baseline else None
     opened = open_bundle(bundle)
@@ -111,6 +118,7 @@ def bench(
     if compare is not None:
         pair.compare_two(opened, compare, _read(opened, data, columns), max_seconds, as_json)
         return 0
+    check_storage(vectors, opened.manifest.dims)
     chosen, precisions, layers = _variants(opened, dims, precision, depths)
     roles = _read(opened, data, columns)
     task = _task(roles, max_queries)
@@ -126,6 +134,7 @@ def bench(
         tokens=() if tokens == "0" or "image" in roles else options.numbers("--tokens", tokens, least=1),
         max_seconds=max_seconds,
         target_recall=recall,
+        storage=vectors,
         batches=tuple(number for number in together[0] if number > 1),
         callers=tuple(number for number in together[1] if number > 1),
         runtimes=_runtimes(runtime, pin),
@@ -275,19 +284,19 @@ def _task(roles: dict[str, list[str]], limit: int) -> Task:
     return Task(task.queries[:limit], task.documents, relevant, texts, labels)
 
 
-def _plans(kinds: str, rerank_dim: int | None, shortlist: int, dims: tuple[int, ...]) -> tuple[IndexPlan, ...]:
+def _plans(kinds: str, rerank_dim: str | None, shortlist: int, dims: tuple[int, ...]) -> tuple[IndexPlan, ...]:
     from mrl_edge.bench.results import IndexPlan
-    from mrl_edge.bench.sweep import KINDS
+    from mrl_edge.index.tune import check_kinds
 
     names = options.names(kinds) or ()
     if not names or len(set(names)) < len(names):
-        raise UsageError(f"--index {kinds}: name each kind of search once, as in annoy,exact")
-    for name in names:
-        if name not in KINDS:
-            raise UsageError(f"--index {name}: unknown; there is {', '.join(KINDS)}")
+        raise UsageError(f"--index {kinds}: name each kind of search once, as in annoy,scan")
+    check_kinds("--index", names)
     plans = [IndexPlan(name) for name in names]
-    if rerank_dim is not None:
-        if rerank_dim not in dims:
-            raise UsageError(f"--rerank-dim {rerank_dim} is none of the bundle's dimensions")
-        plans += [IndexPlan(name, shortlist, rerank_dim) for name in names]
+    if rerank_dim == "tuned":
+        plans += [IndexPlan(name, tuned=True) for name in names]
+    elif rerank_dim is not None:
+        if rerank_dim not in map(str, dims):
+            raise UsageError(f"--rerank-dim {rerank_dim} is none of the bundle's dimensions, nor `tuned`")
+        plans += [IndexPlan(name, shortlist, int(rerank_dim)) for name in names]
     return tuple(plans)

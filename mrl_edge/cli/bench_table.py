@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mrl_edge.cli import console
 
 if TYPE_CHECKING:
-    from mrl_edge.bench.results import Encode, IndexPlan, Measurement, Results
+    from mrl_edge.bench.results import Encode, Measurement, Results
 
 _LEAST_SAMPLES = 1000
 _BUSY_PERCENT = 25  # of all cores, just before a configuration was measured
@@ -47,9 +47,10 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
                     *(["+".join(row.runtime) or "default"] if levers else []),
                     *([row.depth] if nested else []),
                     row.dim,
-                    _index_name(row.plan),
+                    str(row.plan) if row.plan else None,
                     f"{row.encode.p50_ms:.2f}{mark}",
                     search.p50_ms if search else None,
+                    search.rerank_p50_ms if search else None,
                     round(row.cold_start_ms or 0),
                     round(row.memory.peak_rss_bytes / 1e6),
                     (row.disk.model_bytes + row.disk.index_bytes + row.disk.vectors_bytes) / 1e6,
@@ -59,7 +60,7 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
                     quality.accuracy,
                 ]
             )
-    figures = ["dim", "index", "encode", "search", "cold", "RSS", "disk", "exact", "recall", "nDCG", "acc."]
+    figures = ["dim", "index", "encode", "search", "rerank", "cold", "RSS", "disk", "exact", "recall", "nDCG", "acc."]
     heads = ["", *(["runtime"] if levers else []), *(["depth"] if nested else []), *figures]
     title = "p50 in ms, memory and disk in MB, hits shared with exact search, scores@10"
     console.print_table(f"\n{results.device.cpu}: {title}", heads, rows)
@@ -117,7 +118,3 @@ def within(encode: Encode, p99_limit_ms: float) -> str:
     return "yes" if encode.p99_ms <= p99_limit_ms else "no"
 
 
-def _index_name(plan: IndexPlan | None) -> str | None:
-    if plan is None:
-        return None
-    return plan.kind if plan.rerank_dim is None else f"{plan.kind} → {plan.rerank_dim}"

@@ -31,7 +31,10 @@ RERANKED: Final = 512  # rows at a time
 
 
 class Rows(Protocol):
-    """Where a rerank takes its vectors from."""
+    """Where a scan and a rerank take their vectors from."""
+
+    def scores(self, query: Floats) -> Floats:
+        """Return the cosines of every row's prefix with a query [dim] of length 1."""
 
     def cosines(self, ids: Ids, query: Floats) -> Floats:
         """Return the cosines [len(ids)] of some rows' prefixes with a query [dim] of length 1."""
@@ -46,6 +49,11 @@ class ArrayRows:
     def cosines(self, ids: Ids, query: Floats) -> Floats:
         """Return [len(ids)] float32."""
         return np.asarray(prefix(self.vectors[ids], len(query)) @ query)
+
+    def scores(self, query: Floats) -> Floats:
+        """Return [n] float32; rows of the query's own dimension are taken to be L2-normalised."""
+        full = self.vectors.shape[1]
+        return np.asarray((self.vectors if len(query) == full else prefix(self.vectors, len(query))) @ query)
 
 
 class VectorStore:
