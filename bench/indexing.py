@@ -12,6 +12,7 @@ from mrl_edge.bench.jobs import IndexFiles
 from mrl_edge.bench.results import Disk, IndexPlan
 
 from mrl_edge.bundle import SizedIndex, VectorsInfo
+from mrl_edge.index.binary import binary_bytes
 from mrl_edge.index.build import LENGTHS, VECTORS, Embedded
 from mrl_edge.index.candidates import Site, build_like
 from mrl_edge.index.tune import ORDER, order_by_lists, unordered
@@ -69,15 +70,15 @@ class Indexes:
             sized = msgspec.structs.replace(sized, shortlist=plan.shortlist, rerank_dim=plan.rerank_dim)
         order = None if self._order is None else str(self._work / ORDER)
         file = None if path is None else str(path)
-        files = IndexFiles(
-            sized, file, ground.store.info, str(self._work / VECTORS), str(self._work / LENGTHS), order
-        )
+        files = IndexFiles(sized, file, ground.store.info, str(self._work / VECTORS), str(self._work / LENGTHS), order)
         return Made(files, build_s)
 
     def disk(self, files: IndexFiles, model_bytes: int) -> Disk:
         """Return what a configuration needs: of the shared files the columns up to its largest dimension."""
         store, sized = self._ground.store, files.sized
         index_bytes = Path(files.file).stat().st_size if files.file else 0
+        if sized.kind == "binary":  # its file serves every dimension
+            index_bytes = binary_bytes(store.n, sized.dim)
         index_bytes += 4 * store.n if files.order else 0
         scanned = sized.dim if sized.kind in _READS_COLUMNS else 0
         columns = max(scanned, sized.rerank_dim or 0)

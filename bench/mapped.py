@@ -27,10 +27,11 @@ class Mapped:
 
 
 def read_mapped(files: Sequence[Path], run: Callable[[], None]) -> Mapped:
-    """Return what is mapped of files, in whole pages, then what `run` reads of them.
+    """Return what is mapped of files, then what `run` reads of them, which should have run before.
 
     Where a page is missing the kernel maps its neighbours too if the page cache has them (`fault_around_bytes`), so
-    that `rss` may be more than was ever read. For `touched` the processor's marks of accessed pages are cleared first.
+    that `rss` may be more than was ever read. For `touched` the processor's marks of accessed pages are cleared first;
+    they are kept in the units that the kernel also reclaims, of a page to 2 MB.
     """
     rss = _total(files, "Rss")
     if rss is None:

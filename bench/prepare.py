@@ -117,7 +117,9 @@ class _Preparation:
         """Build what a plan searches and search every query with it; `references` is at the full and its own dim."""
         like = next((p for p in self.job.like if (p.dim, p.plan) == (encoded.dim, plan)), None)
         with self._spending("building indexes" if like else "tuning and building indexes"):
-            made = indexes.make(plan, encoded.dim, self.job.target_recall, like.index.sized if like and like.index else None)
+            made = indexes.make(
+                plan, encoded.dim, self.job.target_recall, like.index.sized if like and like.index else None
+            )
         index, sized = open_files(made.files), made.files.sized
         with self._spending("hits for the quality"):
             ids, _ = time_search(index, prefix(queries, index.dim))

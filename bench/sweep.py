@@ -7,9 +7,8 @@ hits. Measured for each configuration alone: latency, memory, cold start.
 from __future__ import annotations
 
 import hashlib
-import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from mrl_edge.bench.configuration import Configuration, configuration_of
 from mrl_edge.bench.jobs import Prepared
 from mrl_edge.bench.page_cache import drop
 from mrl_edge.bench.path import HITS
+from mrl_edge.bench.preparing import Grid, Preparations
 from mrl_edge.bench.processes import run_job
 from mrl_edge.bench.results import (
     IndexPlan,
@@ -34,30 +34,11 @@ from mrl_edge.bench.resuming import exclusive, resume, work_folder
 from mrl_edge.bench.scenarios import with_scenarios
 from mrl_edge.bench.watching import watching
 
-from mrl_edge.atomic import write_file
 from mrl_edge.bundle import MANIFEST, Bundle, Variant
 from mrl_edge.progress import Report, silent
 
 PROVIDER = "CPUExecutionProvider"
 _BUSY_SECONDS = 0.1  # how long other work is watched before and after a configuration
-
-
-@dataclass(frozen=True)
-class Grid:
-    """What to measure."""
-
-    precisions: tuple[str, ...]
-    depths: tuple[int, ...]
-    dims: tuple[int, ...]
-    threads: tuple[int, ...]
-    plans: tuple[IndexPlan, ...]
-    tokens: tuple[int, ...]  # fixed lengths, measured once a variant and thread count at the largest dimension
-    max_seconds: float
-    target_recall: float
-    storage: str = "fp32"
-    batches: tuple[int, ...] = ()  # texts a call, besides 1; measured as the fixed lengths are
-    callers: tuple[int, ...] = ()  # threads that call one session at once, besides 1; likewise
-    runtimes: tuple[tuple[str, ...], ...] = ((),)  # settings of onnxruntime, each measured with everything
 
 
 def sweep(bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, report: Report = silent) -> Results:
@@ -99,7 +80,6 @@ class _Sweep:
         self.bundle = bundle
         self.grid = grid
         self.out = out
-        self._answers: dict[tuple[str, int], jobs.PrepareResult | jobs.Failure] = {}  # by weights and depth
         self.plans: tuple[IndexPlan | None, ...] = grid.plans if task.documents else (None,)
         content = msgspec.json.encode(task)
         settings = {
@@ -120,8 +100,8 @@ class _Sweep:
         run = f"{bundle.identity()}{settings}{grid.dims}{grid.plans}{versions}".encode()
         self.work = work_folder(out) / hashlib.sha256(run).hexdigest()[:12]
         self.work.mkdir(parents=True, exist_ok=True)
-        self.task = self.work / "task.json"
-        self.task.write_bytes(content)
+        (self.work / "task.json").write_bytes(content)
+        self.preparations = Preparations(bundle, grid, self.work, self._spend)
 
     def missing(self, variant: Variant) -> list[Configuration]:
         """Return the variant's configurations that have no row yet; failed ones are tried again."""
@@ -146,7 +126,7 @@ class _Sweep:
         row = _row(variant, configuration)
         if configuration.encodes_only:
             return self._measured(row, None, configuration)
-        answer = self._prepare(variant)
+        answer = self.preparations.of(variant)
         if isinstance(answer, jobs.Failure):
             return _failed(row, answer)
         wanted = (configuration.dim, configuration.plan)
@@ -165,59 +145,6 @@ class _Sweep:
         named = tuple(with_scenarios(self.results.measurements))
         self.results = msgspec.structs.replace(self.results, measurements=named)
         write_results(self.out, self.results)
-
-    def _prepare(self, variant: Variant) -> jobs.PrepareResult | jobs.Failure:
-        """Prepare a variant once, with the fp32 query vectors to compare its own with."""
-        key = variant.weights, variant.depth
-        if key in self._answers:
-            return self._answers[key]
-        full_depth = self.bundle.manifest.depths[-1]
-        reference = None
-        if (variant.precision, variant.depth) != ("fp32", full_depth) and "fp32" in self.bundle.precisions():
-            reference = self._reference(self.bundle.variant("fp32", full_depth))
-        name = f"{variant.precision}-L{variant.depth}"
-        self._answers[key] = self._prepared(variant, name, self.grid.dims, reference)
-        return self._answers[key]
-
-    def _reference(self, fp32: Variant) -> str | None:
-        """Return the file with the query vectors of fp32 at full depth, or None where it cannot be run."""
-        answer = self._answers.get((fp32.weights, fp32.depth)) or self._prepared(fp32, "reference", (), None)
-        return None if isinstance(answer, jobs.Failure) else answer.query_vectors
-
-    def _prepared(
-        self, variant: Variant, name: str, dims: tuple[int, ...], reference: str | None
-    ) -> jobs.PrepareResult | jobs.Failure:
-        """Run a preparation, or read what an interrupted run prepared."""
-        work = self.work / name
-        kept = work / "prepared.json"
-        if kept.is_file():
-            return msgspec.json.decode(kept.read_bytes(), type=jobs.PrepareResult)
-        job = jobs.PrepareJob(
-            bundle=str(self.bundle.folder.absolute()),
-            precision=variant.precision,
-            depth=variant.depth,
-            dims=dims,
-            plans=self.grid.plans,
-            task=str(self.task),
-            reference=reference,
-            target_recall=self.grid.target_recall,
-            storage=self.grid.storage,
-            like=self._like(variant.depth) if dims else (),
-            work=str(work),
-        )
-        answer = run_job(job, jobs.PrepareResult, self.work, os.cpu_count() or 1)
-        if isinstance(answer, jobs.PrepareResult):
-            for what, seconds in answer.spent_s.items():
-                self._spend(what, seconds)
-            write_file(kept, msgspec.json.encode(answer))
-        return answer
-
-    def _like(self, depth: int) -> tuple[Prepared, ...]:
-        """Return what was made of the first precision at a depth: the others' vectors are nearly the same."""
-        for (_, other), answer in self._answers.items():
-            if other == depth and isinstance(answer, jobs.PrepareResult):
-                return answer.configurations
-        return ()
 
     def _spend(self, what: str, seconds: float) -> None:
         spent_s = dict(self.results.spent_s)
@@ -302,7 +229,12 @@ class _Sweep:
     def _first_vector(self, prepared: Prepared, job: jobs.MeasureJob) -> tuple[float | None, str | None]:
         """Return the cold start with all files that it opens dropped from the page cache, or why there is none."""
         variant = self.bundle.variant(job.precision, job.depth)
-        names = (MANIFEST, variant.weights, self.bundle.graph(variant, prepared.encode_dim).file, *self.bundle.input_files)
+        names = (
+            MANIFEST,
+            variant.weights,
+            self.bundle.graph(variant, prepared.encode_dim).file,
+            *self.bundle.input_files,
+        )
         searched = prepared.index.paths if prepared.index else ()
         reason = drop([*(self.bundle.folder / name for name in names), *searched])
         if reason is not None:

@@ -101,6 +101,20 @@ def indexed(bundle, made_once):
     return made_once("indexed", index)
 
 
+@pytest.fixture(scope="session")
+def tuned(bundle, made_once):
+    """A copy of the bundle with a tuned index of the dev lemmas, its vectors in int8; tests must not change it."""
+
+    def index(copy):
+        shutil.copytree(bundle, copy)
+        mrl_edge(
+            "index", copy, "builtin:wordnet_nouns/dev", "--positive", "lemmas", "--query", "gloss",
+            "--tune", "--kinds", "ivf,binary,scan", "--target-recall", "0.95", "--dims", "16,64,384",
+        )  # fmt: skip
+
+    return made_once("tuned", index)
+
+
 @pytest.fixture
 def own_bundle(bundle, tmp_path):
     """A copy of the bundle that a test may damage."""

@@ -106,8 +106,9 @@ def bench(
 
     Each configuration runs in a process of its own. Interrupted, the same command continues.
     """
+    from mrl_edge.bench.preparing import Grid
     from mrl_edge.bench.resuming import discard
-    from mrl_edge.bench.sweep import Grid, sweep
+    from mrl_edge.bench.sweep import sweep
     from mrl_edge.bundle import open_bundle
     from mrl_edge.datasets import Columns
     from mrl_edge.index.vectors import check_storage

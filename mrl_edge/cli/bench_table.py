@@ -65,6 +65,8 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
     title = "p50 in ms, memory and disk in MB, hits shared with exact search, scores@10"
     console.print_table(f"\n{results.device.cpu}: {title}", heads, rows)
     _print_throughput(results, calls)
+    for line in shared(results):
+        console.say(line)
     if any(row.encode and not row.encode.stable for row in results.measurements):
         doubts = Counter(doubt for row in results.measurements if row.encode for doubt in row.encode.doubts)
         why = ", ".join(f"{name} of {count}" for name, count in doubts.most_common())
@@ -76,6 +78,25 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
         console.note(str(slower))
     for line in failed:
         console.note(f"not measured: {line}")
+
+
+def shared(results: Results) -> list[str]:
+    """Say what configurations have in common and was made once, and where the time went; nothing of encoding alone."""
+    rows = [row for row in results.measurements if row.search]
+    if not rows:
+        return []
+    variants = dict.fromkeys(f"{row.precision} of {row.depth} layers" for row in rows)
+    texts = f"{results.settings['queries']:,} queries and {results.settings['documents']:,} documents"
+    tuned = dict.fromkeys(row.search.tuned_on for row in rows if row.search and row.search.tuned_on)
+    others = [row.precision for row in rows if row.search and row.search.tuned_on not in (None, row.precision)]
+    reused = f"; those of {', '.join(dict.fromkeys(others))} take the same parameters" if others else ""
+    spent = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in results.spent_s.items())
+    return [
+        f"\nshared: {texts} embedded once for each of {', '.join(variants)}; every dimension is a prefix of those "
+        f"vectors; every index searches one store of them and is tuned on {', '.join(tuned)}{reused}; a row's index "
+        "and hits serve all threads and runtimes",
+        f"spent: {spent}; {sum(results.spent_s.values()):.0f} s in all",
+    ]
 
 
 def _print_throughput(results: Results, calls: Calls) -> None:
@@ -116,5 +137,3 @@ def within(encode: Encode, p99_limit_ms: float) -> str:
     if encode.p99_ms is None or encode.samples < _LEAST_SAMPLES:
         return "undecided"
     return "yes" if encode.p99_ms <= p99_limit_ms else "no"
-
-

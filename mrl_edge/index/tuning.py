@@ -1,7 +1,7 @@
 """Which index answers soonest: every kind's parameters, tried on queries until the target recall is reached.
 
-Recall is against exact search over float32 vectors, at the full dimension where `mrl-edge index` tunes. What is tried is kept, whether it was
-chosen or not, so that a person can see what the choice was made from.
+Recall is against exact search over float32 vectors, at the full dimension where `mrl-edge index` tunes. What is
+tried is kept, whether it was chosen or not, so that a person can see what the choice was made from.
 """
 
 from __future__ import annotations
