@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import Failure, MeasureJob, MeasureResult
     from mrl_edge.bench.mapped import Mapped
+    from mrl_edge.bench.path import QueryPath
 
     from mrl_edge.encoder import Encoder
     from mrl_edge.index import Index
@@ -68,7 +69,7 @@ def _measure(job: MeasureJob, spawned_ns: int, baseline_rss: int) -> MeasureResu
     opened = _open(job, spawned_ns)
     latency = time_configuration(opened.encoder, opened.index, opened.texts, job)
     memory = read_memory()
-    mapped = _mapped(job, opened)
+    mapped = _mapped(job, latency.path)
     return MeasureResult(
         cold_start_ms=opened.cold_start_ms,
         load_ms=opened.load_ms,
@@ -92,15 +93,13 @@ def _measure(job: MeasureJob, spawned_ns: int, baseline_rss: int) -> MeasureResu
     )
 
 
-def _mapped(job: MeasureJob, opened: _Opened) -> Mapped:
-    """Return what the process holds of the index's files, and what another pass over the texts reads of them."""
+def _mapped(job: MeasureJob, path: QueryPath | None) -> Mapped:
+    """Return what the process holds of the index's files, and what searching once more for the texts reads of them."""
     from mrl_edge.bench.mapped import Mapped, read_mapped
-    from mrl_edge.bench.path import QueryPath
 
-    if job.prepared is None or job.prepared.index is None:
+    if path is None or job.prepared is None or job.prepared.index is None:
         return Mapped(None, None, "nothing is searched")
-    path = QueryPath(opened.encoder, opened.index, opened.texts, job.sample.role)
-    return read_mapped(job.prepared.index.paths, path.run)
+    return read_mapped(job.prepared.index.paths, path.search)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,27 +52,39 @@ class Indexes:
         lists = any(plan.kind == "ivf" for plan in plans)
         self._ground = order_by_lists(embedded, work, silent) if lists else unordered(embedded)
         self.n_items = store.n
+        self._made: dict[tuple[str, int, bool], Made] = {}
         self._order = np.fromfile(work / ORDER, dtype="<i4") if lists else None
 
     def make(self, plan: IndexPlan, dim: int, target_recall: float, like: SizedIndex | None) -> Made:
-        """Build the index of a plan at a dimension, with the parameters of `like` or those that tuning chooses."""
+        """Return the index of a plan at a dimension, with the parameters of `like` or those that tuning chooses.
+
+        Plans that differ by their rerank alone share what is built.
+        """
+        key = plan.kind, dim, plan.tuned
+        if key not in self._made:
+            self._made[key] = self._build(plan, dim, target_recall, like)
+        made = self._made[key]
+        if plan.rerank_dim is None:
+            return made
+        sized = msgspec.structs.replace(made.files.sized, shortlist=plan.shortlist, rerank_dim=plan.rerank_dim)
+        return replace(made, files=msgspec.structs.replace(made.files, sized=sized))
+
+    def _build(self, plan: IndexPlan, dim: int, target_recall: float, like: SizedIndex | None) -> Made:
         folder = self._work / f"{plan.kind}-d{dim}{'-tuned' if plan.tuned else ''}"
         folder.mkdir(exist_ok=True)
         ground = self._ground if plan.tuned else self._at(dim)
         if like is not None:
             sized = like
-            path, build_s = build_like(like, Site(ground.store, ground.lists, dim, folder, np.inf, silent, {}))
+            path, build_s = build_like(like, Site(ground.store, ground.lists, dim, folder, math.inf, silent, {}))
         else:
             (sized,), trials = tune(ground, (dim,), Target(target_recall, None, (plan.kind,)), folder, silent)
             build_s = next(trial.build_s for trial in trials if trial.parameters == sized.parameters)
             lists = ground.lists.path if ground.lists else None
             path = lists if sized.kind == "ivf" else folder / sized.file if sized.file else None
-        if plan.rerank_dim is not None:
-            sized = msgspec.structs.replace(sized, shortlist=plan.shortlist, rerank_dim=plan.rerank_dim)
         order = None if self._order is None else str(self._work / ORDER)
         file = None if path is None else str(path)
-        files = IndexFiles(sized, file, ground.store.info, str(self._work / VECTORS), str(self._work / LENGTHS), order)
-        return Made(files, build_s)
+        vectors, lengths = str(self._work / VECTORS), str(self._work / LENGTHS)
+        return Made(IndexFiles(sized, file, ground.store.info, vectors, lengths, order), build_s)
 
     def disk(self, files: IndexFiles, model_bytes: int) -> Disk:
         """Return what a configuration needs: of the shared files the columns up to its largest dimension."""

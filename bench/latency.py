@@ -30,6 +30,7 @@ class Latency:
     search: SearchTimes | None = None
     throughput: Throughput | None = None
     energy_mj: float | str = "measured of single queries alone"  # a query, or why it is not known
+    path: QueryPath | None = None  # of single queries
 
 
 def time_configuration(encoder: Encoder, index: Index | None, texts: list[str], job: MeasureJob) -> Latency:
@@ -50,7 +51,7 @@ def _single(encoder: Encoder, index: Index | None, texts: list[str], job: Measur
     energy = rapl.spent_mj(before, rapl.read_uj()) / path.queries if isinstance(rapl, Rapl) else rapl
     encode = Encode(**asdict(samples.timing(0, 2)), tokenise_p50_ms=samples.timing(0, 1).p50_ms)
     if index is None:
-        return Latency(encode, energy_mj=energy)
+        return Latency(encode, energy_mj=energy, path=path)
     search, reranks = samples.timing(2), len(path.stages) > 3
     times = SearchTimes(
         p50_ms=search.p50_ms,
@@ -59,7 +60,7 @@ def _single(encoder: Encoder, index: Index | None, texts: list[str], job: Measur
         rerank_p50_ms=samples.timing(3).p50_ms if reranks else None,
         hits=[ids.tolist() for ids in path.hits],
     )
-    return Latency(encode, Query(**asdict(samples.timing())), times, energy_mj=energy)
+    return Latency(encode, Query(**asdict(samples.timing())), times, energy_mj=energy, path=path)
 
 
 def _batches(encoder: Encoder, texts: list[str], job: MeasureJob) -> Latency:

@@ -55,8 +55,15 @@ class QueryPath:
 
     def run(self) -> None:
         """Run every stage for every text once."""
+        self._run(self.stages)
+
+    def search(self) -> None:
+        """Search for every text's last vector once."""
+        self._run(self.stages[2:])
+
+    def _run(self, stages: Sequence[Callable[[int], None]]) -> None:
         for number in range(len(self._texts)):
-            for stage in self.stages:
+            for stage in stages:
                 stage(number)
 
     def _tokenise(self, number: int) -> None:

@@ -115,15 +115,15 @@ class _Preparation:
         self, queries: Floats, plan: IndexPlan, encoded: Prepared, indexes: Indexes, references: tuple[Ids, Ids]
     ) -> Prepared:
         """Build what a plan searches and search every query with it; `references` is at the full and its own dim."""
-        like = next((p for p in self.job.like if (p.dim, p.plan) == (encoded.dim, plan)), None)
-        with self._spending("building indexes" if like else "tuning and building indexes"):
-            made = indexes.make(
-                plan, encoded.dim, self.job.target_recall, like.index.sized if like and like.index else None
-            )
+        plain = msgspec.structs.replace(plan, shortlist=None, rerank_dim=None)
+        like = next((p for p in self.job.like if (p.dim, p.plan) == (encoded.dim, plain)), None)
+        known = like.index.sized if like and like.index else None
+        with self._spending("building indexes" if known else "tuning and building indexes"):
+            made = indexes.make(plan, encoded.dim, self.job.target_recall, known)
         index, sized = open_files(made.files), made.files.sized
         with self._spending("hits for the quality"):
             ids, _ = time_search(index, prefix(queries, index.dim))
-        hits = self.work / f"{plan.kind}-d{encoded.dim}-{sized.shortlist}-{sized.rerank_dim}.hits"
+        hits = self.work / f"{plan}-d{encoded.dim}.hits"
         ids.tofile(hits)
         search = SearchResult(
             index=plan.kind,

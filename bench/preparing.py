@@ -14,6 +14,7 @@ from mrl_edge.bench.results import IndexPlan
 
 from mrl_edge.atomic import write_file
 from mrl_edge.bundle import Bundle, Variant
+from mrl_edge.progress import Report
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,10 @@ class Preparations:
     They lie in a work folder with `task.json`, from which an interrupted sweep goes on; `spend` is told the seconds.
     """
 
-    def __init__(self, bundle: Bundle, grid: Grid, work: Path, spend: Callable[[str, float], None]) -> None:
-        self._bundle, self._grid, self._work, self._spend = bundle, grid, work, spend
+    def __init__(
+        self, bundle: Bundle, grid: Grid, work: Path, spend: Callable[[str, float], None], report: Report
+    ) -> None:
+        self._bundle, self._grid, self._work, self._spend, self._report = bundle, grid, work, spend, report
         self._answers: dict[tuple[str, int], jobs.PrepareResult | jobs.Failure] = {}  # by weights and depth
 
     def of(self, variant: Variant) -> jobs.PrepareResult | jobs.Failure:
@@ -83,7 +86,9 @@ class Preparations:
             like=self._like(variant.depth) if dims else (),
             work=str(work),
         )
+        self._report("preparing", 0, 1, name)
         answer = run_job(job, jobs.PrepareResult, self._work, os.cpu_count() or 1)
+        self._report("preparing", 1, 1, name)
         if isinstance(answer, jobs.PrepareResult):
             for what, seconds in answer.spent_s.items():
                 self._spend(what, seconds)

@@ -47,7 +47,7 @@ def sweep(bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, r
     Raises `ResultsError` when `out` holds measurements of another bundle, machine, data or settings.
     """
     with exclusive(out):
-        return _sweep(_Sweep(bundle, task, source, grid, out), bundle, grid, report)
+        return _sweep(_Sweep(bundle, task, source, grid, out, report), bundle, grid, report)
 
 
 def _sweep(run: _Sweep, bundle: Bundle, grid: Grid, report: Report) -> Results:
@@ -76,7 +76,7 @@ def data_sha256(task: jobs.Task) -> str:
 class _Sweep:
     """The rows so far, and the folder with vectors and indexes that an interrupted run leaves for the next."""
 
-    def __init__(self, bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path) -> None:
+    def __init__(self, bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, report: Report) -> None:
         self.bundle = bundle
         self.grid = grid
         self.out = out
@@ -101,7 +101,7 @@ class _Sweep:
         self.work = work_folder(out) / hashlib.sha256(run).hexdigest()[:12]
         self.work.mkdir(parents=True, exist_ok=True)
         (self.work / "task.json").write_bytes(content)
-        self.preparations = Preparations(bundle, grid, self.work, self._spend)
+        self.preparations = Preparations(bundle, grid, self.work, self._spend, report)
 
     def missing(self, variant: Variant) -> list[Configuration]:
         """Return the variant's configurations that have no row yet; failed ones are tried again."""
