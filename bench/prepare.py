@@ -6,8 +6,10 @@ queries would be other vectors than the ones whose latency is measured.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,13 +17,13 @@ import msgspec
 import numpy as np
 from mrl_edge.bench.indexing import Indexes
 from mrl_edge.bench.jobs import Prepared, PrepareJob, PrepareResult, Task, read_task
-from mrl_edge.bench.path import open_files
+from mrl_edge.bench.path import HITS, open_files
 from mrl_edge.bench.results import Disk, IndexPlan, Quality, SearchResult, VectorFidelity
 
 from mrl_edge.bundle import Bundle, Variant, VectorsInfo, open_bundle
 from mrl_edge.encoder import NestedEncoder, load_nested
+from mrl_edge.index import Index
 from mrl_edge.index.build import LENGTHS, VECTORS
-from mrl_edge.index.sizing import time_search
 from mrl_edge.metrics import (
     Ids,
     accuracy,
@@ -122,7 +124,7 @@ class _Preparation:
             made = indexes.make(plan, encoded.dim, self.job.target_recall, known)
         index, sized = open_files(made.files), made.files.sized
         with self._spending("hits for the quality"):
-            ids, _ = time_search(index, prefix(queries, index.dim))
+            ids = _hits(index, queries)
         hits = self.work / f"{plan}-d{encoded.dim}.hits"
         ids.tofile(hits)
         search = SearchResult(
@@ -150,3 +152,13 @@ class _Preparation:
             search=search,
             quality=msgspec.structs.replace(encoded.quality, **scores),
         )
+
+
+def _hits(index: Index, queries: Floats) -> Ids:
+    """Return the ids [queries, 10] that an index finds, -1 pads, one query at a time on each core."""
+    found = np.full((len(queries), HITS), -1, dtype=np.int64)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        cut = prefix(queries, index.dim)
+        for line, ids in zip(found, pool.map(lambda query: index.search(query, HITS)[0], cut), strict=True):
+            line[: len(ids)] = ids
+    return found

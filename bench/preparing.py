@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +86,8 @@ class Preparations:
             work=str(work),
         )
         self._report("preparing", 0, 1, name)
-        answer = run_job(job, jobs.PrepareResult, self._work, os.cpu_count() or 1)
+        # numpy's threads are those that are measured with: indexes are tuned by their latency.
+        answer = run_job(job, jobs.PrepareResult, self._work, self._grid.threads[0])
         self._report("preparing", 1, 1, name)
         if isinstance(answer, jobs.PrepareResult):
             for what, seconds in answer.spent_s.items():

@@ -25,6 +25,8 @@ mrl-edge bench bundle --data dev.csv --query question --positive answer --out re
 
 mrl-edge bench bundle --data dev.csv --query question --positive answer --precision int8 --dims 64,384 --threads 1,2
 
+mrl-edge bench bundle --data dev.csv --query question --positive answer --index scan,ivf --rerank-dim tuned
+
 mrl-edge bench bundle --data dev.csv --query question --positive answer --out new.json --baseline saved.json
 
 mrl-edge bench bundle --data dev.csv --query question --compare int8:d64 fp32:d384
