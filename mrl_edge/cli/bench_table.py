@@ -50,7 +50,6 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
                     str(row.plan) if row.plan else None,
                     f"{row.encode.p50_ms:.2f}{mark}",
                     search.p50_ms if search else None,
-                    search.rerank_p50_ms if search else None,
                     round(row.cold_start_ms or 0),
                     round(row.memory.peak_rss_bytes / 1e6),
                     (row.disk.model_bytes + row.disk.index_bytes + row.disk.vectors_bytes) / 1e6,
@@ -60,10 +59,11 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
                     quality.accuracy,
                 ]
             )
-    figures = ["dim", "index", "encode", "search", "rerank", "cold", "RSS", "disk", "exact", "recall", "nDCG", "acc."]
+    figures = ["dim", "index", "encode", "search", "cold", "RSS", "disk", "exact", "recall", "nDCG", "acc."]
     heads = ["", *(["runtime"] if levers else []), *(["depth"] if nested else []), *figures]
     title = "p50 in ms, memory and disk in MB, hits shared with exact search, scores@10"
     console.print_table(f"\n{results.device.cpu}: {title}", heads, rows)
+    _print_parts(results)
     _print_throughput(results, calls)
     for line in shared(results):
         console.say(line)
@@ -74,6 +74,9 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
     busy = max((row.system.busy_before_percent for row in results.measurements if row.system), default=0.0)
     if busy > _BUSY_PERCENT:
         console.note(f"warning: other work took up to {busy:.0f}% of this machine: its latencies are too high")
+    if missed := below_target(results):
+        wanted = results.settings["target_recall"]
+        console.note(f"recall {wanted:g} was not reached on all these queries by {', '.join(missed)}")
     for slower in slower_than_fp32(results.measurements, results.device):
         console.note(str(slower))
     for line in failed:
@@ -97,6 +100,33 @@ def shared(results: Results) -> list[str]:
         "and hits serve all threads and runtimes",
         f"spent: {spent}; {sum(results.spent_s.values()):.0f} s in all",
     ]
+
+
+def _print_parts(results: Results) -> None:
+    """Print what a query that is ranked again spends on each of its steps."""
+    from mrl_edge.bench.configuration import configuration_of
+
+    rows: list[list[object]] = []
+    for row in results.measurements:
+        if row.search and row.encode and row.query and row.search.rerank_p50_ms is not None:
+            steps = [row.encode.tokenise_p50_ms, row.encode.p50_ms, row.search.shortlist_p50_ms]
+            name = str(replace(configuration_of(row), plan=None))
+            rows.append([name, str(row.plan), *steps, row.search.rerank_p50_ms, row.query.p50_ms])
+    if rows:
+        heads = ["", "index", "tokens", "tokens and vector", "shortlist", "rerank", "whole query"]
+        console.print_table("\nqueries that are ranked again, p50 in ms", heads, rows)
+
+
+def below_target(results: Results) -> list[str]:
+    """Name the indexes that find less of what exact search finds than they were tuned to."""
+    target, found = results.settings["target_recall"], {}
+    for row in results.measurements:
+        if row.search is None or row.plan is None or (row.plan.rerank_dim and not row.plan.tuned):
+            continue
+        recall = row.search.recall_at_10 if row.plan.tuned else row.search.recall_at_10_of_dim
+        if recall is not None and recall < target:
+            found[f"{row.precision} {row.plan} at {row.dim} ({recall:.3f})"] = None
+    return list(found)
 
 
 def _print_throughput(results: Results, calls: Calls) -> None:

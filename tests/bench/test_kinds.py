@@ -2,14 +2,17 @@
 
 import json
 
+import msgspec
 import numpy as np
 import pytest
 from conftest import mrl_edge
 from mrl_edge.bench.path import QueryPath
-from mrl_edge.bench.results import read_results
+from mrl_edge.bench.results import IndexPlan, read_results
+from rows import measurement, results
 
 import mrl_edge as runtime
 from mrl_edge.bundle import open_bundle
+from mrl_edge.cli.bench_table import below_target
 from mrl_edge.index.corpus import open_adaptive, open_index
 
 ROWS = 900
@@ -80,3 +83,16 @@ def test_the_path_ends_with_items_where_rows_are_ordered_by_lists(tuned, dev):
     path.run()
     for text, hits in zip(dev["query"][:20], path.hits, strict=True):
         np.testing.assert_array_equal(hits, index.search(encoder.encode([text], "query")[0], 10)[0])
+
+
+def test_what_misses_its_target_is_named():
+    row = measurement("int8", 64, search_ms=1.0)
+    plain = msgspec.structs.replace(row.search, recall_at_10=0.99, recall_at_10_of_dim=0.9)
+    full = msgspec.structs.replace(row.search, recall_at_10=0.9, recall_at_10_of_dim=0.99)
+    rows = [
+        msgspec.structs.replace(row, search=search, plan=plan)
+        for search in (plain, full)
+        for plan in (IndexPlan("annoy"), IndexPlan("annoy", tuned=True), IndexPlan("annoy", 200, 384))
+    ]
+    made = msgspec.structs.replace(results(*rows), settings={"target_recall": 0.95})
+    assert below_target(made) == ["int8 annoy at 64 (0.900)", "int8 annoy tuned at 64 (0.900)"]

@@ -45,6 +45,7 @@ def swept(bundle, task, tmp_path_factory):
     out = tmp_path_factory.mktemp("swept") / "results.json"
     table = mrl_edge(*arguments(bundle, task, out, "--rerank-dim", "384", "--shortlist", "20"))
     assert "nDCG" in table
+    assert "queries that are ranked again" in table
     return out
 
 
