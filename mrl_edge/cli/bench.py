@@ -11,11 +11,12 @@ import typer
 from typer.core import TyperCommand
 
 from mrl_edge.cli import bench_table, console, options, pair
+from mrl_edge.cli.plans import index_plans
 from mrl_edge.errors import ResultsError, UsageError
 
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import Task
-    from mrl_edge.bench.results import IndexPlan, Results
+    from mrl_edge.bench.results import Results
     from mrl_edge.bundle import Bundle
     from mrl_edge.datasets import Columns
 
@@ -133,7 +134,7 @@ def bench(
         depths=layers,
         dims=chosen,
         threads=options.numbers("--threads", threads, least=1),
-        plans=_plans(index, rerank_dim, shortlist, opened.manifest.dims),
+        plans=index_plans(index, rerank_dim, shortlist, opened.manifest.dims),
         tokens=() if tokens == "0" or "image" in roles else options.numbers("--tokens", tokens, least=1),
         max_seconds=max_seconds,
         target_recall=recall,
@@ -285,21 +286,3 @@ def _task(roles: dict[str, list[str]], limit: int) -> Task:
     task = retrieval_task(roles["query"], roles["positive"])
     relevant = [sorted(answers) for answers in task.relevant[:limit]]
     return Task(task.queries[:limit], task.documents, relevant, texts, labels)
-
-
-def _plans(kinds: str, rerank_dim: str | None, shortlist: int, dims: tuple[int, ...]) -> tuple[IndexPlan, ...]:
-    from mrl_edge.bench.results import IndexPlan
-    from mrl_edge.index.tune import check_kinds
-
-    names = options.names(kinds) or ()
-    if not names or len(set(names)) < len(names):
-        raise UsageError(f"--index {kinds}: name each kind of search once, as in annoy,scan")
-    check_kinds("--index", names)
-    plans = [IndexPlan(name) for name in names]
-    if rerank_dim == "tuned":
-        plans += [IndexPlan(name, tuned=True) for name in names]
-    elif rerank_dim is not None:
-        if rerank_dim not in map(str, dims):
-            raise UsageError(f"--rerank-dim {rerank_dim} is none of the bundle's dimensions, nor `tuned`")
-        plans += [IndexPlan(name, shortlist, int(rerank_dim)) for name in names]
-    return tuple(plans)
