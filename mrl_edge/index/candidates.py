@@ -20,6 +20,7 @@ from mrl_edge.progress import Report
 # Of vectors of length 1 `dot` and `euclidean` rank as `angular` does; `hamming` keeps a bit a dimension.
 _FORESTS: tuple[tuple[Metric, int], ...] = (("angular", 8), ("angular", 32), ("hamming", 32))
 _VISITS = (500, 2000, 8000, 32_000)
+_SIGN_VISITS = (500, 32_000)  # a shortlist, which signs always need, visits its length a tree by itself
 _LINKS = 16
 _EXPANSIONS = (64, 256)  # a shortlist that is longer raises it
 _PROBED = (128, 64, 32, 16, 8, 4, 3, 2)  # one list in so many
@@ -128,7 +129,9 @@ def _annoy(site: Site) -> Iterator[Candidate]:
             continue
         common: Parameters = {"metric": metric, "n_trees": n_trees}
         path, build_s = _forest(site, common)
-        efforts = tuple[Parameters, ...]({**common, "search_k": visits} for visits in _VISITS)
+        efforts = tuple[Parameters, ...](
+            {**common, "search_k": visits} for visits in (_SIGN_VISITS if signs else _VISITS)
+        )
         yield Candidate("annoy", path, build_s, path.stat().st_size, efforts, estimates=signs)
 
 
