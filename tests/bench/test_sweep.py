@@ -89,11 +89,11 @@ def test_the_figures_of_a_row_fit_each_other(rows):
         assert row.load_ms + row.first_ms < row.cold_start_ms
         assert row.search.p50_ms > 0
         assert max(row.encode.p50_ms, row.search.p50_ms) < row.query.p50_ms <= row.query.p99_ms
-        assert row.query.p50_ms == pytest.approx(row.encode.p50_ms + row.search.p50_ms, rel=0.2)
+        assert row.query.p50_ms == pytest.approx(row.encode.p50_ms + row.search.p50_ms, rel=0.4)
         assert (row.search.shortlist_p50_ms is None) == (row.plan.rerank_dim is None)
         if row.plan.rerank_dim:
             parts = row.search.shortlist_p50_ms + row.search.rerank_p50_ms
-            assert parts == pytest.approx(row.search.p50_ms, rel=0.2)
+            assert parts == pytest.approx(row.search.p50_ms, rel=0.4)
 
 
 def test_what_was_timed_found_the_hits_that_the_quality_is_of(rows):
