@@ -121,6 +121,8 @@ def _open(job: MeasureJob, spawned_ns: int) -> _Opened:
     from mrl_edge.bench.memory import read_memory
     from mrl_edge.bench.path import open_files
 
+    import mrl_edge.encoder  # noqa: F401 (of all imports before any model)
+
     runtime_rss = read_memory().rss
     index = open_files(job.prepared.index) if job.prepared and job.prepared.index else None
     encoder = _load(job, index.dim if index else job.dim)

@@ -2,6 +2,7 @@
 
 import csv
 import fcntl
+import importlib.util
 import io
 import os
 import shutil
@@ -15,6 +16,9 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: threads of each would wait for the others'
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Not importorskip: onnxruntime must be imported before usearch.
+needs_usearch = pytest.mark.skipif(importlib.util.find_spec("usearch") is None, reason="needs usearch")
 
 DIMS = (8, 16, 32, 64, 128, 384)
 ROWS = 3000

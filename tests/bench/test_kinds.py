@@ -5,7 +5,7 @@ import json
 import msgspec
 import numpy as np
 import pytest
-from conftest import mrl_edge
+from conftest import mrl_edge, needs_usearch
 from mrl_edge.bench.path import QueryPath
 from mrl_edge.bench.results import IndexPlan, read_results
 from rows import measurement, results
@@ -96,3 +96,18 @@ def test_what_misses_its_target_is_named():
     ]
     made = msgspec.structs.replace(results(*rows), settings={"target_recall": 0.95})
     assert below_target(made) == ["int8 annoy at 64 (0.900)", "int8 annoy tuned at 64 (0.900)"]
+
+
+@needs_usearch
+def test_hnsw_is_measured_where_usearch_is_installed(bundle, dev, tmp_path):
+    task, out = tmp_path / "task.jsonl", tmp_path / "results.json"
+    pairs = zip(dev["query"][:60], dev["positive"][:60], strict=True)
+    task.write_text("".join(json.dumps({"q": q, "p": p}) + "\n" for q, p in pairs))
+    mrl_edge(
+        "bench", bundle, "--data", task, "--query", "q", "--positive", "p", "--dims", "64", "--precision", "int8",
+        "--index", "hnsw", "--tokens", "0", "--max-seconds", "0.2", "--out", out,
+    )  # fmt: skip
+    (row,) = read_results(out).measurements
+    assert row.status == "ok", row.reason
+    assert row.search.recall_at_10_of_dim > 0.9
+    assert row.memory.index_touched_bytes > 0
