@@ -119,14 +119,14 @@ def _print_parts(results: Results) -> None:
 
 def below_target(results: Results) -> list[str]:
     """Name the indexes that find less of what exact search finds than they were tuned to."""
-    target, found = results.settings["target_recall"], {}
+    found: list[str] = []
     for row in results.measurements:
         if row.search is None or row.plan is None or (row.plan.rerank_dim and not row.plan.tuned):
             continue
         recall = row.search.recall_at_10 if row.plan.tuned else row.search.recall_at_10_of_dim
-        if recall is not None and recall < target:
-            found[f"{row.precision} {row.plan} at {row.dim} ({recall:.3f})"] = None
-    return list(found)
+        if recall is not None and recall < results.settings["target_recall"]:
+            found.append(f"{row.precision} {row.plan} at {row.dim} ({recall:.3f})")
+    return list(dict.fromkeys(found))
 
 
 def _print_throughput(results: Results, calls: Calls) -> None:
