@@ -1,1 +1,1 @@
-"""The machines that measurements are made on. This version knows one: the machine it runs on."""
+"""The machines that measurements are made on: what is known of them, and the machine that this runs on."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 # Instruction sets that decide how fast a precision is; as /proc/cpuinfo names them on x86 and ARM.
-_FEATURES = (
+FEATURES = (
     "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16",
     "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve",
 )  # fmt: skip
@@ -40,7 +40,7 @@ def describe() -> Device:
         name="local",
         arch=platform.machine(),
         cpu=cpu,
-        features=tuple(name for name in _FEATURES if name in flags),
+        features=tuple(name for name in FEATURES if name in flags),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         ram_bytes=psutil.virtual_memory().total,
         os=f"{platform.system()} {platform.release()}",

@@ -28,7 +28,7 @@ from mrl_edge.cli.quickstart import find_encoder
 from mrl_edge.datasets import Columns, Table, read_table
 from mrl_edge.progress import silent
 from mrl_edge.train.features import has_fast_bfloat16
-from mrl_edge.train.run import Run
+from mrl_edge.train.run import Run, Setup
 from mrl_edge.train.settings import Settings
 from mrl_edge.train.source import read_encoder
 
@@ -45,7 +45,7 @@ def settings(dims: tuple[int, ...], fine_tune: bool, batch: int) -> Settings:
     return Settings(
         dims=dims, depths=(6,), weights=(1.0,) * len(dims), tied=False, epochs=1, batch_size=batch, accumulate=1,
         learning_rate=2e-3, trunk_learning_rate=1e-4, temperature=0.05, label_weight=1.0, exit_weight=1.0,
-        exit_distillation=0.0, self_distillation=0.0, sample_exits=False, fine_tune=fine_tune,
+        exit_distillation=0.0, self_distillation=0.0, sample_exits=False, exit_epochs=0, fine_tune=fine_tune,
         train_word_embeddings=False, seed=0, mixed_precision="bf16" if has_fast_bfloat16() else "no",
     )  # fmt: skip
 
@@ -53,7 +53,7 @@ def settings(dims: tuple[int, ...], fine_tune: bool, batch: int) -> Settings:
 def ours(pairs: Table, dims: tuple[int, ...], fine_tune: bool, batch: int, cache: Path) -> Steps:
     """Return a function that trains some steps of our loop."""
     dev = pairs.first(64)
-    run = Run(read_encoder(find_encoder()), pairs, dev, settings(dims, fine_tune, batch), cache, silent)
+    run = Run(Setup(read_encoder(find_encoder()), pairs, dev, settings(dims, fine_tune, batch), cache), silent)
     loop = run.loop()
     batches = loop.batches(0)
     place = 0

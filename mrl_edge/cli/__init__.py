@@ -14,6 +14,7 @@ from mrl_edge.cli import (
     bench,
     classify,
     compare,
+    devices,
     evaluate,
     export,
     index,
@@ -52,6 +53,7 @@ for module in (
     pick,
     report,
     quickstart,
+    devices,
 ):
     module.register(app)
 

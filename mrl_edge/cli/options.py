@@ -25,6 +25,9 @@ Depths = Annotated[str | None, typer.Option("--depths", help="Numbers of encoder
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Intra-op threads; one per core by default.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote at --out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
+DeviceProfile = Annotated[
+    str | None, typer.Option("--device", help="A device that mrl-edge devices list shows, or your own profile.toml.")
+]
 BundleFolder = Annotated[Path, typer.Argument(help="A bundle, as mrl-edge export writes it.", show_default=False)]
 
 

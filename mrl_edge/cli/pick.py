@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mrl_edge.cli import console, options
+from mrl_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from mrl_edge.bench.candidates import Candidate
@@ -19,6 +20,8 @@ _EPILOG = """Examples:
 mrl-edge pick results.json --max-p50-ms 5 --max-rss-mb 120 --max-disk-mb 40 --min-recall 0.5
 
 mrl-edge pick results.json --max-rss-mb 64 --json || echo "nothing fits"
+
+mrl-edge pick results.json --device pi-zero-2w
 
 MB are 10^6 bytes, memory is the peak RSS. Exit code 3: nothing fits.
 """
@@ -41,6 +44,7 @@ def pick(
     min_recall: _Min = None,
     min_ndcg: _Min = None,
     min_accuracy: _Min = None,
+    device: options.DeviceProfile = None,
     objective: Annotated[
         str | None, typer.Option(help="Metric to maximise; nDCG@10 for retrieval, else accuracy.")
     ] = None,
@@ -52,6 +56,8 @@ def pick(
     from mrl_edge.bench.pick import pick as choose
     from mrl_edge.bench.results import read_results
 
+    if device is not None:
+        max_rss_mb = _fit_memory(device, max_rss_mb)
     limits = {
         "--max-p50-ms": max_p50_ms,
         "--max-p99-ms": max_p99_ms,
@@ -69,6 +75,18 @@ def pick(
         print_choice(choice)
         print_front(choice)
     return 0 if choice.chosen else 3
+
+
+def _fit_memory(device: str, limit_mb: float | None) -> float:
+    """Return the least of a limit and what the device leaves an application, in 10^6 bytes, and say so."""
+    from mrl_edge.devices.profiles import resolve
+
+    profile = resolve(device)
+    if profile.memory is None:
+        raise UsageError(f"{profile.name} is a card, and its host's memory any: give --max-rss-mb")
+    left_mb = profile.memory.application_bytes / 1e6
+    console.note(f"  {profile.name} leaves an application {left_mb:,.0f} MB; times are of the machine measured on")
+    return left_mb if limit_mb is None else min(left_mb, limit_mb)
 
 
 def print_choice(choice: Choice) -> None:

@@ -12,7 +12,7 @@ from mrl_edge.cli import console, options
 from mrl_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from mrl_edge.train.run import Outcome
+    from mrl_edge.train.training import Outcome
 
 _EPILOG = """Examples:
 
@@ -84,6 +84,12 @@ def train(
     sample_exits: Annotated[
         bool, typer.Option("--sample-exits", help="Train one random exit a step, not all.")
     ] = False,
+    exit_epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="After --fine-tune, epochs in which the exits' own heads learn on alone; 8 by default."
+        ),
+    ] = None,
     accumulate: Annotated[int, typer.Option(min=1, help="Batches an optimizer step.")] = 1,
     max_tokens: Annotated[int | None, typer.Option(min=2, help="Truncate at fewer tokens than the encoder.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the split, the batches and dropout.")] = 0,
@@ -141,6 +147,7 @@ def train(
                     "--sample-exits": sample_exits,
                 },
             ),
+            "both --depths and --fine-tune": (len(layers) > 1 and fine_tune, {"--exit-epochs": exit_epochs}),
             "shorter dimensions: give --dims": (
                 len(nesting) > 1,
                 {"--self-distillation": self_distillation or None},
@@ -154,16 +161,17 @@ def train(
         table, dev_table = table.split(0.1, seed)
 
     from mrl_edge.train.processes import joined
-    from mrl_edge.train.run import train as run
-    from mrl_edge.train.settings import Settings
+    from mrl_edge.train.run import Setup
+    from mrl_edge.train.settings import FROZEN_BATCH, FROZEN_EPOCHS, Settings
+    from mrl_edge.train.training import train as run
 
     settings = Settings(
         dims=nesting,
         depths=layers,
         weights=_weights(weights, len(nesting)),
         tied=tied,
-        epochs=epochs or (1 if fine_tune else 8),
-        batch_size=batch_size or (64 if fine_tune else 512),
+        epochs=epochs or (1 if fine_tune else FROZEN_EPOCHS),
+        batch_size=batch_size or (64 if fine_tune else FROZEN_BATCH),
         learning_rate=lr,
         trunk_learning_rate=1e-4 if trunk_lr is None else trunk_lr,
         temperature=temperature,
@@ -172,6 +180,7 @@ def train(
         exit_distillation=1.0 if exit_distillation is None else exit_distillation,
         self_distillation=self_distillation,
         sample_exits=sample_exits,
+        exit_epochs=FROZEN_EPOCHS if exit_epochs is None else exit_epochs,
         accumulate=accumulate,
         fine_tune=fine_tune,
         train_word_embeddings=train_word_embeddings,
@@ -179,9 +188,8 @@ def train(
         mixed_precision=_mixed_precision(mixed_precision),
     )
     with console.progress_bar() as report, joined():
-        outcome = run(
-            spec, table, dev_table, settings, out, cache.expanduser(), report, _say_epoch, fixed_baselines, fixed_out
-        )
+        setup = Setup(spec, table, dev_table, settings, cache.expanduser())
+        outcome = run(setup, out, report, _say_epoch, fixed_baselines, fixed_out)
     if not outcome.quality:
         return  # one of several processes; the first one speaks
     if as_json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,14 @@ class Checkpoint:
 
     def __init__(self, out: Path, run: dict[str, Any]) -> None:
         self.folder = out.absolute().parent / f".{out.name}.training"
-        key = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
-        self._file = self.folder / f"{key}.safetensors"
+        self._key = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
+        self._file = self.folder / f"{self._key}.safetensors"
+
+    def stage(self, name: str) -> Checkpoint:
+        """Return the checkpoint of a later stage of the same run."""
+        later = copy(self)
+        later._file = self.folder / f"{self._key}.{name}.safetensors"
+        return later
 
     def save(
         self,

@@ -23,12 +23,13 @@ _WITH_FILES = (Dense, LayerNorm)
 class FeatureCache:
     """Embeds texts, or images by their paths, with a trunk; each piece is stored under the hash of what made it."""
 
-    def __init__(self, folder: Path, trunk: Trunk, preprocess: Preprocess, bfloat16: bool) -> None:
+    def __init__(self, folder: Path, trunk: Trunk, preprocess: Preprocess, bfloat16: bool, weights: str) -> None:
+        """`weights` identifies the trunk's weights and settings: `encoder_key`, or `weights_key` once trained."""
         self._folder = folder
         self._trunk = trunk
         self._preprocess = preprocess
         self._bfloat16 = bfloat16
-        self._key = f"{encoder_key(trunk.spec)}{bfloat16}"
+        self._key = f"{weights}{bfloat16}"
 
     def embed(self, texts: Sequence[str], stage: str, report: Report) -> Floats:
         """Return float32 [exits, n, width] of the texts, from the cache where it has them."""
@@ -70,6 +71,14 @@ def embed(trunk: Trunk, preprocess: Preprocess, texts: Sequence[str], bfloat16: 
 def content_key(spec: EncoderSpec, text: str) -> str:
     """Return what decides an input's embedding: a text itself, the hash of an image's bytes and not its path."""
     return sha256(Path(text)) if spec.modality == "image" else text
+
+
+def weights_key(trunk: Trunk) -> str:
+    """Return what decides the embeddings of a trunk that was trained: the hash of its weights and buffers."""
+    digest = hashlib.sha256(encoder_key(trunk.spec).encode())
+    for name, value in trunk.state_dict().items():
+        digest.update(name.encode() + value.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def on_gpu() -> bool:

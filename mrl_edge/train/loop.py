@@ -35,7 +35,6 @@ def accelerator_for(settings: Settings) -> Accelerator:
     return Accelerator(
         cpu=not torch.accelerator.is_available(),  # without this, processes on CPUs would not find each other
         mixed_precision=settings.mixed_precision,
-        gradient_accumulation_steps=settings.accumulate,
         # A pooler that the encoder brings along, or an exit that a step leaves out, gets no gradient.
         kwargs_handlers=[
             DistributedDataParallelKwargs(find_unused_parameters=True),
@@ -63,6 +62,7 @@ class Loop:
         self._rows = rows
         self._settings = settings
         self._report = report
+        accelerator.gradient_accumulation_steps = settings.accumulate
         self._model, self._optimizer = accelerator.prepare(model, _optimizer(model, settings, scale))
         self._state = {name: value.data for name, value in model.named_parameters() if value.requires_grad}
         if settings.fine_tune:

@@ -1,18 +1,9 @@
-"""One training run, from an encoder folder and a table to a model folder.
-
-The trunk is frozen unless `fine_tune`: its embeddings are computed once and cached, and only the projections
-and the class heads are trained. A projection starts as the principal axes of the training embeddings, so that
-training begins at PCA's quality and improves on it; or as the encoder's own dimensions, where their loss is
-lower because the encoder is a Matryoshka model already. With classes alone it is always the principal axes, and
-with `fine_tune` these are fitted on a sample of the rows.
-"""
+"""The state of one training run: the model, what it is fed with, where its projections start, its dev quality."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +11,20 @@ import numpy as np
 import torch
 from accelerate.utils import broadcast
 
-from mrl_edge.atomic import new_folder
 from mrl_edge.datasets import Table
 from mrl_edge.nesting import Floats
 from mrl_edge.progress import Report, silent
 from mrl_edge.train.baselines import PrincipalComponents, principal_components
-from mrl_edge.train.card import write_card
 from mrl_edge.train.checkpoint import Checkpoint
 from mrl_edge.train.evaluate import Dev, DevEmbeddings
-from mrl_edge.train.features import FeatureCache, content_key, embed, encoder_key
+from mrl_edge.train.features import FeatureCache, content_key, embed, encoder_key, weights_key
 from mrl_edge.train.inputs import Cached, Inputs, Live
 from mrl_edge.train.loop import Loop, accelerator_for
-from mrl_edge.train.model import save_model
 from mrl_edge.train.nested import NestedModel
 from mrl_edge.train.preprocessing import load_preprocessing
-from mrl_edge.train.record import SCHEMA_VERSION, Quality, Record
+from mrl_edge.train.record import Quality
 from mrl_edge.train.rows import TrainingRows
-from mrl_edge.train.samples import write_samples
-from mrl_edge.train.settings import Settings, check
+from mrl_edge.train.settings import FROZEN_BATCH, Settings
 from mrl_edge.train.source import EncoderSpec
 from mrl_edge.train.starts import exit_starts
 from mrl_edge.train.trunk import Trunk
@@ -48,73 +35,41 @@ OnEpoch = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a run gave: dev quality by method (`mrl`, `mrl-L3`, `pca`, …) and dimension, and the epochs.
+class Setup:
+    """What a run starts from; `cache` is where a frozen trunk's embeddings are kept."""
 
-    On processes beside the first, `quality` is empty.
-    """
+    spec: EncoderSpec
+    data: Table
+    dev: Table
+    settings: Settings
+    cache: Path
 
-    quality: dict[str, dict[int, Quality]]
-    history: list[dict[str, Any]]
-
-
-def train(
-    spec: EncoderSpec,
-    data: Table,
-    dev: Table,
-    settings: Settings,
-    out: Path,
-    cache: Path,
-    report: Report,
-    on_epoch: OnEpoch,
-    fixed: bool = False,
-    fixed_out: Path | None = None,
-) -> Outcome:
-    """Train and write the model folder `out`; interrupted, the same call continues where it stopped.
-
-    With `fixed`, a model is also trained at each dimension alone (the paper's FF baseline) and its quality
-    recorded beside; with `fixed_out` these models are kept there, a model folder each: `d8`, `d16`, ….
-    Under `accelerate launch` or `torchrun` every process calls this; the first one writes.
-    Raises `UsageError` or `DataError` for settings and data that do not fit each other, `MrlEdgeError` when
-    the loss is no longer a number.
-    """
-    check(spec, data, dev, settings)
-    run = Run(spec, data, dev, settings, cache, report)
-    checkpoint = Checkpoint(out, _run_key(run, data, dev))
-    history = run.fit(checkpoint, on_epoch)
-    quality = run.final_quality()
-    finished = None if fixed_out is None else checkpoint.folder / "fixed"
-    if fixed or finished:
-        alone = _fixed_quality(spec, data, dev, settings, out, cache, report, finished)
-        quality |= {"ff": alone} if run.accelerator.is_main_process else {}
-    outcome = Outcome(quality, history)
-    if run.accelerator.is_main_process:
-        _save(out, run, data, dev, outcome)
-        if fixed_out and finished:
-            _keep(finished, fixed_out, settings.dims)
-        checkpoint.remove()
-    run.accelerator.wait_for_everyone()
-    return outcome
+    def key(self, processes: int) -> dict[str, Any]:
+        """Return everything that a checkpoint depends on."""
+        images = [content_key(self.spec, p) for table in (self.data, self.dev) for p in table.roles.get("image", ())]
+        made_of = {"encoder": encoder_key(self.spec), "processes": processes, "images": images}
+        return {**made_of, "data": self.data.roles, "dev": self.dev.roles, **asdict(self.settings)}
 
 
 class Run:
     """The state of one training run."""
 
-    def __init__(
-        self, spec: EncoderSpec, data: Table, dev: Table, settings: Settings, cache: Path, report: Report
-    ) -> None:
+    def __init__(self, setup: Setup, report: Report) -> None:
+        spec, settings = setup.spec, setup.settings
         torch.manual_seed(settings.seed)
         self.accelerator = accelerator_for(settings)
+        self.setup = setup
         self.settings = settings
-        self.dev = Dev(spec, dev)
-        self.rows = TrainingRows(spec, data)
+        self.dev = Dev(spec, setup.dev)
+        self.rows = TrainingRows(spec, setup.data)
         self.preprocessing = load_preprocessing(spec)
         self._preprocess = self.preprocessing.inputs
         trunk = Trunk(spec, settings.depths).to(self.accelerator.device)
-        self.model = NestedModel(trunk, len(self.rows.classes), list(data.roles), self.rows.aliases, settings)
+        self.model = NestedModel(trunk, len(self.rows.classes), list(setup.data.roles), self.rows.aliases, settings)
         self.model.to(self.accelerator.device)
         self._report = report if self.accelerator.is_main_process else silent
-        self._features = FeatureCache(cache, trunk, self._preprocess, settings.mixed_precision == "bf16")
+        self._bfloat16 = settings.mixed_precision == "bf16"
+        self._features = FeatureCache(setup.cache, trunk, self._preprocess, self._bfloat16, encoder_key(spec))
         with self.accelerator.main_process_first():  # the others read what it cached
             self._dev_features = self.dev.embed(lambda t: self._features.embed(t, "embedding dev texts", self._report))
             self._inputs, sample = self._prepare_inputs()
@@ -138,9 +93,16 @@ class Run:
             broadcast(head.projection.weight.data)
         return loop
 
+    def checkpoint(self, out: Path) -> Checkpoint:
+        """Return the state that an earlier run of this very setup towards the model folder `out` left, if any."""
+        return Checkpoint(out, self.setup.key(self.accelerator.num_processes))
+
     def fit(self, checkpoint: Checkpoint, on_epoch: OnEpoch) -> list[dict[str, Any]]:
         """Train from the checkpoint's step, or the first, to the last; return the epochs' losses and quality."""
-        return self.loop().fit(checkpoint, self._epoch_quality, on_epoch)
+        history = self.loop().fit(checkpoint, self._epoch_quality, on_epoch)
+        if self.settings.exit_epochs and self.settings.fine_tune and len(self.settings.depths) > 1:
+            self._refine_exits(checkpoint)
+        return history
 
     def final_quality(self) -> dict[str, dict[int, Quality]]:
         """Dev quality of every exit, and of both baselines on the same exit of the untouched encoder."""
@@ -162,6 +124,32 @@ class Run:
             quality[f"truncation{layer}"] = self.dev.quality(untouched, dims, teacher)
         self._report("evaluating", len(depths), len(depths))
         return quality
+
+    def _refine_exits(self, checkpoint: Checkpoint) -> None:
+        """Train the heads of the exits before the last alone, on what the fine-tuned trunk gives.
+
+        The second stage of DeeBERT (Xin et al. 2020, §3.2): it leaves the full depth as it is. Its batches are those
+        of a frozen trunk, over all processes together.
+        """
+        trunk, settings = self.model.trunk, self.settings
+        self.model.requires_grad_(False)
+        for head in list(self.model.heads)[:-1]:
+            head.requires_grad_(True)
+        features = FeatureCache(checkpoint.folder, trunk, self._preprocess, self._bfloat16, weights_key(trunk))
+        with self.accelerator.main_process_first():
+            inputs = Cached(
+                {
+                    role: features.embed(rows, f"embedding the {role} texts for the exits", self._report)
+                    for role, rows in self.rows.texts.items()
+                }
+            )
+        batch_size = max(1, FROZEN_BATCH // self.accelerator.num_processes)
+        alone = replace(
+            settings,
+            fine_tune=False, epochs=settings.exit_epochs, batch_size=batch_size, accumulate=1, sample_exits=False,
+        )  # fmt: skip
+        loop = Loop(self.accelerator, self.model, inputs, self.rows, alone, self._scale, self._report)
+        loop.fit(checkpoint.stage("exits"), dict, lambda entry: None)
 
     def _prepare_inputs(self) -> tuple[Inputs, Floats]:
         """Embed the training texts (a sample of them when the trunk will change); return the inputs and a sample."""
@@ -199,8 +187,7 @@ class Run:
         """The dev embeddings of the model as it is now, before normalisation, [exits, n, full] each."""
         features = self._dev_features
         if self.settings.fine_tune:
-            bfloat16 = self.settings.mixed_precision == "bf16"
-            features = self.dev.embed(lambda t: embed(self.model.trunk, self._preprocess, t, bfloat16))
+            features = self.dev.embed(lambda t: embed(self.model.trunk, self._preprocess, t, self._bfloat16))
         weights = [head.projection.weight.detach().cpu().numpy() for head in self.model.heads]
         return features.map(lambda part: np.stack([rows @ w.T for rows, w in zip(part, weights, strict=True)]))
 
@@ -211,75 +198,3 @@ class Run:
         quality = self.dev.quick_quality(projected, self.settings.dims)
         self.dev.add_accuracy(quality, projected, self.model.heads[-1], self.settings.dims, self.rows.classes)
         return quality
-
-
-def _fixed_quality(
-    spec: EncoderSpec,
-    data: Table,
-    dev: Table,
-    settings: Settings,
-    out: Path,
-    cache: Path,
-    report: Report,
-    finished: Path | None,
-) -> dict[int, Quality]:
-    """The dev quality of a model trained at each dimension alone, with the same settings (FF in the paper, §4).
-
-    Where `finished` is given, each of the models is written there once it is trained.
-    """
-    quality: dict[int, Quality] = {}
-    for number, dim in enumerate(settings.dims):
-        report("training at one dimension alone", number, len(settings.dims), f"{dim}")
-        alone = replace(settings, dims=(dim,), depths=settings.depths[-1:], weights=(1.0,))
-        run = Run(spec, data, dev, alone, cache, silent)
-        if not run.accelerator.is_main_process:
-            report = silent
-        history = run.fit(Checkpoint(out, _run_key(run, data, dev)), lambda entry: None)
-        outcome = Outcome(run.final_quality(), history)
-        quality |= {dim: outcome.quality.get("mrl", {}).get(dim, {})}
-        if finished and run.accelerator.is_main_process:
-            _save(finished / f"d{dim}", run, data, dev, outcome)
-    report("training at one dimension alone", len(settings.dims), len(settings.dims))
-    return quality
-
-
-def _save(out: Path, run: Run, data: Table, dev: Table, outcome: Outcome) -> None:
-    """Write a model folder."""
-    record = _record(run, data, outcome)
-    with new_folder(out) as folder:
-        save_model(folder, run.model.trunk, run.preprocessing.saved, list(run.model.heads), record)
-        write_card(folder, out.name, record)
-        write_samples(folder, dev)
-
-
-def _keep(finished: Path, fixed_out: Path, dims: Sequence[int]) -> None:
-    """Move the models of one dimension each to where they were asked for, all or none."""
-    with new_folder(fixed_out) as folder:
-        for dim in dims:
-            shutil.move(finished / f"d{dim}", folder / f"d{dim}")
-
-
-def _run_key(run: Run, data: Table, dev: Table) -> dict[str, Any]:
-    """Everything that a checkpoint depends on."""
-    spec = run.model.trunk.spec
-    images = [content_key(spec, path) for table in (data, dev) for path in table.roles.get("image", ())]
-    made_of = {"encoder": encoder_key(spec), "processes": run.accelerator.num_processes, "images": images}
-    return {**made_of, "data": data.roles, "dev": dev.roles, **asdict(run.settings)}
-
-
-def _record(run: Run, data: Table, outcome: Outcome) -> Record:
-    spec = run.model.trunk.spec
-    return Record(
-        schema_version=SCHEMA_VERSION,
-        source=spec.source if not Path(spec.source).is_absolute() else Path(spec.source).name,
-        dims=run.settings.dims,
-        depths=run.settings.depths,
-        classes=tuple(run.rows.classes),
-        objective=tuple(run.model.objectives),
-        settings=asdict(run.settings),
-        data={"train": Path(data.source).name, "rows": len(data), "processes": run.accelerator.num_processes},
-        quality=outcome.quality,
-        history=tuple(outcome.history),
-        versions={name: version(name) for name in ("mrl-edge", "torch", "transformers", "numpy")},
-        modality=spec.modality,
-    )

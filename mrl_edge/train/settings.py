@@ -12,6 +12,8 @@ from mrl_edge.train.clip import TEXT
 from mrl_edge.train.source import EncoderSpec
 from mrl_edge.train.weighting import FixedWeights, LearnedWeights, Weighting
 
+FROZEN_BATCH, FROZEN_EPOCHS = 512, 8  # where the trunk stays as it is
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -32,6 +34,7 @@ class Settings:
     exit_distillation: float  # weight of an exit's self-distillation from the last
     self_distillation: float  # weight of the shorter prefixes' learning from the full dimension's similarities
     sample_exits: bool  # train one exit before the last a step, not all
+    exit_epochs: int  # in which the exits before the last learn on alone, on the fine-tuned trunk
     fine_tune: bool
     train_word_embeddings: bool
     seed: int

@@ -3,16 +3,20 @@
 import itertools
 import json
 import random
+from pathlib import Path
 
 import msgspec
 import pytest
-from conftest import mrl_edge, run_mrl_edge, the_one_error_line
+from conftest import mrl_edge, run_here, run_mrl_edge, the_one_error_line
 from mrl_edge.bench.candidates import candidates, choose_objective, pareto_front
 from mrl_edge.bench.pick import COSTS, Budget, pick
 from mrl_edge.bench.results import write_results
 from rows import measurement, results
 
+from mrl_edge import devices
 from mrl_edge.errors import ResultsError, UsageError
+
+FOLDER = Path(devices.__file__).parent
 
 
 def random_rows(seed, count=40):
@@ -189,3 +193,21 @@ def test_a_results_file_that_is_not_there(tmp_path):
 def test_every_cost_is_an_option_of_the_command_line():
     text = mrl_edge("pick", "--help")
     assert all(cost.option in text for cost in COSTS)
+
+
+def test_a_device_caps_the_memory_and_a_tighter_limit_stays(file, tmp_path):
+    board = tmp_path / "board.toml"
+    small = (FOLDER / "pi-zero-2w.toml").read_text(encoding="utf-8").replace("= 340_000_000", "= 112_000_000")
+    board.write_text(small.replace('"pi-zero-2w"', '"half-a-pi"'), encoding="utf-8")
+    done = run_here("pick", file, "--device", board, "--json")
+    assert "half-a-pi leaves an application 112 MB" in done.stderr
+    assert json.loads(done.stdout)["peak_rss_mb"] == pytest.approx(110)
+    assert json.loads(done.stdout)["next_better"]["peak_rss_mb"] == pytest.approx(114)
+    assert json.loads(run_here("pick", file, "--device", "pi-zero-2w", "--json").stdout)["precision"] == "fp32"
+    assert run_here("pick", file, "--device", board, "--max-rss-mb", "100").returncode == 3
+    assert json.loads(run_here("pick", file, "--device", board, "--max-rss-mb", "500", "--json").stdout)["dim"] == 64
+
+
+def test_a_card_says_nothing_of_the_memory_that_a_process_has(file):
+    assert "t4 is a card" in the_one_error_line(run_here("pick", file, "--device", "t4"))
+    assert "no device is named" in the_one_error_line(run_here("pick", file, "--device", "zero"))

@@ -68,6 +68,10 @@ def train(here, *options, encoder="bert", data="data.csv", run=run_mrl_edge):
         ((*PAIRS, "--train-word-embeddings"), "--train-word-embeddings does nothing without --fine-tune"),
         ((*PAIRS, "--exit-weight", "0"), "--exit-weight does nothing without an exit: give --depths"),
         ((*PAIRS, "--depths", "2", "--exit-distillation", "1"), "--exit-distillation does nothing without an exit"),
+        (
+            (*PAIRS, "--depths", "2", "--exit-epochs", "4"),
+            "--exit-epochs does nothing without both --depths and --fine",
+        ),
         ((*PAIRS, "--sample-exits"), "--sample-exits does nothing without an exit"),
         ((*PAIRS, "--dims", "32", "--self-distillation", "1"), "--self-distillation does nothing without shorter"),
         ((*PAIRS, "--label-weight", "1"), "--label-weight does nothing without both --query and --label"),

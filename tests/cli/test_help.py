@@ -17,6 +17,7 @@ COMMANDS = (
     "pick",
     "report",
     "quickstart",
+    "devices",
 )
 
 

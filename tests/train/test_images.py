@@ -24,9 +24,10 @@ from mrl_edge.errors import DataError, ModelError, MrlEdgeError, UsageError
 from mrl_edge.train.image_families import image_shape
 from mrl_edge.train.images import image_inputs, load_image_processor
 from mrl_edge.train.model import load_model
-from mrl_edge.train.run import Run, train
+from mrl_edge.train.run import Run, Setup
 from mrl_edge.train.settings import Settings
 from mrl_edge.train.source import read_encoder
+from mrl_edge.train.training import train
 from mrl_edge.train.trunk import Trunk
 
 DIMS = (4, 8, 32)
@@ -134,7 +135,7 @@ def test_batches_of_images_are_not_sorted_by_their_paths(tmp_path, digits):
         shutil.copytree(digits / str(number), named / f"{number}{'x' * 9 * number}")
     table = read_table(str(named), Columns())
     settings = settings_for(spec, fine_tune=True, batch_size=15)
-    loop = Run(spec, table, table.first(20), settings, tmp_path / "cache", lambda *_: None).loop()
+    loop = Run(Setup(spec, table, table.first(20), settings, tmp_path / "cache"), lambda *_: None).loop()
     kinds = [len({table.roles["label"][row] for row in batch}) for batch in loop.batches(0)]
     assert min(kinds) > 4, kinds
 
@@ -291,7 +292,7 @@ def run(encoder, data, out, columns=None, cache=None, **changes):
     settings = settings_for(spec, **changes)
     table, dev = read_table(str(data), columns or Columns()).split(0.2, 0)
     cache = cache or out.parent / "cache"
-    return train(spec, table, dev, settings, out, cache, lambda *_: None, lambda entry: None)
+    return train(Setup(spec, table, dev, settings, cache), out, lambda *_: None, lambda entry: None)
 
 
 def settings_for(spec, **changes):
@@ -299,7 +300,7 @@ def settings_for(spec, **changes):
         "dims": DIMS, "depths": (spec.layers,), "weights": None, "tied": False, "epochs": 1, "batch_size": 60,
         "accumulate": 1, "learning_rate": 2e-3, "trunk_learning_rate": 1e-3, "temperature": 0.05, "label_weight": 1.0,
         "exit_weight": 1.0, "exit_distillation": 1.0, "self_distillation": 0.0, "sample_exits": False,
-        "fine_tune": False, "train_word_embeddings": False, "seed": 0, "mixed_precision": "no",
+        "exit_epochs": 0, "fine_tune": False, "train_word_embeddings": False, "seed": 0, "mixed_precision": "no",
     } | changes  # fmt: skip
     settings["weights"] = (1.0,) * len(settings["dims"])
     return Settings(**settings)

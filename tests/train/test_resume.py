@@ -39,7 +39,8 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path, letters, option
     assert len(read_json(tmp_path / "resumed" / "mrl.json")["history"]) == 60
 
 
-def test_a_training_killed_within_an_epoch_resumes_to_the_same_weights(tmp_path, letters, monkeypatch):
+@pytest.mark.parametrize("killed_at", [14, 25], ids=["within an epoch", "while the exits learn on alone"])
+def test_a_training_killed_at_a_step_resumes_to_the_same_weights(tmp_path, letters, monkeypatch, killed_at):
     """In this process, so that a checkpoint can be made to fall due at every step."""
     encoder = tiny_bert(tmp_path / "bert")
     monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
@@ -47,20 +48,21 @@ def test_a_training_killed_within_an_epoch_resumes_to_the_same_weights(tmp_path,
                  "--depths", "1,2", "--sample-exits", "--weights", "learned")  # fmt: skip
     done = 0
 
-    def dies_at_the_thirteenth(self, *given, step=loop.Loop.step):
+    def dies_once(self, *given, step=loop.Loop.step):
         nonlocal done
         done += 1
-        if done == 14:
+        if done == killed_at:
             raise KeyboardInterrupt
         return step(self, *given)
 
-    monkeypatch.setattr(loop.Loop, "step", dies_at_the_thirteenth)
+    monkeypatch.setattr(loop.Loop, "step", dies_once)
     command = tiny_command(encoder, letters, tmp_path / "resumed", *arguments)[3:]
     with pytest.raises(KeyboardInterrupt):
         run(command)
     steps = done
     assert run(command) == 0
-    assert done - steps == 20 - 13  # 107 training rows: 10 batches an epoch, and the thirteenth was saved
+    # 107 training rows: two epochs of 10 batches, then 8 of one; the step before the last was saved.
+    assert done - steps == 2 * 10 + 8 - (killed_at - 1)
     monkeypatch.undo()
     train_tiny(encoder, letters, tmp_path / "whole", *arguments)
     for file in ("2_Dense/model.safetensors", "model.safetensors", "exits.safetensors"):

@@ -6,7 +6,7 @@ from train.test_images import settings_for
 
 from mrl_edge.datasets import Table
 from mrl_edge.progress import silent
-from mrl_edge.train.run import Run
+from mrl_edge.train.run import Run, Setup
 from mrl_edge.train.source import read_encoder
 
 
@@ -19,7 +19,7 @@ def first_loss(encoder, tmp_path, dims, weight):
     words = ["bell", "bow", "drum", "flute", "gong", "harp", "horn", "lute"]
     pairs = Table("pairs", {"query": [f"a {word} sounds" for word in words], "positive": words})
     settings = settings_for(encoder, dims=dims, self_distillation=weight, batch_size=8)
-    return Run(encoder, pairs, pairs, settings, tmp_path / "cache", silent).loop().first_loss()
+    return Run(Setup(encoder, pairs, pairs, settings, tmp_path / "cache"), silent).loop().first_loss()
 
 
 def test_every_shorter_prefix_adds_its_divergence_times_the_weight(encoder, tmp_path):

@@ -161,6 +161,20 @@ def test_an_exit_is_the_layer_it_says_with_the_projection_that_was_trained_on_it
     np.testing.assert_allclose(loaded.embed(texts, "text", 3), full, atol=1e-5)
 
 
+def test_exits_learn_on_alone_and_leave_the_full_depth_as_it_was(tmp_path, letters):
+    encoder = tiny_bert(tmp_path / "bert", layers=2)
+    columns = ("--query", "query", "--positive", "positive", "--text", "query", "--label", "label")
+    for epochs in (0, 8):
+        train_tiny(encoder, letters, tmp_path / f"after{epochs}", *columns, "--fine-tune", "--depths", "1",
+                   "--exit-epochs", epochs)  # fmt: skip
+    for file in ("model.safetensors", "2_Dense/model.safetensors"):
+        before, after = (load_file(tmp_path / f"after{epochs}" / file) for epochs in (0, 8))
+        assert all(torch.equal(before[name], value) for name, value in after.items())
+    before, after = (load_file(tmp_path / f"after{epochs}" / "exits.safetensors") for epochs in (0, 8))
+    for name, value in after.items():
+        assert torch.equal(before[name], value) == name.startswith("2."), name
+
+
 def test_a_model_of_their_matryoshka_loss_trains_on_and_exports_and_is_not_turned_away_from_its_dimensions(
     tmp_path, letters
 ):
