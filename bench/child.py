@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import Failure, MeasureJob, MeasureResult
+    from mrl_edge.bench.mapped import Mapped
+    from mrl_edge.bench.path import QueryPath
 
     from mrl_edge.encoder import Encoder
     from mrl_edge.index import Index
@@ -77,23 +79,41 @@ def _measure(job: MeasureJob, spawned_ns: int, baseline_rss: int) -> MeasureResu
     opened = _open(job, spawned_ns)
     latency = time_configuration(opened.encoder, opened.index, opened.texts, job)
     memory = read_memory()
+    mapped = _mapped(job, latency.path)
     return MeasureResult(
         cold_start_ms=opened.cold_start_ms,
         load_ms=opened.load_ms,
         first_ms=opened.first_ms,
         encode=latency.encode,
         query=latency.query,
-        search_p50_ms=latency.search.p50_ms if latency.search else None,
-        search_p99_ms=latency.search.p99_ms if latency.search else None,
+        search=latency.search,
         throughput=latency.throughput,
         server=latency.server,
         energy_mj=latency.energy_mj,
         loop=latency.loop,
         memory=Memory(
-            memory.peak_rss, memory.rss, memory.pss, memory.uss, baseline_rss, opened.runtime_rss, memory.anonymous
+            memory.peak_rss,
+            memory.rss,
+            memory.pss,
+            memory.uss,
+            baseline_rss,
+            opened.runtime_rss,
+            memory.anonymous,
+            index_rss_bytes=mapped.rss,
+            index_touched_bytes=mapped.touched,
         ),
         cached_bytes=sum(path.stat().st_size for path in cache_folder().rglob("*") if path.is_file()),
+        null_because=mapped.null_because,
     )
+
+
+def _mapped(job: MeasureJob, path: QueryPath | None) -> Mapped:
+    """Return what the process holds of the index's files, and what searching once more for the texts reads of them."""
+    from mrl_edge.bench.mapped import Mapped, read_mapped
+
+    if path is None or job.prepared is None or job.prepared.index is None:
+        return Mapped(None, None, "nothing is searched")
+    return read_mapped(job.prepared.index.paths, path.search)
 
 
 @dataclass(frozen=True)
@@ -113,10 +133,12 @@ def _open(job: MeasureJob, spawned_ns: int) -> _Opened:
     """Import the runtime, open the index and the encoder, and encode one text."""
     started = time.perf_counter()
     from mrl_edge.bench.memory import read_memory
-    from mrl_edge.bench.prepare import open_prepared
+    from mrl_edge.bench.path import open_files
+
+    import mrl_edge.encoder  # noqa: F401 (of all imports before any model)
 
     runtime_rss = read_memory().rss
-    index = open_prepared(job.prepared) if job.prepared else None
+    index = open_files(job.prepared.index) if job.prepared and job.prepared.index else None
     encoder = _load(job, index.dim if index else job.dim)
     loaded = time.perf_counter()
     texts, role = job.sample.texts, job.sample.role

@@ -31,9 +31,7 @@ class Configuration:
         """Name the configuration in one line."""
         parts = [f"{self.precision} d{self.dim}-L{self.depth}"]
         if self.plan:
-            parts.append(self.plan.kind)
-        if self.plan and self.plan.rerank_dim:
-            parts.append(f"→ {self.plan.rerank_dim} of {self.plan.shortlist}")
+            parts.append(str(self.plan))
         if self.threads > 1:
             parts.append(f"{self.threads} threads")
         if self.batch > 1:

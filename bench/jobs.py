@@ -21,6 +21,8 @@ from mrl_edge.bench.results import (
     Work,
 )
 
+from mrl_edge.bundle import SizedIndex, VectorsInfo
+
 PINNED = "pinned"  # a runtime setting beside onnxruntime's levers: the process does it to itself
 
 
@@ -46,6 +48,22 @@ class Task(msgspec.Struct, frozen=True):
         return LatencySample(texts, "query" if self.queries else "text")
 
 
+class IndexFiles(msgspec.Struct, frozen=True):
+    """An index of one dimension, with the store that it searches or is reranked from."""
+
+    sized: SizedIndex
+    file: str | None
+    info: VectorsInfo
+    vectors: str
+    lengths: str
+    order: str | None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that a search may read."""
+        return tuple(Path(file) for file in (self.file, self.vectors, self.lengths, self.order) if file)
+
+
 class PrepareJob(msgspec.Struct, frozen=True, tag="prepare"):
     """Embed the task with one variant, build its indexes, score their hits."""
 
@@ -57,6 +75,8 @@ class PrepareJob(msgspec.Struct, frozen=True, tag="prepare"):
     task: str  # a file
     reference: str | None  # fp32 query vectors, float32 [queries, full], to compare with
     target_recall: float
+    storage: str
+    like: tuple[Prepared, ...]  # another precision's, whose index parameters are taken over; none: they are tuned
     work: str  # folder for vectors and indexes
 
 
@@ -64,10 +84,10 @@ class Prepared(msgspec.Struct, frozen=True):
     """What one configuration's search and quality are; the latency is still to be measured."""
 
     dim: int
-    plan: IndexPlan | None  # None: no documents to search
-    index_file: str | None
-    vectors_file: str | None
-    search_k: int | None
+    plan: IndexPlan | None  # None: no documents to search, as for the next three
+    index: IndexFiles | None
+    hits: str | None  # a file, int64 [queries, 10], -1 pads
+    encode_dim: int  # of the query vectors
     disk: Disk
     search: SearchResult | None  # without its latencies
     quality: Quality
@@ -79,6 +99,7 @@ class PrepareResult(msgspec.Struct, frozen=True, tag=True):
 
     query_vectors: str  # a file
     configurations: tuple[Prepared, ...]
+    spent_s: dict[str, float]  # by what it went into
 
 
 class MeasureJob(msgspec.Struct, frozen=True, tag="measure"):
@@ -119,6 +140,16 @@ class Loop(msgspec.Struct, frozen=True):
     calls: int
 
 
+class SearchTimes(msgspec.Struct, frozen=True):
+    """The search of the sample's queries, and its hits [queries, 10], -1 pads."""
+
+    p50_ms: float
+    p99_ms: float | None
+    shortlist_p50_ms: float | None
+    rerank_p50_ms: float | None
+    hits: list[list[int]]
+
+
 class MeasureResult(msgspec.Struct, frozen=True, tag=True):
     """What the measuring process saw."""
 
@@ -127,14 +158,14 @@ class MeasureResult(msgspec.Struct, frozen=True, tag=True):
     first_ms: float
     encode: Encode
     query: Query | None
-    search_p50_ms: float | None
-    search_p99_ms: float | None
+    search: SearchTimes | None
     memory: Memory
     throughput: Throughput | None
     server: Server | None
     energy_mj: float | str  # by RAPL, or why it is not known
     loop: Loop | None = None  # when single calls were timed
     cached_bytes: int = 0  # what a runtime setting keeps on disk beside the bundle
+    null_because: dict[str, str] = {}
 
 
 class EncodeConfiguration(msgspec.Struct, frozen=True):

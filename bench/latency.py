@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from mrl_edge.bench.jobs import Loop
-from mrl_edge.bench.measure.calls import one_pass, time_calls, time_stages
+from mrl_edge.bench.jobs import Loop, SearchTimes
+from mrl_edge.bench.measure.calls import one_pass, sample_stages, time_calls
+from mrl_edge.bench.path import QueryPath
 from mrl_edge.bench.results import Encode, Process, Query, Server, Throughput
 from mrl_edge.devices.energy import Rapl, find_rapl
 
@@ -33,11 +33,12 @@ class Latency:
 
     encode: Encode
     query: Query | None = None
-    search: Timing | None = None
+    search: SearchTimes | None = None
     throughput: Throughput | None = None
     server: Server | None = None
     energy_mj: float | str = "measured of single queries alone"  # a query, or why it is not known
     loop: Loop | None = None
+    path: QueryPath | None = None  # of single queries
 
 
 def time_configuration(encoder: Encoder, index: Index | None, texts: list[str], job: MeasureJob) -> Latency:
@@ -52,27 +53,25 @@ def time_configuration(encoder: Encoder, index: Index | None, texts: list[str], 
 
 
 def _single(encoder: Encoder, index: Index | None, texts: list[str], job: MeasureJob) -> Latency:
-    """Time the whole query and its two parts in the same calls, then tokenisation, or preprocessing, by itself."""
-    role = job.sample.role
-    vectors = encoder.encode(texts, role, batch_size=1)
-    calls = 0
-
-    def encode(number: int) -> None:
-        nonlocal calls
-        calls += 1
-        vectors[number] = encoder.encode(texts[number : number + 1], role)[0]
-
+    """Time the whole query, text → tokens → vector → shortlist → ids, and its parts in the same calls."""
+    path = QueryPath(encoder, index, texts, job.sample.role)
     rapl = find_rapl()
     before, started = rapl.read_uj() if isinstance(rapl, Rapl) else (), time.monotonic_ns()
+    samples = sample_stages(path.stages, len(texts), job.max_seconds)
+    energy = rapl.spent_mj(before, rapl.read_uj()) / path.queries if isinstance(rapl, Rapl) else rapl
+    loop = Loop(started, time.monotonic_ns(), path.queries)
+    encode = Encode(**_fields(samples.timing(0, 2)), tokenise_p50_ms=samples.timing(0, 1).p50_ms)
     if index is None:
-        query, encoding, search = None, time_calls(encode, len(texts), job.max_seconds), None
-    else:
-        stages: Sequence[Callable[[int], object]] = [encode, lambda number: index.search(vectors[number], 10)]
-        query, encoding, search = time_stages(stages, len(texts), job.max_seconds)
-    energy = rapl.spent_mj(before, rapl.read_uj()) / calls if isinstance(rapl, Rapl) else rapl
-    loop = Loop(started, time.monotonic_ns(), calls)
-    encoded = _encode(encoder, [[text] for text in texts], encoding, job)
-    return Latency(encoded, Query(**_fields(query)) if query else None, search, energy_mj=energy, loop=loop)
+        return Latency(encode, energy_mj=energy, loop=loop, path=path)
+    search, reranks = samples.timing(2), len(path.stages) > 3
+    times = SearchTimes(
+        p50_ms=search.p50_ms,
+        p99_ms=search.p99_ms,
+        shortlist_p50_ms=samples.timing(2, 3).p50_ms if reranks else None,
+        rerank_p50_ms=samples.timing(3).p50_ms if reranks else None,
+        hits=[ids.tolist() for ids in path.hits],
+    )
+    return Latency(encode, Query(**_fields(samples.timing())), times, energy_mj=energy, loop=loop, path=path)
 
 
 def _batches(encoder: Encoder, texts: list[str], job: MeasureJob) -> Latency:

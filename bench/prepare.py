@@ -6,21 +6,24 @@ queries would be other vectors than the ones whose latency is measured.
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import numpy as np
+from mrl_edge.bench.indexing import Indexes
 from mrl_edge.bench.jobs import Prepared, PrepareJob, PrepareResult, Task, read_task
+from mrl_edge.bench.path import HITS, open_files
 from mrl_edge.bench.results import Disk, IndexPlan, Quality, SearchResult, VectorFidelity
 
-from mrl_edge.bundle import Bundle, Variant, open_bundle
+from mrl_edge.bundle import Bundle, Variant, VectorsInfo, open_bundle
 from mrl_edge.encoder import NestedEncoder, load_nested
 from mrl_edge.index import Index
-from mrl_edge.index.adaptive import AdaptiveRetrieval
-from mrl_edge.index.annoy import METRIC, AnnoyIndex
-from mrl_edge.index.exact import ExactIndex, map_vectors
-from mrl_edge.index.sizing import Sizing, size_annoy, time_search
-from mrl_edge.index.vectors import ArrayRows
+from mrl_edge.index.build import LENGTHS, VECTORS
 from mrl_edge.metrics import (
     Ids,
     accuracy,
@@ -32,27 +35,10 @@ from mrl_edge.metrics import (
 )
 from mrl_edge.nesting import Floats, prefix
 
-_TUNING_QUERIES = 200
-
 
 def prepare(job: PrepareJob) -> PrepareResult:
     """Write vectors and indexes into `job.work` and return one entry a dimension and plan."""
     return _Preparation(job).run()
-
-
-def open_prepared(prepared: Prepared) -> Index | None:
-    """Open the index that a configuration searches, or None when it only encodes."""
-    plan = prepared.plan
-    if plan is None:
-        return None
-    if plan.kind == "exact":
-        first: Index = ExactIndex(map_vectors(Path(str(prepared.index_file)), prepared.dim))
-    else:
-        first = AnnoyIndex(Path(str(prepared.index_file)), prepared.dim, prepared.search_k or -1)
-    if plan.rerank_dim is None:
-        return first
-    vectors = map_vectors(Path(str(prepared.vectors_file)), plan.rerank_dim)
-    return AdaptiveRetrieval(first, ArrayRows(vectors), plan.shortlist or 0, plan.rerank_dim)
 
 
 class _Preparation:
@@ -66,30 +52,31 @@ class _Preparation:
         self.task: Task = read_task(job.task)
         self.work = Path(job.work)
         self.work.mkdir(parents=True, exist_ok=True)
+        self.spent_s: dict[str, float] = {}
         self.encoder: NestedEncoder = load_nested(job.bundle, job.precision, job.depth)
 
     def run(self) -> PrepareResult:
         task, dims = self.task, self.job.dims
-        queries = self._encode(task.queries or task.texts, "query" if task.queries else "text", batch_size=1)
+        with self._spending("embedding"):
+            queries = self._encode(task.queries or task.texts, "query" if task.queries else "text", batch_size=1)
         path = self.work / "queries.f32"
         queries.tofile(path)
         if not dims:  # only the query vectors were wanted, to compare others with
-            return PrepareResult(str(path), ())
+            return PrepareResult(str(path), (), self.spent_s)
         labelled = self._labelled_quality() if task.labels else {}
+        alone = [self._encoded(queries, dim, Quality(**labelled.get(dim, {}))) for dim in dims]
         if not task.documents:
-            found = [self._encoded(queries, dim, Quality(**labelled.get(dim, {}))) for dim in dims]
-            return PrepareResult(str(path), tuple(found))
-        documents = self._encode(task.documents, "document", batch_size=32)
-        reference = exact_top_k(queries, documents, 10)
-        found = [
-            self._searched(
-                queries, documents, reference, plan, self._encoded(queries, dim, Quality(**labelled.get(dim, {})))
-            )
-            for dim in dims
-            for plan in self.job.plans
-            if plan.applies_to(dim)
-        ]
-        return PrepareResult(str(path), tuple(found))
+            return PrepareResult(str(path), tuple(alone), self.spent_s)
+        with self._spending("embedding"):
+            documents = self._encode(task.documents, "document", batch_size=32)
+        found = self._searched(queries, documents, alone)
+        return PrepareResult(str(path), tuple(found), self.spent_s)
+
+    @contextmanager
+    def _spending(self, what: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.spent_s[what] = self.spent_s.get(what, 0.0) + time.perf_counter() - started
 
     def _encode(self, texts: list[str], role: str, batch_size: int) -> Floats:
         return self.encoder.encode(texts, role, batch_size)[self.full]
@@ -112,64 +99,66 @@ class _Preparation:
         if self.job.reference is not None:
             reference = np.fromfile(self.job.reference, dtype=np.float32).reshape(-1, self.full)
             fidelity = VectorFidelity(*mean_and_min_cosine(queries[:, :dim], reference[:, :dim]))
-        return Prepared(dim, None, None, None, None, disk, None, quality, fidelity)
+        return Prepared(dim, None, None, None, dim, disk, None, quality, fidelity)
 
-    def _searched(
-        self, queries: Floats, documents: Floats, reference: Ids, plan: IndexPlan, encoded: Prepared
-    ) -> Prepared:
-        """The same with an index, its recall against `reference` and the quality of its hits."""
-        prepared, sizing = self._with_index(queries, documents, plan, encoded)
-        index = open_prepared(prepared)
-        if index is None:
-            raise AssertionError("a plan has an index")
-        ids, _ = time_search(index, prefix(queries, index.dim))
-        search = SearchResult(
-            index=plan.kind,
-            n_items=len(documents),
-            metric="cosine" if sizing is None else METRIC,
-            n_trees=sizing.n_trees if sizing else None,
-            search_k=prepared.search_k,
-            shortlist=plan.shortlist,
-            rerank_dim=plan.rerank_dim,
-            p50_ms=None,
-            p99_ms=None,
-            build_s=sizing.build_s if sizing else 0.0,
-            recall_at_10=overlap_at_k(ids, reference),
-        )
-        scores = retrieval_quality(ids, [frozenset(answers) for answers in self.task.relevant])
-        quality = msgspec.structs.replace(encoded.quality, **scores)
-        return msgspec.structs.replace(prepared, search=search, quality=quality)
+    def _searched(self, queries: Floats, documents: Floats, alone: Sequence[Prepared]) -> Iterator[Prepared]:
+        """Yield what each plan makes of each configuration that encodes: its index, its recall, its hits' quality."""
+        info = VectorsInfo(VECTORS, LENGTHS, self.job.storage, self.bundle.manifest.dims, len(documents))
+        with self._spending("building indexes"):
+            indexes = Indexes(queries, documents, info, self.job.plans, self.work)
+            reference = exact_top_k(queries, documents, 10)
+        for encoded in alone:
+            own = exact_top_k(prefix(queries, encoded.dim), prefix(documents, encoded.dim), 10)
+            for plan in self.job.plans:
+                if plan.applies_to(encoded.dim, self.full):
+                    yield self._with_index(queries, plan, encoded, indexes, (reference, own))
 
     def _with_index(
-        self, queries: Floats, documents: Floats, plan: IndexPlan, encoded: Prepared
-    ) -> tuple[Prepared, Sizing | None]:
-        """Write the files that a plan searches."""
-        small = prefix(documents, encoded.dim)
-        rerank = None
-        if plan.rerank_dim is not None:
-            rerank = self._write_vectors(prefix(documents, plan.rerank_dim))
-        vectors_bytes = rerank.stat().st_size if rerank else 0
-        sizing = None
-        if plan.kind == "exact":
-            file = self._write_vectors(small)
-            index_bytes, vectors_bytes = 0, vectors_bytes + file.stat().st_size
-        else:
-            file = self.work / f"d{encoded.dim}.ann"
-            tuning = prefix(queries[:_TUNING_QUERIES], encoded.dim)
-            sizing = size_annoy(small, tuning, exact_top_k(tuning, small, 10), self.job.target_recall, None, file)
-            index_bytes = file.stat().st_size
-        disk = Disk(self.bundle.model_bytes(self.variant, plan.rerank_dim or encoded.dim), index_bytes, vectors_bytes)
-        prepared = msgspec.structs.replace(
+        self, queries: Floats, plan: IndexPlan, encoded: Prepared, indexes: Indexes, references: tuple[Ids, Ids]
+    ) -> Prepared:
+        """Build what a plan searches and search every query with it; `references` is at the full and its own dim."""
+        plain = msgspec.structs.replace(plan, shortlist=None, rerank_dim=None)
+        like = next((p for p in self.job.like if (p.dim, p.plan) == (encoded.dim, plain)), None)
+        known = like.index.sized if like and like.index else None
+        with self._spending("building indexes" if known else "tuning and building indexes"):
+            made = indexes.make(plan, encoded.dim, self.job.target_recall, known)
+        index, sized = open_files(made.files), made.files.sized
+        with self._spending("hits for the quality"):
+            ids = _hits(index, queries)
+        hits = self.work / f"{plan}-d{encoded.dim}.hits"
+        ids.tofile(hits)
+        search = SearchResult(
+            index=plan.kind,
+            n_items=indexes.n_items,
+            shortlist=sized.shortlist,
+            rerank_dim=sized.rerank_dim,
+            p50_ms=None,
+            p99_ms=None,
+            build_s=made.build_s,
+            recall_at_10=overlap_at_k(ids, references[0]),
+            recall_at_10_of_dim=overlap_at_k(ids, references[1]),
+            parameters=sized.parameters,
+            vectors=self.job.storage,
+            tuned_on=like.search.tuned_on if like and like.search else self.job.precision,
+        )
+        scores = retrieval_quality(ids, [frozenset(answers) for answers in self.task.relevant])
+        return msgspec.structs.replace(
             encoded,
             plan=plan,
-            index_file=str(file),
-            vectors_file=str(rerank) if rerank else None,
-            search_k=sizing.search_k if sizing else None,
-            disk=disk,
+            index=made.files,
+            hits=str(hits),
+            encode_dim=index.dim,
+            disk=indexes.disk(made.files, self.bundle.model_bytes(self.variant, index.dim)),
+            search=search,
+            quality=msgspec.structs.replace(encoded.quality, **scores),
         )
-        return prepared, sizing
 
-    def _write_vectors(self, vectors: Floats) -> Path:
-        path = self.work / f"d{vectors.shape[1]}.f32"
-        vectors.tofile(path)
-        return path
+
+def _hits(index: Index, queries: Floats) -> Ids:
+    """Return the ids [queries, 10] that an index finds, -1 pads, one query at a time on each core."""
+    found = np.full((len(queries), HITS), -1, dtype=np.int64)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        cut = prefix(queries, index.dim)
+        for line, ids in zip(found, pool.map(lambda query: index.search(query, HITS)[0], cut), strict=True):
+            line[: len(ids)] = ids
+    return found

@@ -32,6 +32,9 @@ def together(rows: Sequence[Measurement]) -> Measurement:
             search,
             p50_ms=_median(row.search.p50_ms for row in rows if row.search),
             p99_ms=_median(row.search.p99_ms for row in rows if row.search),
+            shortlist_p50_ms=_median(row.search.shortlist_p50_ms for row in rows if row.search),
+            rerank_p50_ms=_median(row.search.rerank_p50_ms for row in rows if row.search),
+            same_hits=_over((row.search.same_hits for row in rows if row.search), min),
         )
     energy = _median(row.energy_mj for row in rows)
     rates = [row.throughput.texts_per_s for row in rows if row.throughput]

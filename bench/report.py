@@ -102,10 +102,8 @@ def _front(rows: Sequence[Candidate], axis: Axis, metric: str) -> list[Candidate
 def _curves(rows: Sequence[Candidate], metric: str) -> go.Figure:
     figure = go.Figure()
     for precision, depth, index in dict.fromkeys((row.precision, row.depth, row.index) for row in rows):
-        points = sorted(
-            (r for r in rows if (r.precision, r.depth, r.index) == (precision, depth, index) and r.rerank_dim is None),
-            key=lambda row: row.dim,
-        )
+        same = [r for r in rows if (r.precision, r.depth, r.index) == (precision, depth, index)]
+        points = sorted((r for r in same if r.rerank_dim in (None, r.dim)), key=lambda row: row.dim)
         where = f", layer {depth}" if any(row.shallow for row in points) else ""
         figure.add_scatter(
             x=[str(row.dim) for row in points],

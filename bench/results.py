@@ -18,15 +18,26 @@ Scenario = Literal["SingleStream", "MultiStream", "Server", "Offline"]
 
 
 class IndexPlan(msgspec.Struct, frozen=True):
-    """A kind of search: `annoy` or `exact` at the configuration's dimension, perhaps reranked at a larger one."""
+    """A kind of index at the configuration's dimension, perhaps reranked at a larger one.
+
+    Its parameters are tuned to the recall of exact search at that dimension; where `tuned`, to that of exact search
+    at the full one, shortlist and rerank dimension with them.
+    """
 
     kind: str
     shortlist: int | None = None
     rerank_dim: int | None = None
+    tuned: bool = False
 
-    def applies_to(self, dim: int) -> bool:
+    def applies_to(self, dim: int, full: int) -> bool:
         """Whether the plan makes sense at a dimension: reranking happens at a larger one."""
-        return self.rerank_dim is None or self.rerank_dim > dim
+        return dim < (full if self.tuned else self.rerank_dim or dim + 1)
+
+    def __str__(self) -> str:
+        """Name it as tables do."""
+        if self.tuned:
+            return f"{self.kind} tuned"
+        return self.kind if self.rerank_dim is None else f"{self.kind}, {self.shortlist} → {self.rerank_dim}"
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -61,7 +72,9 @@ class Encode(Query, frozen=True, kw_only=True):
 class Memory(msgspec.Struct, frozen=True):
     """Memory of the process that encodes and searches.
 
-    `baseline` is Python before anything is imported, `runtime` after all imports and before the model.
+    `baseline` is Python before anything is imported, `runtime` after all imports and before the model. `index_rss` is
+    the part of `rss` that is mapped of the index's files, and `index_touched` what one pass over the queries reads of
+    them; null where nothing is searched or the machine does not say.
     """
 
     peak_rss_bytes: int
@@ -72,6 +85,8 @@ class Memory(msgspec.Struct, frozen=True):
     runtime_rss_bytes: int | None = None
     anonymous_bytes: int | None = None  # of the RSS: what no file backs, which the system cannot drop and read again
     gpu_bytes: int | None = None  # the most that was seen; null where the CPU computes
+    index_rss_bytes: int | None = None
+    index_touched_bytes: int | None = None
 
 
 class Disk(msgspec.Struct, frozen=True):
@@ -83,19 +98,23 @@ class Disk(msgspec.Struct, frozen=True):
 
 
 class SearchResult(msgspec.Struct, frozen=True):
-    """Latency of vector → hits, and recall@10 against exact search at the full dimension."""
+    """Latency of vector → hits and of its two steps, and recall@10 against exact search at the full dimension."""
 
     index: str
     n_items: int
-    metric: str
-    n_trees: int | None
-    search_k: int | None
     shortlist: int | None
     rerank_dim: int | None
     p50_ms: float | None  # null until it is measured
     p99_ms: float | None
     build_s: float
     recall_at_10: float
+    recall_at_10_of_dim: float | None = None  # against exact search at the row's own dimension
+    shortlist_p50_ms: float | None = None  # null where nothing is reranked, as is the next
+    rerank_p50_ms: float | None = None
+    parameters: dict[str, int | str] = {}
+    vectors: str = "fp32"  # how the vectors are stored
+    tuned_on: str | None = None  # the precision whose vectors the parameters were chosen on
+    same_hits: float | None = None  # share of the timed queries whose hits are those that the quality is of
 
 
 class Quality(msgspec.Struct, frozen=True):
@@ -243,6 +262,7 @@ class Results(msgspec.Struct, frozen=True):
     settings: dict[str, Any]
     measurements: tuple[Measurement, ...]
     ceilings: tuple[Ceilings, ...] = ()  # by threads, of the rooflines
+    spent_s: dict[str, float] = {}  # wall time by what it went into, of all runs that made the file
 
 
 def read_results(path: Path) -> Results:

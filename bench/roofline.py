@@ -22,7 +22,7 @@ from mrl_edge.atomic import write_file
 from mrl_edge.caches import cache_folder
 
 if TYPE_CHECKING:
-    from mrl_edge.bench.sweep import Grid
+    from mrl_edge.bench.preparing import Grid
     from mrl_edge.devices.local import Device
 
     from mrl_edge.bundle import Bundle
@@ -117,7 +117,7 @@ class Rooflines:
         counts = self._counts[key]
         if isinstance(counts, str):
             return counts
-        dim = row.plan.rerank_dim or row.dim if row.plan else row.dim  # what is encoded
+        dim = (row.search.rerank_dim if row.search else None) or row.dim  # what is encoded
         for one in counts:
             if (one.dim, one.tokens, one.batch) == (dim, row.tokens, row.batch):
                 return one.work
@@ -126,6 +126,8 @@ class Rooflines:
     def _counted(self, precision: str, depth: int) -> tuple[jobs.CountedCalls, ...] | str:
         grid = self._grid
         reranked = {plan.rerank_dim for plan in grid.plans if plan.rerank_dim}
+        if any(plan.tuned for plan in grid.plans):
+            reranked |= set(self._bundle.manifest.dims)
         job = jobs.CountJob(
             bundle=str(self._bundle.folder.absolute()),
             precision=precision,

@@ -10,59 +10,35 @@ hits. Measured for each configuration alone: latency, memory, cold start.
 from __future__ import annotations
 
 import hashlib
-import os
-from dataclasses import dataclass, replace
+import time
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import psutil
 from mrl_edge.bench import jobs
 from mrl_edge.bench.configuration import Configuration, configuration_of
 from mrl_edge.bench.jobs import Prepared
 from mrl_edge.bench.page_cache import drop
+from mrl_edge.bench.path import HITS
+from mrl_edge.bench.preparing import Grid, Preparations
 from mrl_edge.bench.processes import cached, clear_cache, run_job
 from mrl_edge.bench.repeats import processes_of, together
-from mrl_edge.bench.results import IndexPlan, Measurement, Results, write_results
+from mrl_edge.bench.results import IndexPlan, Measurement, Results, SearchResult, write_results
 from mrl_edge.bench.resuming import Processes, exclusive, resume, work_folder
 from mrl_edge.bench.roofline import Rooflines
 from mrl_edge.bench.scenarios import with_scenarios
 from mrl_edge.bench.seen import with_energy, with_system
 from mrl_edge.bench.watching import watching
 
-from mrl_edge.atomic import write_file
 from mrl_edge.bundle import MANIFEST, Bundle, Variant
 from mrl_edge.levers import MAPPED_PREPACK
 from mrl_edge.progress import Report, silent
 
 PROVIDER = "CPUExecutionProvider"
-KINDS = ("annoy", "exact")
 _BUSY_SECONDS = 0.1  # how long other work is watched before and after a configuration
-
-
-@dataclass(frozen=True)
-class Grid:
-    """What to measure."""
-
-    precisions: tuple[str, ...]
-    depths: tuple[int, ...]
-    dims: tuple[int, ...]
-    threads: tuple[int, ...]
-    plans: tuple[IndexPlan, ...]
-    tokens: tuple[int, ...]  # fixed lengths, measured once a variant and thread count at the largest dimension
-    max_seconds: float  # of all processes of a configuration together
-    target_recall: float
-    repeats: int = 1  # processes a configuration
-    batches: tuple[int, ...] = ()  # texts a call, besides 1; measured as the fixed lengths are
-    callers: tuple[int, ...] = ()  # threads that call one session at once, besides 1; likewise
-    servers: tuple[int, ...] = ()  # threads that answer texts which arrive by chance; likewise
-    p99_limit_ms: float | None = None  # of those texts
-    runtimes: tuple[tuple[str, ...], ...] = ((),)  # settings of onnxruntime, each measured with everything
-    new_ceilings: bool = False  # of the machine, measured again
-
-    def processes(self, configuration: Configuration) -> int:
-        """Return how many processes a configuration is measured in: the search for a server's rate is a long one."""
-        return 1 if configuration.p99_limit_ms is not None else self.repeats
 
 
 def sweep(bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, report: Report = silent) -> Results:
@@ -71,7 +47,7 @@ def sweep(bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, r
     Raises `ResultsError` when `out` holds measurements of another bundle, machine, data or settings.
     """
     with exclusive(out):
-        return _sweep(_Sweep(bundle, task, source, grid, out), bundle, grid, report)
+        return _sweep(_Sweep(bundle, task, source, grid, out, report), bundle, grid, report)
 
 
 def _sweep(run: _Sweep, bundle: Bundle, grid: Grid, report: Report) -> Results:
@@ -98,11 +74,10 @@ def data_sha256(task: jobs.Task) -> str:
 class _Sweep:
     """The rows so far, and the folder with vectors and indexes that an interrupted run leaves for the next."""
 
-    def __init__(self, bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path) -> None:
+    def __init__(self, bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, report: Report) -> None:
         self.bundle = bundle
         self.grid = grid
         self.out = out
-        self._answers: dict[tuple[str, int], jobs.PrepareResult | jobs.Failure] = {}  # by weights and depth
         self.plans: tuple[IndexPlan | None, ...] = grid.plans if task.documents else (None,)
         content = msgspec.json.encode(task)
         settings = {
@@ -114,16 +89,19 @@ class _Sweep:
             "max_seconds": grid.max_seconds,
             "repeats": grid.repeats,
             "target_recall": grid.target_recall,
+            "vectors": grid.storage,
         }
         self.results = resume(out, bundle, settings)
         self.sample = task.latency_sample()
+        places = {text: number for number, text in enumerate(task.queries)}
+        self._sampled = [places[text] for text in self.sample.texts] if task.queries else []
         versions = self.results.device.versions
         run = f"{bundle.identity()}{settings}{grid.dims}{grid.plans}{versions}".encode()
         self.work = work_folder(out) / hashlib.sha256(run).hexdigest()[:12]
         self.work.mkdir(parents=True, exist_ok=True)
+        (self.work / "task.json").write_bytes(content)
+        self.preparations = Preparations(bundle, grid, self.work, self._spend, report)
         self._rooflines = Rooflines(bundle, self.sample, grid, self.results.device, self.results.ceilings, self.work)
-        self.task = self.work / "task.json"
-        self.task.write_bytes(content)
         self.processes = Processes(self.work / "processes")
         there = {configuration_of(row): processes_of(row) for row in self.results.measurements}
         for configuration in self.processes:  # the last may have been killed before its row was in the file
@@ -140,7 +118,7 @@ class _Sweep:
                 Configuration(name, depth, dim, threads, plan, None, runtime=runtime)
                 for dim in self.grid.dims
                 for plan in self.plans
-                if plan is None or plan.applies_to(dim)
+                if plan is None or plan.applies_to(dim, self.bundle.manifest.dims[-1])
             ]
             alone = Configuration(name, depth, full, threads, None, None, runtime=runtime)
             wanted += [replace(alone, tokens=tokens) for tokens in self.grid.tokens]
@@ -155,7 +133,7 @@ class _Sweep:
         row = _row(variant, configuration)
         if configuration.encodes_only:
             return self._measured(row, None, configuration)
-        answer = self._prepare(variant)
+        answer = self.preparations.of(variant)
         if isinstance(answer, jobs.Failure):
             return _failed(row, answer)
         wanted = (configuration.dim, configuration.plan)
@@ -184,60 +162,26 @@ class _Sweep:
         judged = tuple(self._rooflines.judged_again(with_scenarios(rows)))
         self.results = msgspec.structs.replace(self.results, measurements=judged, ceilings=self._rooflines.ceilings)
 
-    def _prepare(self, variant: Variant) -> jobs.PrepareResult | jobs.Failure:
-        """Prepare a variant once, with the fp32 query vectors to compare its own with."""
-        key = variant.weights, variant.depth
-        if key in self._answers:
-            return self._answers[key]
-        full_depth = self.bundle.manifest.depths[-1]
-        reference = None
-        if (variant.precision, variant.depth) != ("fp32", full_depth) and "fp32" in self.bundle.precisions():
-            reference = self._reference(self.bundle.variant("fp32", full_depth))
-        name = f"{variant.precision}-L{variant.depth}"
-        self._answers[key] = self._prepared(variant, name, self.grid.dims, reference)
-        return self._answers[key]
-
-    def _reference(self, fp32: Variant) -> str | None:
-        """Return the file with the query vectors of fp32 at full depth, or None where it cannot be run."""
-        answer = self._answers.get((fp32.weights, fp32.depth)) or self._prepared(fp32, "reference", (), None)
-        return None if isinstance(answer, jobs.Failure) else answer.query_vectors
-
-    def _prepared(
-        self, variant: Variant, name: str, dims: tuple[int, ...], reference: str | None
-    ) -> jobs.PrepareResult | jobs.Failure:
-        """Run a preparation, or read what an interrupted run prepared."""
-        work = self.work / name
-        kept = work / "prepared.json"
-        if kept.is_file():
-            return msgspec.json.decode(kept.read_bytes(), type=jobs.PrepareResult)
-        job = jobs.PrepareJob(
-            bundle=str(self.bundle.folder.absolute()),
-            precision=variant.precision,
-            depth=variant.depth,
-            dims=dims,
-            plans=self.grid.plans,
-            task=str(self.task),
-            reference=reference,
-            target_recall=self.grid.target_recall,
-            work=str(work),
-        )
-        answer = run_job(job, jobs.PrepareResult, self.work, os.cpu_count() or 1)
-        if isinstance(answer, jobs.PrepareResult):
-            write_file(kept, msgspec.json.encode(answer))
-        return answer
+    def _spend(self, what: str, seconds: float) -> None:
+        spent_s = dict(self.results.spent_s)
+        spent_s[what] = spent_s.get(what, 0.0) + seconds
+        self.results = msgspec.structs.replace(self.results, spent_s=spent_s)
 
     def _measured(self, row: Measurement, prepared: Prepared | None, configuration: Configuration) -> Measurement:
         job = self._job(prepared, configuration)
         clear_cache(self.work)
         if MAPPED_PREPACK in configuration.runtime:  # its file is there before, as in all but a device's first start
             run_job(jobs.FirstJob(job), jobs.FirstResult, self.work, configuration.threads)
+        started = time.perf_counter()
         before = psutil.cpu_percent(_BUSY_SECONDS)
         with watching(PROVIDER) as watch:
             answer = run_job(job, jobs.MeasureResult, self.work, configuration.threads)
         after = psutil.cpu_percent(_BUSY_SECONDS)
+        self._spend("measuring", time.perf_counter() - started)
         row = with_system(row, watch, before, after)
         if isinstance(answer, jobs.Failure):
             return _failed(row, answer)
+        row = msgspec.structs.replace(row, null_because={**row.null_because, **answer.null_because})
         row = msgspec.structs.replace(
             row,
             encode=answer.encode,
@@ -254,16 +198,34 @@ class _Sweep:
         if prepared is None:
             return row
         if not self.processes.rows(configuration):  # its first process
+            started = time.perf_counter()
             dropped_ms, because = self._first_vector(prepared, job)
+            self._spend("cold starts with files dropped", time.perf_counter() - started)
             row = msgspec.structs.replace(row, cold_start_dropped_ms=dropped_ms)
             if because is not None:
                 row = _without(row, "cold_start_dropped_ms", because)
-        search = prepared.search
-        if search is not None:
-            search = msgspec.structs.replace(search, p50_ms=answer.search_p50_ms, p99_ms=answer.search_p99_ms)
         disk = msgspec.structs.replace(prepared.disk, model_bytes=prepared.disk.model_bytes + answer.cached_bytes)
         return msgspec.structs.replace(
-            row, disk=disk, search=search, quality=prepared.quality, fidelity=prepared.fidelity
+            row,
+            disk=disk,
+            search=self._search(prepared, answer.search),
+            quality=prepared.quality,
+            fidelity=prepared.fidelity,
+        )
+
+    def _search(self, prepared: Prepared, times: jobs.SearchTimes | None) -> SearchResult | None:
+        """Return what is known of a search; the measured process' hits are compared with those that were scored."""
+        if prepared.search is None or prepared.hits is None or times is None:
+            return None
+        scored = np.fromfile(prepared.hits, dtype=np.int64).reshape(-1, HITS)[self._sampled].tolist()
+        same = [{*ours} == {*theirs} - {-1} for ours, theirs in zip(times.hits, scored, strict=True)]
+        return msgspec.structs.replace(
+            prepared.search,
+            p50_ms=times.p50_ms,
+            p99_ms=times.p99_ms,
+            shortlist_p50_ms=times.shortlist_p50_ms,
+            rerank_p50_ms=times.rerank_p50_ms,
+            same_hits=sum(same) / len(same),
         )
 
     def _job(self, prepared: Prepared | None, configuration: Configuration) -> jobs.MeasureJob:
@@ -286,9 +248,13 @@ class _Sweep:
     def _first_vector(self, prepared: Prepared, job: jobs.MeasureJob) -> tuple[float | None, str | None]:
         """Return the cold start with all files that it opens dropped from the page cache, or why there is none."""
         variant = self.bundle.variant(job.precision, job.depth)
-        dim = prepared.plan.rerank_dim or job.dim if prepared.plan else job.dim
-        names = (MANIFEST, variant.weights, self.bundle.graph(variant, dim).file, *self.bundle.input_files)
-        searched = [Path(file) for file in (prepared.index_file, prepared.vectors_file) if file]
+        names = (
+            MANIFEST,
+            variant.weights,
+            self.bundle.graph(variant, prepared.encode_dim).file,
+            *self.bundle.input_files,
+        )
+        searched = prepared.index.paths if prepared.index else ()
         reason = drop([*(self.bundle.folder / name for name in names), *searched, *cached(self.work)])
         if reason is not None:
             return None, reason

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
@@ -79,6 +78,8 @@ def _governor() -> str | None:
 
 
 def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version  # brings email with it, as of psutil above
+
     found = {}
     for package in _PACKAGES:
         try:

@@ -106,6 +106,10 @@ class Encoder:
         """Return what `encode` would feed to the graph as one batch: padded token ids, or pixels."""
         return self._model.feeder.feed(texts, prompt)
 
+    def embed(self, batch: Batch) -> Floats:
+        """Return the embeddings, as `encode` does, of what `prepare` made."""
+        return self._model.embed(batch, ("embedding",))[0]
+
 
 class NestedEncoder:
     """Every nesting dimension in one pass over the trunk."""
@@ -191,6 +195,10 @@ class _Model:
         self.feeder = feeder
         self._session = session
 
+    def embed(self, batch: Batch, outputs: tuple[str, ...]) -> list[Floats]:
+        """Run one batch; return each output as [n, columns]."""
+        return list(self._session.run(outputs, batch))
+
     def run(
         self, texts: Sequence[Input], outputs: tuple[str, ...], prompt: str | None, batch_size: int
     ) -> list[Floats]:
@@ -198,11 +206,11 @@ class _Model:
         if batch_size < 1:
             raise UsageError(f"batch_size {batch_size}: expected at least 1")
         if len(texts) == 1:
-            return list(self._session.run(outputs, self.feeder.feed(texts, prompt)))
+            return self.embed(self.feeder.feed(texts, prompt), outputs)
         columns = {output.name: output.shape[1] for output in self._session.get_outputs()}
         results = [np.empty((len(texts), columns[name]), dtype=np.float32) for name in outputs]
         for rows, feed in self.feeder.batches(texts, prompt, batch_size):
-            for result, values in zip(results, self._session.run(outputs, feed), strict=True):
+            for result, values in zip(results, self.embed(feed, outputs), strict=True):
                 result[rows] = values
         return results
 

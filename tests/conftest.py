@@ -2,6 +2,7 @@
 
 import csv
 import fcntl
+import importlib.util
 import io
 import os
 import shutil
@@ -15,6 +16,9 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: threads of each would wait for the others'
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Not importorskip: onnxruntime must be imported before usearch.
+needs_usearch = pytest.mark.skipif(importlib.util.find_spec("usearch") is None, reason="needs usearch")
 
 DIMS = (8, 16, 32, 64, 128, 384)
 ROWS = 3000
@@ -105,6 +109,20 @@ def indexed(bundle, made_once):
         mrl_edge("index", copy, "builtin:wordnet_nouns/dev", "--positive", "lemmas", "--query", "gloss")
 
     return made_once("indexed", index)
+
+
+@pytest.fixture(scope="session")
+def tuned(bundle, made_once):
+    """A copy of the bundle with a tuned index of the dev lemmas, its vectors in int8; tests must not change it."""
+
+    def index(copy):
+        shutil.copytree(bundle, copy)
+        mrl_edge(
+            "index", copy, "builtin:wordnet_nouns/dev", "--positive", "lemmas", "--query", "gloss",
+            "--tune", "--kinds", "ivf,binary,scan", "--target-recall", "0.95", "--dims", "16,64,384",
+        )  # fmt: skip
+
+    return made_once("tuned", index)
 
 
 @pytest.fixture

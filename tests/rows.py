@@ -25,7 +25,7 @@ def measurement(
     if search_ms is not None:
         whole = encode_ms + search_ms
         query = Query(whole, whole, whole, whole, (whole, whole), 100, True)
-        search = SearchResult("annoy", 1000, "angular", 8, 80, None, None, search_ms, search_ms, 0.1, 0.96)
+        search = SearchResult("annoy", 1000, None, None, search_ms, search_ms, 0.1, 0.96)
     return Measurement(
         precision=precision,
         target="any",

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from mrl_edge.bundle import VectorsInfo, open_bundle
 from mrl_edge.errors import BundleError, UsageError
 from mrl_edge.index.adaptive import AdaptiveRetrieval
 from mrl_edge.index.build import Embedded
+from mrl_edge.index.candidates import Site, build_like
 from mrl_edge.index.corpus import open_adaptive, open_index, open_vectors
-from mrl_edge.index.kinds import open_first
+from mrl_edge.index.kinds import open_first, open_sized
 from mrl_edge.index.reference import exact_in_pieces
 from mrl_edge.index.tune import order_by_lists
 from mrl_edge.index.tuning import Target, rows_of, tune
@@ -109,6 +111,29 @@ def test_the_choice_is_scored_on_queries_that_it_was_not_tuned_on(ground, vector
     assert size.recall_at_10_full == pytest.approx(np.mean(shares))
 
 
+def test_nothing_is_ranked_at_a_larger_dimension_than_what_is_to_be_found(ground, vectors, tmp_path):
+    """As `bench` asks for: what exact search at 32 finds, of every kind."""
+    found = exact_in_pieces(prefix(ground.queries, 32), [(0, prefix(vectors, 32))], 10)
+    order = np.fromfile(tmp_path / "order.i32", "<i4")
+    at_32 = dataclasses.replace(ground, reference=rows_of(found, order), dim=32)
+    for kind in KINDS:
+        (size,), trials = tune(at_32, (32,), Target(0.9, None, (kind,)), tmp_path, silent)
+        assert {trial.rerank_dim for trial in trials} <= {None, 32}
+        assert size.recall_at_10_full >= 0.9
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_index_built_like_another_answers_as_it_does(ground, tmp_path, kind):
+    (size,), _ = tune(ground, (32,), Target(0.9, None, (kind,)), tmp_path, silent)
+    folder = tmp_path / "like"
+    folder.mkdir()
+    path, _ = build_like(size, Site(ground.store, ground.lists, 32, folder, math.inf, silent, {}))
+    ours = open_sized(size, ground.store, path or folder, None)
+    theirs = open_sized(size, ground.store, tmp_path / (size.file or ""), None)
+    for query in prefix(ground.queries, ours.dim):
+        np.testing.assert_array_equal(ours.search(query, 10)[0], theirs.search(query, 10)[0])
+
+
 def test_only_the_files_of_what_was_chosen_are_left(ground, tmp_path):
     sizes, _ = tune(ground, DIMS, Target(0.9, None, KINDS), tmp_path, silent)
     stay = {"vectors.bin", "lengths.f32", "order.i32", "lists.ivf"}
@@ -165,20 +190,6 @@ def test_resident_bytes_are_what_a_fresh_process_grows_by(tmp_path, kind):
         stdout=subprocess.PIPE, check=True,
     ).stdout  # fmt: skip
     assert int(told) == pytest.approx(size.resident_bytes, abs=900_000)  # private memory alone is more
-
-
-@pytest.fixture(scope="module")
-def tuned(bundle, made_once):
-    """A copy of the bundle with a tuned index of the dev lemmas, its vectors in int8; tests must not change it."""
-
-    def index(copy):
-        shutil.copytree(bundle, copy)
-        mrl_edge(
-            "index", copy, "builtin:wordnet_nouns/dev", "--positive", "lemmas", "--query", "gloss",
-            "--tune", "--kinds", "ivf,binary,scan", "--target-recall", "0.95", "--dims", "16,64,384",
-        )  # fmt: skip
-
-    return made_once("tuned", index)
 
 
 @pytest.mark.parametrize("dim", [16, 64, 384])

@@ -1,5 +1,9 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from conftest import needs_usearch
 
 from mrl_edge.bundle import SizedIndex, VectorsInfo
 from mrl_edge.errors import UsageError
@@ -167,8 +171,8 @@ def test_annoy_with_every_metric_finds_near_vectors(stores, queries, vectors, tm
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+@needs_usearch
 def test_hnsw_finds_what_exact_search_finds(stores, queries, vectors, tmp_path):
-    pytest.importorskip("usearch")
     build_hnsw(stores["fp32"], 40, 16, tmp_path / "h", "building", silent)
     index = HnswIndex(tmp_path / "h", 40, 128)
     assert recall(AdaptiveRetrieval(index, stores["fp32"], 100, 40), queries, exact(queries, vectors, 40)) >= 0.95
@@ -253,3 +257,9 @@ def test_a_storage_that_is_not_there_is_refused(tmp_path):
         VectorWriter(VectorsInfo("v", "l", "int2", DIMS, 4), tmp_path / "v", tmp_path / "l")
     with pytest.raises(UsageError, match="two dimensions"):
         VectorWriter(VectorsInfo("v", "l", "int8-int4", (8,), 4), tmp_path / "v", tmp_path / "l")
+
+
+@needs_usearch
+def test_an_encoder_can_be_opened_after_a_graph():
+    script = "from mrl_edge.index.hnsw import require_usearch; require_usearch(); import mrl_edge.encoder"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from mrl_edge.bench.measure.timing import LEAST, TIGHT, Timing, summarise
@@ -18,17 +19,17 @@ Stage = Callable[[int], object]
 
 
 def time_calls(call: Stage, inputs: int, max_seconds: float) -> Timing:
-    """Time `call(0) … call(inputs - 1)` as `time_stages` does; a call too short for the clock is looped."""
+    """Time `call(0) … call(inputs - 1)` as `sample_stages` does; a call too short for the clock is looped."""
     loops = calibrate(call, inputs)
     if loops == 1:
-        return time_stages([call], inputs, max_seconds)[0]
+        return sample_stages([call], inputs, max_seconds).timing()
 
     def looped(number: int) -> None:
         for _ in range(loops):
             call(number)
 
-    passes, waiting = _sample([looped], inputs, max_seconds)
-    return summarise(passes[:, :, 0] / loops, waiting, loops)
+    samples = sample_stages([looped], inputs, max_seconds)
+    return summarise(samples.passes[:, :, 0] / loops, samples.waiting, loops)
 
 
 def calibrate(call: Stage, inputs: int) -> int:
@@ -51,23 +52,24 @@ def calibrate(call: Stage, inputs: int) -> int:
         loops *= 2
 
 
-def time_stages(stages: Sequence[Stage], inputs: int, max_seconds: float) -> list[Timing]:
+@dataclass(frozen=True)
+class Samples:
+    """Nanoseconds [passes, inputs, stages] of calls that ran one stage after the other, and the share spent waiting."""
+
+    passes: NDArray[np.int64]
+    waiting: float
+
+    def timing(self, first: int = 0, end: int | None = None) -> Timing:
+        """Return the timing of the stages first:end taken together: a percentile of it is no sum of percentiles."""
+        return summarise(self.passes[:, :, first:end].sum(axis=2), self.waiting)
+
+
+def sample_stages(stages: Sequence[Stage], inputs: int, max_seconds: float) -> Samples:
     """Run all stages for input 0, then for input 1, …, in passes, so that every pass does the same work.
 
-    Returns the timing of the whole, then of each stage (of a single stage: once), all from the same calls: a
-    percentile of the whole is no sum of percentiles. Warm-up ends when two passes have medians within 2%, or
-    after a quarter of `max_seconds`. The samples are looked at whenever they have grown by a quarter: looking
-    after every one would stop at the first lucky interval.
+    Warm-up ends when two passes have medians within 2%, or after a quarter of `max_seconds`. The samples are looked
+    at whenever they have grown by a quarter: looking after every one would stop at the first lucky interval.
     """
-    passes, waiting = _sample(stages, inputs, max_seconds)
-    whole = summarise(passes.sum(axis=2), waiting)
-    if len(stages) == 1:
-        return [whole]
-    return [whole, *(summarise(passes[:, :, number], waiting) for number in range(len(stages)))]
-
-
-def _sample(stages: Sequence[Stage], inputs: int, max_seconds: float) -> tuple[NDArray[np.int64], float]:
-    """Return nanoseconds [passes, inputs, stages], as many as it took, and the share of them spent waiting."""
     deadline = time.perf_counter() + max_seconds
     _warm_up(stages, inputs, time.perf_counter() + max_seconds * _WARM_SHARE)
     started, before = time.perf_counter_ns(), accounts()
@@ -80,7 +82,7 @@ def _sample(stages: Sequence[Stage], inputs: int, max_seconds: float) -> tuple[N
             if summarise(np.stack(passes).sum(axis=2)).stable:
                 break
             next_look = samples * 1.25
-    return np.stack(passes), waited_share(before, accounts(), time.perf_counter_ns() - started)
+    return Samples(np.stack(passes), waited_share(before, accounts(), time.perf_counter_ns() - started))
 
 
 def _warm_up(stages: Sequence[Stage], inputs: int, deadline: float) -> None:

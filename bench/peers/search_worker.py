@@ -24,9 +24,11 @@ _TREES = 32
 
 def exact(folder: Path, effort: int) -> Search:
     """Ours: exact full-dimension fp32 scan, one matrix product over mapped vectors."""
-    from mrl_edge.index.exact import ExactIndex, map_vectors
+    from mrl_edge.index.scan import ScanIndex
+    from mrl_edge.index.vectors import ArrayRows
 
-    index = ExactIndex(map_vectors(folder.parent / "vectors.f32", DIM))
+    vectors = np.asarray(np.memmap(folder.parent / "vectors.f32", dtype=np.float32, mode="r")).reshape(-1, DIM)
+    index = ScanIndex(ArrayRows(vectors), DIM)
     return lambda query: index.search(query, K)[0]
 
 
@@ -144,7 +146,7 @@ OPEN = {
     "faiss flat": faiss_flat,
 }
 _MODULES = {
-    "exact": ("mrl_edge.index.exact",),
+    "exact": ("mrl_edge.index.scan",),
     "ours": ("mrl_edge.index.kinds", "mrl_edge.index.adaptive"),
     "annoy": ("annoy",),
     "usearch": ("usearch.index",),

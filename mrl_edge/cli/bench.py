@@ -11,11 +11,12 @@ import typer
 from typer.core import TyperCommand
 
 from mrl_edge.cli import bench_calls, bench_table, console, options, pair
+from mrl_edge.cli.plans import index_plans
 from mrl_edge.errors import ResultsError, UsageError
 
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import Task
-    from mrl_edge.bench.results import IndexPlan, Results
+    from mrl_edge.bench.results import Results
     from mrl_edge.bundle import Bundle
     from mrl_edge.datasets import Columns
 
@@ -24,6 +25,8 @@ _EPILOG = """Examples:
 mrl-edge bench bundle --data dev.csv --query question --positive answer --out results.json
 
 mrl-edge bench bundle --data dev.csv --query question --positive answer --precision int8 --dims 64,384 --threads 1,2
+
+mrl-edge bench bundle --data dev.csv --query question --positive answer --index scan,ivf --rerank-dim tuned
 
 mrl-edge bench bundle --data dev.csv --query question --positive answer --out new.json --baseline saved.json
 
@@ -64,9 +67,13 @@ def bench(
     dims: options.Dims = None,
     depths: options.Depths = None,
     threads: Annotated[str, typer.Option(help="Intra-op threads to measure with, as in 1,2.")] = "1",
-    index: Annotated[str, typer.Option(help="Kinds of search: annoy, exact.")] = "annoy,exact",
+    index: Annotated[
+        str, typer.Option(help="Kinds of index: scan (exact search over fp32), binary, annoy, hnsw, ivf.")
+    ] = "annoy,scan",
+    vectors: Annotated[str, typer.Option(help="How vectors are stored: fp32, fp16, int8, int8-int4.")] = "fp32",
     rerank_dim: Annotated[
-        int | None, typer.Option(help="Also measure adaptive retrieval, reranked at this dimension.")
+        str | None,
+        typer.Option(help="Also measure adaptive retrieval, reranked at this dimension, or at one that is `tuned`."),
     ] = None,
     shortlist: Annotated[int, typer.Option(min=10, help="Shortlist of adaptive retrieval.")] = 200,
     tokens: Annotated[str, typer.Option(help="Fixed lengths to measure besides the real texts; 0 for none.")] = (
@@ -91,7 +98,9 @@ def bench(
     new_ceilings: Annotated[
         bool, typer.Option("--new-ceilings", help="Measure again what this machine can do at most, for the roofline.")
     ] = False,
-    recall: Annotated[float, typer.Option(min=0.01, max=1, help="Recall@10 that Annoy is sized to.")] = 0.95,
+    recall: Annotated[
+        float, typer.Option("--recall", "--target-recall", min=0.01, max=1, help="Recall@10 that indexes are tuned to.")
+    ] = 0.95,
     max_seconds: Annotated[
         float, typer.Option(min=0.1, help="Longest measurement of one latency, all its processes together.")
     ] = 4.0,
@@ -114,10 +123,12 @@ def bench(
 
     Each configuration runs in processes of its own. Interrupted, the same command continues.
     """
+    from mrl_edge.bench.preparing import Grid
     from mrl_edge.bench.resuming import discard
-    from mrl_edge.bench.sweep import Grid, sweep
+    from mrl_edge.bench.sweep import sweep
     from mrl_edge.bundle import open_bundle
     from mrl_edge.datasets import Columns
+    from mrl_edge.index.vectors import check_storage
 
     before = _read_baseline(baseline, out) if baseline else None
     opened = open_bundle(bundle)
@@ -125,6 +136,7 @@ def bench(
     if compare is not None:
         pair.compare_two(opened, compare, _read(opened, data, columns), max_seconds, as_json)
         return 0
+    check_storage(vectors, opened.manifest.dims)
     chosen, precisions, layers = _variants(opened, dims, precision, depths)
     roles = _read(opened, data, columns)
     task = _task(roles, max_queries)
@@ -136,10 +148,11 @@ def bench(
         depths=layers,
         dims=chosen,
         threads=options.numbers("--threads", threads, least=1),
-        plans=_plans(index, rerank_dim, shortlist, opened.manifest.dims),
+        plans=index_plans(index, rerank_dim, shortlist, opened.manifest.dims),
         tokens=() if tokens == "0" or "image" in roles else options.numbers("--tokens", tokens, least=1),
         max_seconds=max_seconds,
         target_recall=recall,
+        storage=vectors,
         repeats=repeats,
         batches=tuple(number for number in together.batches if number > 1),
         callers=tuple(number for number in together.callers if number > 1),
@@ -281,21 +294,3 @@ def _task(roles: dict[str, list[str]], limit: int) -> Task:
     task = retrieval_task(roles["query"], roles["positive"])
     relevant = [sorted(answers) for answers in task.relevant[:limit]]
     return Task(task.queries[:limit], task.documents, relevant, texts, labels)
-
-
-def _plans(kinds: str, rerank_dim: int | None, shortlist: int, dims: tuple[int, ...]) -> tuple[IndexPlan, ...]:
-    from mrl_edge.bench.results import IndexPlan
-    from mrl_edge.bench.sweep import KINDS
-
-    names = options.names(kinds) or ()
-    if not names or len(set(names)) < len(names):
-        raise UsageError(f"--index {kinds}: name each kind of search once, as in annoy,exact")
-    for name in names:
-        if name not in KINDS:
-            raise UsageError(f"--index {name}: unknown; there is {', '.join(KINDS)}")
-    plans = [IndexPlan(name) for name in names]
-    if rerank_dim is not None:
-        if rerank_dim not in dims:
-            raise UsageError(f"--rerank-dim {rerank_dim} is none of the bundle's dimensions")
-        plans += [IndexPlan(name, shortlist, rerank_dim) for name in names]
-    return tuple(plans)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mrl_edge.cli import console
 
 if TYPE_CHECKING:
-    from mrl_edge.bench.results import Encode, IndexPlan, Measurement, Results
+    from mrl_edge.bench.results import Encode, Measurement, Results
 
 _LEAST_SAMPLES = 1000
 _BUSY_PERCENT = 25  # of all cores, just before a configuration was measured
@@ -49,7 +49,7 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
                     *(["+".join(row.runtime) or "default"] if levers else []),
                     *([row.depth] if nested else []),
                     row.dim,
-                    _index_name(row.plan),
+                    str(row.plan) if row.plan else None,
                     f"{row.encode.p50_ms:.2f}{mark}",
                     search.p50_ms if search else None,
                     round(row.cold_start_ms or 0),
@@ -65,8 +65,11 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
     heads = ["", *(["runtime"] if levers else []), *(["depth"] if nested else []), *figures]
     title = "p50 in ms, memory and disk in MB, hits shared with exact search, scores@10"
     console.print_table(f"\n{results.device.cpu}: {title}", heads, rows)
+    _print_parts(results)
     _print_throughput(results, calls)
     _print_rooflines(results)
+    for line in shared(results):
+        console.say(line)
     if any(row.encode and not row.encode.stable for row in results.measurements):
         doubts = Counter(doubt for row in results.measurements if row.encode for doubt in row.encode.doubts)
         why = ", ".join(f"{name} of {count}" for name, count in doubts.most_common())
@@ -76,10 +79,59 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
     busy = max((row.system.busy_before_percent for row in results.measurements if row.system), default=0.0)
     if busy > _BUSY_PERCENT:
         console.note(f"warning: other work took up to {busy:.0f}% of this machine: its latencies are too high")
+    if missed := below_target(results):
+        wanted = results.settings["target_recall"]
+        console.note(f"recall {wanted:g} was not reached on all these queries by {', '.join(missed)}")
     for slower in slower_than_fp32(results.measurements, results.device):
         console.note(str(slower))
     for line in failed:
         console.note(f"not measured: {line}")
+
+
+def shared(results: Results) -> list[str]:
+    """Say what configurations have in common and was made once, and where the time went; nothing of encoding alone."""
+    rows = [row for row in results.measurements if row.search]
+    if not rows:
+        return []
+    variants = dict.fromkeys(f"{row.precision} of {row.depth} layers" for row in rows)
+    texts = f"{results.settings['queries']:,} queries and {results.settings['documents']:,} documents"
+    tuned = dict.fromkeys(row.search.tuned_on for row in rows if row.search and row.search.tuned_on)
+    others = [row.precision for row in rows if row.search and row.search.tuned_on not in (None, row.precision)]
+    reused = f"; those of {', '.join(dict.fromkeys(others))} take the same parameters" if others else ""
+    spent = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in results.spent_s.items())
+    return [
+        f"\nshared: {texts} embedded once for each of {', '.join(variants)}; every dimension is a prefix of those "
+        f"vectors; every index searches one store of them and is tuned on {', '.join(tuned)}{reused}; a row's index "
+        "and hits serve all threads and runtimes",
+        f"spent: {spent}; {sum(results.spent_s.values()):.0f} s in all",
+    ]
+
+
+def _print_parts(results: Results) -> None:
+    """Print what a query that is ranked again spends on each of its steps."""
+    from mrl_edge.bench.configuration import configuration_of
+
+    rows: list[list[object]] = []
+    for row in results.measurements:
+        if row.search and row.encode and row.query and row.search.rerank_p50_ms is not None:
+            steps = [row.encode.tokenise_p50_ms, row.encode.p50_ms, row.search.shortlist_p50_ms]
+            name = str(replace(configuration_of(row), plan=None))
+            rows.append([name, str(row.plan), *steps, row.search.rerank_p50_ms, row.query.p50_ms])
+    if rows:
+        heads = ["", "index", "tokens", "tokens and vector", "shortlist", "rerank", "whole query"]
+        console.print_table("\nqueries that are ranked again, p50 in ms", heads, rows)
+
+
+def below_target(results: Results) -> list[str]:
+    """Name the indexes that find less of what exact search finds than they were tuned to."""
+    found: list[str] = []
+    for row in results.measurements:
+        if row.search is None or row.plan is None or (row.plan.rerank_dim and not row.plan.tuned):
+            continue
+        recall = row.search.recall_at_10 if row.plan.tuned else row.search.recall_at_10_of_dim
+        if recall is not None and recall < results.settings["target_recall"]:
+            found.append(f"{row.precision} {row.plan} at {row.dim} ({recall:.3f})")
+    return list(dict.fromkeys(found))
 
 
 def _print_throughput(results: Results, calls: Calls) -> None:
@@ -155,9 +207,3 @@ def within(encode: Encode, p99_limit_ms: float) -> str:
     if encode.p99_ms is None or encode.samples < _LEAST_SAMPLES:
         return "undecided"
     return "yes" if encode.p99_ms <= p99_limit_ms else "no"
-
-
-def _index_name(plan: IndexPlan | None) -> str | None:
-    if plan is None:
-        return None
-    return plan.kind if plan.rerank_dim is None else f"{plan.kind} → {plan.rerank_dim}"

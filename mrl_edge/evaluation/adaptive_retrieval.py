@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mrl_edge.evaluation.embeddings import Embeddings
 from mrl_edge.index import Index
 from mrl_edge.index.adaptive import Funnel, Step
-from mrl_edge.index.exact import ExactIndex
+from mrl_edge.index.scan import ScanIndex
 from mrl_edge.index.vectors import ArrayRows
 from mrl_edge.metrics import retrieval_metrics
 from mrl_edge.nesting import prefix
@@ -77,7 +77,7 @@ def search_costs(
     documents, costs = embeddings["documents"], []
     for number, plan in enumerate(plans):
         report(stage, number, len(plans))
-        index: Index = ExactIndex(prefix(documents, plan.dim))
+        index: Index = ScanIndex(ArrayRows(prefix(documents, plan.dim)), plan.dim)
         if plan.steps:
             index = Funnel(index, ArrayRows(documents), plan.steps)
         found = [index.search(query, max(ks))[0].tolist() for query in prefix(embeddings["queries"], index.dim)]

@@ -39,12 +39,19 @@ class Funnel:
 
     def search(self, query: Floats, k: int) -> tuple[Ids, Floats]:
         """Return the k best of the last shortlist by the cosine at the last dimension; `query` is [dim]."""
-        lengths = [max(k, step.shortlist) for step in self.steps]
-        ids, cosines = self._first.search(_cut(query, self._first.dim), lengths[0])
-        for step, kept in zip(self.steps, [*lengths[1:], k], strict=True):
-            scores = self._rows.cosines(ids, _cut(query, step.dim))
-            best = top_k(scores, kept)
-            ids, cosines = ids[best], scores[best]
+        return self.rerank(query, self.shortlist(query, k), k)
+
+    def shortlist(self, query: Floats, k: int) -> Ids:
+        """Return the ids of the first shortlist, of as many items as its step says, or k if that is more."""
+        return self._first.search(_cut(query, self._first.dim), max(k, self.steps[0].shortlist))[0]
+
+    def rerank(self, query: Floats, ids: Ids, k: int) -> tuple[Ids, Floats]:
+        """Return the k best of a first shortlist, by way of the further steps."""
+        kept = [*(max(k, step.shortlist) for step in self.steps[1:]), k]
+        for step, number in zip(self.steps, kept, strict=True):
+            cosines = self._rows.cosines(ids, _cut(query, step.dim))
+            best = top_k(cosines, number)
+            ids, cosines = ids[best], cosines[best]
         return ids, cosines
 
 

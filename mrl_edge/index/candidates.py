@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from mrl_edge.index.annoy import Metric, build_annoy
+from mrl_edge.bundle import SizedIndex
+from mrl_edge.index.annoy import METRICS, Metric, build_annoy
 from mrl_edge.index.binary import binary_bytes, build_binary
 from mrl_edge.index.hnsw import build_hnsw
 from mrl_edge.index.kinds import Parameters
@@ -19,6 +20,7 @@ from mrl_edge.progress import Report
 # Of vectors of length 1 `dot` and `euclidean` rank as `angular` does; `hamming` keeps a bit a dimension.
 _FORESTS: tuple[tuple[Metric, int], ...] = (("angular", 8), ("angular", 32), ("hamming", 32))
 _VISITS = (500, 2000, 8000, 32_000)
+_SIGN_VISITS = (500, 32_000)  # a shortlist, which signs always need, visits its length a tree by itself
 _LINKS = 16
 _EXPANSIONS = (64, 256)  # a shortlist that is longer raises it
 _PROBED = (128, 64, 32, 16, 12, 8, 6, 4, 3, 2)  # one list in so many
@@ -72,6 +74,13 @@ def candidates(kind: str, site: Site) -> Iterator[Candidate]:
     return _BUILDERS[kind](site)
 
 
+def build_like(sized: SizedIndex, site: Site) -> tuple[Path | None, float]:
+    """Build what an index of the same kind and parameters needs over the site's rows; return it and the seconds."""
+    if sized.kind in _FILES:
+        return _FILES[sized.kind](site, sized.parameters)
+    return (site.lists.path, site.lists.build_s) if sized.kind == "ivf" and site.lists else (None, 0.0)
+
+
 def _scan(site: Site) -> Iterator[Candidate]:
     yield Candidate("scan", None, 0.0, 0, ({},))
 
@@ -88,19 +97,28 @@ def _ivf(site: Site) -> Iterator[Candidate]:
 def _binary(site: Site) -> Iterator[Candidate]:
     size = binary_bytes(site.store.n, site.dim)
     if size <= site.room:
-        path = site.folder / "signs.u64"
-        if path not in site.made:
-            site.made[path] = _timed(lambda: build_binary(site.store, path))
-        yield Candidate("binary", path, site.made[path], size, ({},), estimates=True)
+        yield Candidate("binary", *_signs(site, {}), size, ({},), estimates=True)
+
+
+def _signs(site: Site, found: Parameters) -> tuple[Path, float]:
+    path = site.folder / "signs.u64"
+    if path not in site.made:
+        site.made[path] = _timed(lambda: build_binary(site.store, path))
+    return path, site.made[path]
 
 
 def _hnsw(site: Site) -> Iterator[Candidate]:
     store, dim = site.store, site.dim
     if store.n * (dim + 8 * _LINKS) <= site.room:  # int8 and two lists of links of 4 bytes: a lower bound
-        path = site.folder / f"d{dim}.hnsw"
-        build_s = _timed(lambda: build_hnsw(store, dim, _LINKS, path, f"building hnsw of {dim}", site.report))
         efforts = tuple[Parameters, ...]({"connectivity": _LINKS, "expansion": e} for e in _EXPANSIONS)
+        path, build_s = _graph(site, efforts[0])
         yield Candidate("hnsw", path, build_s, path.stat().st_size, efforts, estimates=True)
+
+
+def _graph(site: Site, found: Parameters) -> tuple[Path, float]:
+    path, stage = site.folder / f"d{site.dim}.hnsw", f"building hnsw of {site.dim}"
+    links = int(found["connectivity"])
+    return path, _timed(lambda: build_hnsw(site.store, site.dim, links, path, stage, site.report))
 
 
 def _annoy(site: Site) -> Iterator[Candidate]:
@@ -109,13 +127,26 @@ def _annoy(site: Site) -> Iterator[Candidate]:
         row = site.dim // 8 if signs else 4 * site.dim  # a lower bound
         if site.store.n * row > site.room:
             continue
-        path = site.folder / f"d{site.dim}-{n_trees}-{metric}.ann"
-        build_s = _timed(partial(build_annoy, StoredPrefix(site.store, site.dim), n_trees, path, metric))
         common: Parameters = {"metric": metric, "n_trees": n_trees}
-        efforts = tuple[Parameters, ...]({**common, "search_k": visits} for visits in _VISITS)
+        path, build_s = _forest(site, common)
+        efforts = tuple[Parameters, ...](
+            {**common, "search_k": visits} for visits in (_SIGN_VISITS if signs else _VISITS)
+        )
         yield Candidate("annoy", path, build_s, path.stat().st_size, efforts, estimates=signs)
 
 
+def _forest(site: Site, found: Parameters) -> tuple[Path, float]:
+    metric = next(metric for metric in METRICS if metric == found["metric"])
+    n_trees = int(found["n_trees"])
+    path = site.folder / f"d{site.dim}-{n_trees}-{metric}.ann"
+    return path, _timed(partial(build_annoy, StoredPrefix(site.store, site.dim), n_trees, path, metric))
+
+
+_FILES: dict[str, Callable[[Site, Parameters], tuple[Path, float]]] = {
+    "annoy": _forest,
+    "binary": _signs,
+    "hnsw": _graph,
+}
 _BUILDERS: dict[str, Callable[[Site], Iterator[Candidate]]] = {
     "ivf": _ivf,
     "hnsw": _hnsw,

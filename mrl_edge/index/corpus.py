@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -12,7 +13,7 @@ from mrl_edge.bundle import MANIFEST, Bundle, IndexInfo, SizedIndex
 from mrl_edge.errors import BundleError, UsageError
 from mrl_edge.index import Index
 from mrl_edge.index.adaptive import AdaptiveRetrieval
-from mrl_edge.index.kinds import ItemIndex, open_first
+from mrl_edge.index.kinds import ItemIndex, open_first, open_sized
 from mrl_edge.index.scan import ScanIndex
 from mrl_edge.index.vectors import VectorStore, check_files, check_size, map_bytes
 from mrl_edge.nesting import Floats, select_dims
@@ -28,13 +29,7 @@ def open_index(bundle: Bundle, dim: int, exact: bool = False) -> Index:
     if exact:
         return _items(bundle, _scan(bundle, store, dim))
     sized = _sized(bundle, dim)
-    first = _first(bundle, store, sized)
-    if sized.rerank_dim is None or sized.shortlist is None:
-        return _items(bundle, first)
-    if sized.shortlist < 1 or sized.rerank_dim < first.dim or sized.rerank_dim not in store.dims:
-        rerank = f"{sized.shortlist} rows at {sized.rerank_dim}"
-        raise BundleError(f"{bundle.folder} says that its index of dimension {dim} reranks {rerank}: make it again")
-    return _items(bundle, AdaptiveRetrieval(first, store, sized.shortlist, sized.rerank_dim))
+    return open_sized(sized, store, _path(bundle, sized), _order(bundle))
 
 
 def open_adaptive(bundle: Bundle, dim: int, rerank_dim: int, shortlist: int, exact: bool = False) -> Index:
@@ -116,7 +111,11 @@ def _sized(bundle: Bundle, dim: int) -> SizedIndex:
 
 
 def _first(bundle: Bundle, store: VectorStore, sized: SizedIndex) -> Index:
-    return open_first(sized, store, bundle.folder if sized.file is None else bundle.checked(sized.file))
+    return open_first(sized, store, _path(bundle, sized))
+
+
+def _path(bundle: Bundle, sized: SizedIndex) -> Path:
+    return bundle.folder if sized.file is None else bundle.checked(sized.file)
 
 
 def _scan(bundle: Bundle, store: VectorStore, dim: int) -> Index:

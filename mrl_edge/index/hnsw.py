@@ -43,6 +43,8 @@ def build_hnsw(store: VectorStore, dim: int, connectivity: int, path: Path, stag
 
 def require_usearch() -> Any:
     """Return usearch's module, which a board need not have; `UsageError` says how to install it."""
+    import onnxruntime  # noqa: F401 (imported after usearch 2.26 it crashes the process)
+
     try:
         from usearch import index
     except ImportError:

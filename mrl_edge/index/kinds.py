@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mrl_edge.bundle import SizedIndex
 from mrl_edge.errors import BundleError
 from mrl_edge.index import Index
+from mrl_edge.index.adaptive import AdaptiveRetrieval
 from mrl_edge.index.annoy import METRIC, METRICS, AnnoyIndex
 from mrl_edge.index.binary import BinaryIndex, binary_bytes
 from mrl_edge.index.hnsw import HnswIndex
@@ -76,15 +77,33 @@ def open_first(sized: SizedIndex, store: VectorStore, path: Path) -> Index:
     return OPENERS[sized.kind](store, path, sized.dim, sized.parameters)
 
 
+def open_sized(sized: SizedIndex, store: VectorStore, path: Path, order: NDArray[np.int32] | None) -> Index:
+    """Open the index of one dimension as it was sized or tuned, its rerank included; `order` as of `ItemIndex`.
+
+    Raises `BundleError` where the manifest says what cannot be.
+    """
+    rows = open_first(sized, store, path)
+    if sized.rerank_dim is not None and sized.shortlist is not None:
+        if sized.shortlist < 1 or sized.rerank_dim < rows.dim or sized.rerank_dim not in store.dims:
+            rerank = f"{sized.shortlist} rows at {sized.rerank_dim}"
+            raise BundleError(f"the index of dimension {sized.dim} cannot rerank {rerank}: run mrl-edge index again")
+        rows = AdaptiveRetrieval(rows, store, sized.shortlist, sized.rerank_dim)
+    return rows if order is None else ItemIndex(rows, order)
+
+
 class ItemIndex:
     """An index over rows, whose answers are items: `order` [n] is the item of each row."""
 
     def __init__(self, rows: Index, order: NDArray[np.int32] | Ids) -> None:
         self.dim = rows.dim
-        self._rows = rows
+        self.rows = rows
         self._order = order
 
     def search(self, query: Floats, k: int) -> tuple[Ids, Floats]:
         """Return the ids of the k best items and their cosines."""
-        rows, cosines = self._rows.search(query, k)
-        return self._order[rows].astype(np.int64), cosines
+        rows, cosines = self.rows.search(query, k)
+        return self.items(rows), cosines
+
+    def items(self, rows: Ids) -> Ids:
+        """Return the ids of the items that stand at some rows."""
+        return self._order[rows].astype(np.int64)

@@ -22,7 +22,7 @@ from mrl_edge.nesting import select_dims
 from mrl_edge.progress import Report
 
 TUNING = "tuning.json"
-_LISTS, _ORDER = "lists.ivf", "order.i32"
+_LISTS, ORDER = "lists.ivf", "order.i32"
 _CLUSTER_DIM = 64  # or the next larger one
 
 
@@ -47,7 +47,7 @@ def tune_index(
     unknown or not installed, and where nothing fits the memory.
     """
     chosen = select_dims(dims, bundle.manifest.dims, str(bundle.folder))
-    check_kinds(target.kinds)
+    check_kinds("--kinds", target.kinds)
 
     def choose(folder: Path, embedded: Embedded) -> tuple[tuple[SizedIndex, ...], VectorsInfo]:
         ground = order_by_lists(embedded, folder, report) if "ivf" in target.kinds else unordered(embedded)
@@ -71,18 +71,18 @@ def tune_index(
     return write_index(bundle, corpus, report, choose, f"{FOLDER}/{TUNING}")
 
 
-def check_kinds(kinds: Sequence[str]) -> None:
+def check_kinds(option: str, kinds: Sequence[str]) -> None:
     """Raise `UsageError` unless every kind is known and installed."""
     for kind in kinds:
         if kind not in KINDS:
-            raise UsageError(f"--kinds {kind}: unknown; there is {', '.join(KINDS)}")
+            raise UsageError(f"{option} {kind}: unknown; there is {', '.join(KINDS)}")
     if "hnsw" in kinds:
         require_usearch()
 
 
 def unordered(embedded: Embedded) -> Ground:
     """Tune over the store as it is: row i is item i."""
-    return Ground(embedded.store, embedded.queries, embedded.reference, None, embedded.unseen)
+    return Ground(embedded.store, embedded.queries, embedded.reference, None, embedded.store.dims[-1], embedded.unseen)
 
 
 def order_by_lists(embedded: Embedded, folder: Path, report: Report) -> Ground:
@@ -93,8 +93,8 @@ def order_by_lists(embedded: Embedded, folder: Path, report: Report) -> Ground:
     centroids, nearest = cluster(old, dim, lists, report)
     order = np.argsort(nearest, kind="stable")
     write_lists(folder / _LISTS, nearest, centroids)
-    order.astype("<i4").tofile(folder / _ORDER)
-    info: Any = msgspec.structs.replace(old.info, order=f"{FOLDER}/{_ORDER}")
+    order.astype("<i4").tofile(folder / ORDER)
+    info: Any = msgspec.structs.replace(old.info, order=f"{FOLDER}/{ORDER}")
     vectors, lengths = folder / VECTORS, folder / LENGTHS
     new_vectors, new_lengths = folder / f".{VECTORS}", folder / f".{LENGTHS}"
     reorder(old, order, VectorWriter(info, new_vectors, new_lengths))
@@ -103,7 +103,7 @@ def order_by_lists(embedded: Embedded, folder: Path, report: Report) -> Ground:
     found = Lists(folder / _LISTS, lists, dim, time.perf_counter() - started)
     store = VectorStore(info, vectors, lengths)
     unseen = embedded.unseen and (embedded.unseen[0], rows_of(embedded.unseen[1], order))
-    return Ground(store, embedded.queries, rows_of(embedded.reference, order), found, unseen)
+    return Ground(store, embedded.queries, rows_of(embedded.reference, order), found, store.dims[-1], unseen)
 
 
 def _in_bundle(size: SizedIndex) -> SizedIndex:

@@ -1,7 +1,7 @@
 """Which index answers soonest: every kind's parameters, tried on queries until the target recall is reached.
 
-Recall is against exact search over float32 vectors at the full dimension. What is tried is kept, whether it was
-chosen or not, so that a person can see what the choice was made from.
+Recall is against exact search over float32 vectors, at the full dimension where `mrl-edge index` tunes. What is
+tried is kept, whether it was chosen or not, so that a person can see what the choice was made from.
 """
 
 from __future__ import annotations
@@ -59,12 +59,13 @@ class Trial(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Ground:
-    """What is searched and what with: rows, tuning queries, and the rows that exact search finds."""
+    """What is searched and what with: rows, tuning queries, and the rows that exact search at `dim` finds."""
 
     store: VectorStore
     queries: Floats  # [queries, full]
     reference: Ids  # [queries, ≤ 10] rows
     lists: Lists | None
+    dim: int  # nothing is reranked at a larger one
     unseen: tuple[Floats, Ids] | None = None  # other queries and their rows, which the choice is scored on
 
 
@@ -76,7 +77,7 @@ def tune(
     The choice is the least median latency of those that reach the recall within the memory, else the best recall
     within the memory. Raises `UsageError` where nothing fits the memory.
     """
-    ceilings = _ceilings(ground)
+    ceilings = _ceilings(ground, min(dims))
     sizes, trials = [], []
     made: dict[Path, float] = {}
     for number, dim in enumerate(dims):
@@ -108,13 +109,13 @@ class _Dimension:
         self.made = made
         self.ground, self.dim, self.target, self.folder, self.report = ground, dim, target, folder, report
         self.trials: list[Trial] = []
-        full = ground.store.dims[-1]
-        larger = [d for d in ground.store.dims if d > dim]
+        full = ground.dim
+        larger = [d for d in ground.store.dims if dim < d <= full]
         # A rerank keeps no more than exact search at its dimension, over what is stored, would. Within a limit all are
         # kept: what could reach the target may not fit, and then the best of the rest is wanted.
         limited = target.max_bytes is not None
-        self.rerank_dims = [d for d in larger if limited or ceilings[d] >= target.recall or d == full]
-        self.answers = limited or ceilings[dim] >= target.recall or dim == full
+        self.rerank_dims = [d for d in larger if limited or d == full or ceilings[d] >= target.recall]
+        self.answers = limited or dim == full or ceilings[dim] >= target.recall
         self._best: tuple[Trial, Candidate, float] | None = None
 
     def run(self) -> SizedIndex:
@@ -285,10 +286,11 @@ class _Dimension:
         return self._best[0].p50_ms if self._best else None
 
 
-def _ceilings(ground: Ground) -> dict[int, float]:
-    """Return the recall of a scan of what is stored, by dimension."""
+def _ceilings(ground: Ground, least: int) -> dict[int, float]:
+    """Return the recall of a scan of what is stored, by dimension from the least on, below that of the reference."""
     store = ground.store
-    found = {d: exact_in_pieces(prefix(ground.queries, d), store.pieces(d), 10) for d in store.dims}
+    dims = [d for d in store.dims if least <= d < ground.dim]
+    found = {d: exact_in_pieces(prefix(ground.queries, d), store.pieces(d), 10) for d in dims}
     return {d: overlap_at_k(ids, ground.reference) for d, ids in found.items()}
 
 

@@ -34,7 +34,10 @@ RERANKED: Final = 1024
 
 
 class Rows(Protocol):
-    """Where a rerank takes its vectors from."""
+    """Where a scan and a rerank take their vectors from."""
+
+    def scores(self, query: Floats) -> Iterator[tuple[int, Floats]]:
+        """Yield the first row of a piece, and the cosines of its rows' prefixes with a query [dim] of length 1."""
 
     def cosines(self, ids: Ids, query: Floats) -> Floats:
         """Return the cosines [len(ids)] of some rows' prefixes with a query [dim] of length 1."""
@@ -49,6 +52,11 @@ class ArrayRows:
     def cosines(self, ids: Ids, query: Floats) -> Floats:
         """Return [len(ids)] float32."""
         return np.asarray(prefix(self.vectors[ids], len(query)) @ query)
+
+    def scores(self, query: Floats) -> Iterator[tuple[int, Floats]]:
+        """Yield all rows as one piece; those of the query's own dimension are taken to be L2-normalised."""
+        full = self.vectors.shape[1]
+        yield 0, np.asarray((self.vectors if len(query) == full else prefix(self.vectors, len(query))) @ query)
 
 
 class VectorStore:

@@ -125,7 +125,7 @@ def bench_of(bundle, dev, tmp_path_factory):
     path.write_text("".join(json.dumps({"q": q, "p": p}) + "\n" for q, p in pairs))
     return (
         "bench", bundle, "--data", path, "--query", "q", "--positive", "p", "--precision", "int8", "--dims", "64",
-        "--index", "exact", "--tokens", "0", "--max-seconds", "0.3", "--repeats", "1",
+        "--index", "scan", "--tokens", "0", "--max-seconds", "0.3", "--repeats", "1",
     )  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def test_a_run_worse_than_its_baseline_exits_4_and_names_what_is(bench_of, tmp_p
     done = run_mrl_edge(*bench_of, "--out", now, "--baseline", slower)
     assert done.returncode == 4, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith(("regression: ", "undecided"))]
-    assert all("int8 d64-L6 exact" in line for line in lines)
+    assert all("int8 d64-L6 scan" in line for line in lines)
     assert any("peak RSS MB" in line for line in lines)
     again = run_mrl_edge(*bench_of, "--out", now, "--baseline", slower, "--json")
     assert again.returncode == 4

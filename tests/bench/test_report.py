@@ -64,6 +64,15 @@ def test_there_is_a_figure_for_each_cost_and_the_curves(page):
     assert all("Pareto front" in figure for figure in figures[:3])
 
 
+def test_a_kind_that_ranks_again_at_its_own_dimension_has_a_curve():
+    row = measurement("int8", 64, search_ms=1.0, ndcg=0.4321)
+    search = msgspec.structs.replace(row.search, index="binary", shortlist=200, rerank_dim=64)
+    figures = [s for s in Page(render(results(msgspec.structs.replace(row, search=search)))).scripts if "newPlot" in s]
+    curves = figures[-1]
+    assert "int8, binary" in curves
+    assert "0.4321" in curves
+
+
 def test_the_tables_hold_the_measurements_the_baselines_and_the_machine(page):
     text = " ".join(page.cells)
     for wanted in ("MRL (this model)", "PCA", "plain truncation", "0.364", "0.208", "int8", "fp32"):

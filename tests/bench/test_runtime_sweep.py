@@ -20,7 +20,7 @@ def arguments(bundle, dev, tmp_path_factory):
     pairs = zip(dev["query"][:40], dev["positive"][:40], strict=True)
     path.write_text("".join(json.dumps({"q": q, "p": p}) + "\n" for q, p in pairs))
     return (
-        "bench", bundle, "--data", path, "--query", "q", "--positive", "p", "--dims", "16,64", "--index", "exact",
+        "bench", bundle, "--data", path, "--query", "q", "--positive", "p", "--dims", "16,64", "--index", "scan",
         "--tokens", "0", "--max-seconds", "0.3", "--repeats", "1",
     )  # fmt: skip
 

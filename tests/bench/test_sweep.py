@@ -46,6 +46,7 @@ def swept(bundle, task, tmp_path_factory):
     out = tmp_path_factory.mktemp("swept") / "results.json"
     table = mrl_edge(*arguments(bundle, task, out, "--rerank-dim", "384", "--shortlist", "20"))
     assert "nDCG" in table
+    assert "queries that are ranked again" in table
     return out
 
 
@@ -66,8 +67,8 @@ def test_every_configuration_has_one_row(rows):
         (precision, *search)
         for precision in ("fp32", "int8")
         for search in [
-            (16, "annoy", None), (16, "exact", None), (16, "annoy", 384), (16, "exact", 384),
-            (384, "annoy", None), (384, "exact", None),
+            (16, "annoy", None), (16, "scan", None), (16, "annoy", 384), (16, "scan", 384),
+            (384, "annoy", None), (384, "scan", None),
         ]
     ]  # fmt: skip
     assert sorted(there, key=str) == sorted(wanted, key=str)
@@ -104,7 +105,33 @@ def test_the_figures_of_a_row_fit_each_other(rows):
         assert row.load_ms + row.first_ms < row.cold_start_ms
         assert row.search.p50_ms > 0
         assert max(row.encode.p50_ms, row.search.p50_ms) < row.query.p50_ms <= row.query.p99_ms
-        assert row.query.p50_ms == pytest.approx(row.encode.p50_ms + row.search.p50_ms, rel=0.2)
+        assert row.query.p50_ms == pytest.approx(row.encode.p50_ms + row.search.p50_ms, rel=0.4)
+        assert (row.search.shortlist_p50_ms is None) == (row.plan.rerank_dim is None)
+        if row.plan.rerank_dim:
+            parts = row.search.shortlist_p50_ms + row.search.rerank_p50_ms
+            assert parts == pytest.approx(row.search.p50_ms, rel=0.4)
+
+
+def test_what_was_timed_found_the_hits_that_the_quality_is_of(rows):
+    assert {row.search.same_hits for row in real(rows)} == {1.0}
+
+
+def test_one_precision_is_tuned_and_the_others_take_its_parameters(rows):
+    assert {row.search.tuned_on for row in real(rows)} == {"fp32"}
+    for row in real(rows, precision="int8"):
+        (other,) = real(rows, precision="fp32", dim=row.dim, plan=row.plan)
+        assert row.search.parameters == other.search.parameters
+        assert row.search.recall_at_10_of_dim > (0.9 if row.plan.rerank_dim is None else 0)
+
+
+def test_what_was_shared_is_said_with_the_time_that_everything_took(swept, bundle, task):
+    text = mrl_edge(*arguments(bundle, task, swept, "--rerank-dim", "384", "--shortlist", "20"))
+    said = " ".join(text.split())
+    assert "120 queries and" in said
+    assert "tuned on fp32; those of int8 take the same parameters" in said
+    spent = read_results(swept).spent_s
+    assert {"embedding", "tuning and building indexes", "building indexes", "measuring"} <= set(spent)
+    assert min(spent.values()) > 0
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -118,9 +145,7 @@ def test_quality_is_what_numpy_finds_with_the_public_api(rows, bundle, dev, prec
     ranks = [int((row > row[documents.index(a)]).sum()) for row, a in zip(scores, answers, strict=True)]
     unique = len(set(queries)) == QUERIES
     assert unique, "this test's own ranking knows one answer a query"
-    (row,) = [
-        r for r in real(rows, precision=precision, dim=dim) if (r.plan.kind, r.plan.rerank_dim) == ("exact", None)
-    ]
+    (row,) = [r for r in real(rows, precision=precision, dim=dim) if (r.plan.kind, r.plan.rerank_dim) == ("scan", None)]
     assert row.quality.recall_at_10 == pytest.approx(np.mean([rank < 10 for rank in ranks]), abs=1.5 / QUERIES)
     gains = [1 / np.log2(rank + 2) if rank < 10 else 0 for rank in ranks]
     assert row.quality.ndcg_at_10 == pytest.approx(np.mean(gains), abs=0.01)
@@ -131,13 +156,13 @@ def test_quality_is_what_numpy_finds_with_the_public_api(rows, bundle, dev, prec
 
 def test_recall_is_against_exact_search_at_the_full_dimension(rows):
     for row in real(rows, dim=384):
-        if row.plan.kind == "exact":
+        if row.plan.kind == "scan":
             assert row.search.recall_at_10 == 1
     for precision in ("fp32", "int8"):
         small = {
             (r.plan.kind, r.plan.rerank_dim): r.search.recall_at_10 for r in real(rows, precision=precision, dim=16)
         }
-        assert small["exact", None] < small["exact", 384]  # reranking brings back what the prefix lost
+        assert small["scan", None] < small["scan", 384]  # reranking brings back what the prefix lost
 
 
 def test_disk_counts_the_files_that_a_configuration_needs(rows, bundle):
@@ -146,9 +171,9 @@ def test_disk_counts_the_files_that_a_configuration_needs(rows, bundle):
     for row in real(rows):
         largest = row.plan.rerank_dim or row.dim
         assert row.disk.model_bytes == opened.model_bytes(opened.variant(row.precision, None), largest)
-        exact = documents * row.dim * 4 if row.plan.kind == "exact" else 0
-        reranked = documents * 384 * 4 if row.plan.rerank_dim else 0
-        assert row.disk.vectors_bytes == exact + reranked
+        scanned = row.dim if row.plan.kind == "scan" else 0
+        lengths = documents * 4 if scanned else 0
+        assert row.disk.vectors_bytes == documents * max(scanned, row.plan.rerank_dim or 0) * 4 + lengths
         assert (row.disk.index_bytes > 0) == (row.plan.kind == "annoy")
 
 
@@ -196,7 +221,7 @@ def test_what_was_measured_otherwise_is_not_mixed(swept, bundle, task, tmp_path)
 def test_interrupted_and_run_again_it_goes_on_where_it_was(bundle, task, tmp_path, number):
     out = tmp_path / "results.json"
     options = arguments(
-        bundle, task, out, "--precision", "int8", "--index", "exact", "--max-seconds", "2", "--repeats", "3"
+        bundle, task, out, "--precision", "int8", "--index", "scan", "--max-seconds", "2", "--repeats", "3"
     )
     process = subprocess.Popen(
         [sys.executable, "-m", "mrl_edge", *map(str, options)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
@@ -231,7 +256,7 @@ def test_interrupted_and_run_again_it_goes_on_where_it_was(bundle, task, tmp_pat
 def test_what_one_precision_left_behind_serves_a_run_of_both(bundle, task, tmp_path):
     """An int8 run prepares fp32's query vectors alone; a later run of both needs more of fp32 than that."""
     out = tmp_path / "results.json"
-    options = ("--index", "exact", "--tokens", "0")
+    options = ("--index", "scan", "--tokens", "0")
     process = subprocess.Popen(
         [sys.executable, "-m", "mrl_edge", *map(str, arguments(bundle, task, out, *options, "--precision", "int8"))],
         stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -270,7 +295,7 @@ def test_fixed_lengths_are_exact_or_said_to_be_impossible(bundle, tmp_path):
     out = tmp_path / "results.json"
     mrl_edge(
         "bench", bundle, "--data", table, "--query", "q", "--positive", "p", "--precision", "int8", "--dims", "64",
-        "--index", "exact", "--tokens", "8,32,512", "--threads", "1,2", "--max-seconds", "0.2", "--repeats", "1",
+        "--index", "scan", "--tokens", "8,32,512", "--threads", "1,2", "--max-seconds", "0.2", "--repeats", "1",
         "--out", out,
     )  # fmt: skip
     rows = [row for row in read_results(out).measurements if row.tokens]
@@ -285,7 +310,7 @@ def test_fixed_lengths_are_exact_or_said_to_be_impossible(bundle, tmp_path):
 def test_overwrite_measures_anew(bundle, task, tmp_path):
     out = tmp_path / "results.json"
     out.write_text("no results")
-    options = ("--precision", "int8", "--index", "exact", "--tokens", "0")
+    options = ("--precision", "int8", "--index", "scan", "--tokens", "0")
     assert "damaged" in the_one_error_line(run_mrl_edge(*arguments(bundle, task, out, *options)))
     mrl_edge(*arguments(bundle, task, out, *options, "--overwrite"))
     assert len(read_results(out).measurements) == len(DIMS)
@@ -316,14 +341,15 @@ def test_a_damaged_bundle_gives_one_line_and_no_file(own_bundle, task, tmp_path)
         (("--dims", "65"), "65"),
         (("--dims", "64,32"), "ascend"),
         (("--precision", "int3"), "it has fp32"),
-        (("--index", "faiss"), "there is annoy, exact"),
-        (("--rerank-dim", "65"), "none of the bundle's dimensions"),
+        (("--index", "faiss"), "--index faiss: unknown; there is ivf, hnsw, binary, annoy, scan"),
+        (("--rerank-dim", "65"), "none of the bundle's dimensions, nor `tuned`"),
+        (("--vectors", "int3"), "there is fp32, fp16, int8"),
         (("--threads", "two"), "--threads two"),
         (("--threads", "0"), "at least 1"),
         (("--threads", "1,1"), "different numbers"),
         (("--tokens", "-5"), "at least 1"),
         (("--index", ","), "name each kind of search once"),
-        (("--index", "exact,exact"), "name each kind of search once"),
+        (("--index", "scan,scan"), "name each kind of search once"),
         (("--positive", "nothing"), "no column 'nothing'"),
     ],
 )
@@ -338,7 +364,7 @@ def test_a_process_that_the_kernel_kills_is_out_of_memory(bundle, tmp_path):
     os.mkfifo(tmp_path / "held")
     job = jobs.PrepareJob(
         bundle=str(bundle), precision="int8", depth=6, dims=(64,), plans=(), task=str(tmp_path / "held"),
-        reference=None, target_recall=0.9, work=str(tmp_path / "work"),
+        reference=None, target_recall=0.9, storage="fp32", like=(), work=str(tmp_path / "work"),
     )  # fmt: skip
     killer = subprocess.Popen(
         [sys.executable, "-c", f"""

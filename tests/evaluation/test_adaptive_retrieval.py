@@ -4,7 +4,7 @@ from sklearn.preprocessing import normalize
 
 from mrl_edge.evaluation.adaptive_retrieval import SearchPlan, search_costs, search_plans
 from mrl_edge.index.adaptive import AdaptiveRetrieval, Funnel, Step
-from mrl_edge.index.exact import ExactIndex
+from mrl_edge.index.scan import ScanIndex
 from mrl_edge.index.vectors import ArrayRows
 from mrl_edge.progress import silent
 
@@ -22,7 +22,7 @@ def queries():
 
 
 def _first(documents, dim):
-    return ExactIndex(normalize(documents[:, :dim]))
+    return ScanIndex(ArrayRows(normalize(documents[:, :dim])), dim)
 
 
 def _cosines(query, documents, dim):

@@ -178,7 +178,7 @@ def test_every_later_command_takes_a_depth(nested_bundle, tmp_path):
     assert info["depth"] == 1
     assert len(json.loads(mrl_edge_here("search", bundle, TEXTS[5], "--dim", 4, "-k", 2, "--json"))) == 2
     results = tmp_path / "results.json"
-    options = (*pairs, "--dims", "24", "--tokens", "0", "--max-seconds", "0.1", "--index", "exact", "--out", results)
+    options = (*pairs, "--dims", "24", "--tokens", "0", "--max-seconds", "0.1", "--index", "scan", "--out", results)
     assert "has depth 1, 2, 4" in the_one_error_line(
         run_here("bench", bundle, "--data", table, *options, "--depths", "3")
     )
