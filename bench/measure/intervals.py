@@ -93,12 +93,12 @@ def percentile_interval(samples: NDArray[np.float64], percentile: float) -> tupl
     """Return the 97.5% confidence interval of a percentile of [n] samples, in the order of time, that may be alike.
 
     By order statistics, the variance that of how the samples above the percentile follow each other: a queue that is
-    long for a while makes many late. The upper end is infinite where n is too few to know it: fewer than 500 of a 99th.
+    long for a while makes many late. The upper end is infinite where n is too few to know it: fewer than 498 of a 99th.
     """
     share = percentile / 100
     above = (samples > np.percentile(samples, percentile)).astype(np.float64)
     variance = max(share * (1 - share), long_run_variance(above))
     reach = 2.241 * math.sqrt(len(samples) * variance)
     ordered = np.sort(samples)
-    low, high = math.floor(len(samples) * share - reach), math.ceil(len(samples) * share + reach)
+    low, high = math.floor(len(samples) * share - reach), math.ceil(len(samples) * share + reach) - 1
     return float(ordered[max(0, low)]), float(ordered[high]) if high < len(samples) else math.inf
