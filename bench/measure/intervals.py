@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LAGS = 4  # autocovariances are summed up to this part of the passes
-_LEAST_PASSES = 6  # the least and the greatest of 5 hold the median in 94% of the draws, of 6 in 97%
+LEAST_PASSES = 6  # the least and the greatest of 5 hold the median in 94% of the draws, of 6 in 97%
 _TELLING = 8  # passes below which nothing is said of how one depends on the one before
 
 
@@ -18,7 +18,7 @@ def median_interval(passes: NDArray[np.int64] | NDArray[np.float64]) -> tuple[fl
     None of fewer than 6 passes, which have none: a pass that was slow as a whole is one observation, however many
     inputs it has.
     """
-    return likely_median(passes) if len(passes) >= _LEAST_PASSES else None
+    return likely_median(passes) if len(passes) >= LEAST_PASSES else None
 
 
 def in_words(interval: tuple[float, float] | None, decimals: int = 2) -> str:
