@@ -51,7 +51,7 @@ peers: .venv $(PEERS)
 # Each peer in an environment of its own. One that cannot be installed is a line of the table, with pip's last word.
 build/peers/%/installed: bench/peers/requirements/%.txt
 	$(PYTHON) -m venv --clear build/peers/$*
-	-build/peers/$*/bin/pip install --quiet --requirement $< 2>build/peers/$*/pip.txt && touch $@
+	-build/peers/$*/bin/pip install --quiet --disable-pip-version-check --requirement $< 2>build/peers/$*/pip.txt && touch $@
 
 ladder: .venv
 	$(BIN)/python bench/peers/ladder.py

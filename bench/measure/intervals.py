@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Passes = NDArray[np.int64] | NDArray[np.float64]  # [passes, inputs]
 
 _LAGS = 4  # autocovariances are summed up to this part of the passes
-_LEAST_PASSES = 6  # the least and the greatest of 5 hold the median in 94% of the draws, of 6 in 97%
+LEAST_PASSES = 6  # the least and the greatest of 5 hold the median in 94% of the draws, of 6 in 97%
 _TELLING = 8  # passes below which nothing is said of how one depends on the one before
 _DRAWS = 200  # of a bootstrap
 _NORMAL = 1.959964
@@ -24,7 +24,7 @@ def median_interval(passes: Passes) -> tuple[float, float] | None:
     None of fewer than 6 passes, which have none: a pass that was slow as a whole is one observation, however many
     inputs it has.
     """
-    return likely_median(passes) if len(passes) >= _LEAST_PASSES else None
+    return likely_median(passes) if len(passes) >= LEAST_PASSES else None
 
 
 def speeds_of(processes: Sequence[Passes]) -> NDArray[np.float64]:
@@ -159,12 +159,12 @@ def percentile_interval(samples: NDArray[np.float64], percentile: float) -> tupl
     """Return the 97.5% confidence interval of a percentile of [n] samples, in the order of time, that may be alike.
 
     By order statistics, the variance that of how the samples above the percentile follow each other: a queue that is
-    long for a while makes many late. The upper end is infinite where n is too few to know it: fewer than 500 of a 99th.
+    long for a while makes many late. The upper end is infinite where n is too few to know it: fewer than 498 of a 99th.
     """
     share = percentile / 100
     above = (samples > np.percentile(samples, percentile)).astype(np.float64)
     variance = max(share * (1 - share), long_run_variance(above))
     reach = 2.241 * math.sqrt(len(samples) * variance)
     ordered = np.sort(samples)
-    low, high = math.floor(len(samples) * share - reach), math.ceil(len(samples) * share + reach)
+    low, high = math.floor(len(samples) * share - reach), math.ceil(len(samples) * share + reach) - 1
     return float(ordered[max(0, low)]), float(ordered[high]) if high < len(samples) else math.inf

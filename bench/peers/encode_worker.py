@@ -106,7 +106,7 @@ def fastembed(precision: str, folder: Path, dim: int) -> Encode:
     TextEmbedding.add_custom_model(
         model="local/model",
         pooling=PoolingType.MEAN,
-        normalization=True,
+        normalization=False,  # that comes after the projection
         sources=ModelSource(url="https://example.invalid/never-asked"),
         dim=head.shape[1],
         model_file=GRAPHS[precision],

@@ -22,6 +22,8 @@ def read_calls(
     batches: str | None, concurrency: str | None, server: bool, p99_limit_ms: float | None, max_seconds: float
 ) -> Calls:
     """Read the options; `UsageError` where one does nothing without another, or the time is too short for a limit."""
+    if p99_limit_ms == math.inf:
+        raise UsageError("--p99-limit-ms inf: every rate keeps it")
     if p99_limit_ms is not None and concurrency is None and not server:
         raise UsageError("--p99-limit-ms does nothing without --concurrency or --server")
     if server and p99_limit_ms is None:

@@ -1,6 +1,7 @@
 """The table of `make peers`: who agrees with whom, and that a peer which cannot run is a line of it."""
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 
@@ -92,9 +93,27 @@ def test_a_promise_about_a_peer_that_did_not_run_is_not_kept(script, rows):
     found = script.shortfalls(list(rows.values()))
     assert sum("NOT CHECKED" in line and "torch" in line for line in found) == 2
     quick = {"peer": "sentence-transformers torch fp32", "time_ratio": 5.99, "rss_ratio": 4.0}
-    slow_hand = {**rows["onnxruntime by hand, our int8"], "time_ratio": 1.0}
+    slow_hand = {"peer": "onnxruntime by hand, our int8", "time_ratio": 1.0, "time_ratio_ci95": (0.92, 1.1)}
     (line,) = script.shortfalls([quick, slow_hand])
     assert line == "NOT KEPT: time_ratio of sentence-transformers torch fp32 is 5.99, promised is at least 6.00"
+    *_, line = script.shortfalls([quick, {**slow_hand, "time_ratio_ci95": (0.8, 1.1)}])
+    assert line == "UNDECIDED: time_ratio of onnxruntime by hand, our int8 is 1.00, promised is at least 0.91"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--dim", "63"), "mrl-edge int8 ended with exit code 1"),
+        (("--rounds", "0"), "expected at least 6"),
+        (("--folder", "nowhere"), "nowhere holds no bundle"),
+    ],
+)
+def test_wrong_options_are_one_line_and_no_traceback(folder, tmp_path, options, said):
+    command = [sys.executable, SCRIPT, "--folder", folder, *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_texts_are_real_and_all_different(script):

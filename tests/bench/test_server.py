@@ -62,6 +62,8 @@ def test_a_limit_below_one_texts_time_is_a_row_that_says_so(arguments, tmp_path)
         ((), "--server needs --p99-limit-ms"),
         (("--p99-limit-ms", "100"), "needs --max-seconds 1.1 or more"),
         (("--p99-limit-ms", "-1"), "--p99-limit-ms"),
+        (("--p99-limit-ms", "nan"), "--p99-limit-ms"),
+        (("--p99-limit-ms", "inf"), "every rate keeps it"),
     ],
 )
 def test_servers_that_make_no_sense(arguments, tmp_path, options, said):
