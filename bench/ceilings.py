@@ -6,6 +6,7 @@ several threads the sum of what each does by itself, as a ceiling has no waiting
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,19 +33,24 @@ def measure_ceilings(job: CeilingsJob) -> CeilingsResult:
     numpy's BLAS must be held to one thread (OPENBLAS_NUM_THREADS): each thread here calls it by itself.
     """
     sizes = [int(_SMALLEST_BYTES * 2 ** (step / 2)) for step in range(40)]
+    at_once = min(job.threads, _cores())  # more threads than cores do no more
     return CeilingsResult(
         Ceilings(
             threads=job.threads,
-            fp32_gops=_together(job.threads, lambda: _product_rate("fp32", np.float32)),
-            int8_gops=_together(job.threads, lambda: _product_rate("int8", np.uint8)),
+            fp32_gops=_together(at_once, lambda: _product_rate("fp32", np.float32)),
+            int8_gops=_together(at_once, lambda: _product_rate("int8", np.uint8)),
             bandwidths=tuple(
-                Bandwidth(size, _together(job.threads, partial(_read_rate, size // job.threads)))
+                Bandwidth(size, _together(at_once, partial(_read_rate, size // at_once)))
                 for size in sizes
                 if size <= job.largest_bytes
             ),
             measured=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
     )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _together(threads: int, rate: Callable[[], float]) -> float:

@@ -105,24 +105,25 @@ def works_of(events: Sequence[dict[str, Any]]) -> Iterator[Work]:
 
 
 def _sum(kernels: Sequence[dict[str, Any]]) -> Work:
-    fp32 = int8 = blockwise = read = 0
+    fp32 = int8 = unrated = read = 0
     for kernel in kernels:
         name = kernel["op_name"]
         # Of an embedding table only the rows that are looked up are read.
-        read += int(kernel["output_size" if name.startswith("Gather") else "parameter_size"])
+        looked_up = name.startswith("Gather") or name.endswith("EmbedLayerNormalization")
+        read += int(kernel["output_size" if looked_up else "parameter_size"])
         if name not in PRODUCTS:
             continue
         inputs = [next(iter(tensor.items())) for tensor in kernel["input_type_shape"]]
         shapes = [shape for _, shape in inputs]
         output = next(iter(kernel["output_type_shape"][0].values()))
-        if name in _BLOCKWISE:
-            blockwise += _matmul(shapes, output)
-            continue
         of_weights, of_floats = _operations(name, shapes, output)
+        if name in _BLOCKWISE or any(kind == "float16" for kind, _ in inputs):
+            unrated += of_weights + of_floats
+            continue
         quantised = any(kind in ("int8", "uint8") and len(shape) > 1 for kind, shape in inputs)
         int8 += of_weights if quantised else 0
         fp32 += of_floats + (0 if quantised else of_weights)
-    return Work(fp32 + int8 + blockwise, int8, blockwise, read)
+    return Work(fp32 + int8 + unrated, int8, unrated, read)
 
 
 def _operations(name: str, inputs: Sequence[Shape], output: Shape) -> tuple[int, int]:

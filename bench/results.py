@@ -171,7 +171,7 @@ class Work(msgspec.Struct, frozen=True):
 
     operations: int  # all
     int8_operations: int  # of them on 8-bit weights
-    blockwise_operations: int  # of them on weights that are unpacked in blocks, as 4-bit ones are
+    unrated_operations: int  # of them of kinds without a ceiling of their own: weights in 4-bit blocks, fp16 arithmetic
     bytes: int
 
 

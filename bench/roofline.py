@@ -48,9 +48,9 @@ def cache_file() -> Path:
 
 def least_ms(work: Work, ceilings: Ceilings) -> tuple[float, float]:
     """Return the milliseconds that the products take at least, and those that reading the weights takes."""
-    plain = work.operations - work.int8_operations - work.blockwise_operations
-    blockwise = work.blockwise_operations / max(ceilings.fp32_gops, ceilings.int8_gops)  # unpacked to one of the two
-    computing = plain / ceilings.fp32_gops + work.int8_operations / ceilings.int8_gops + blockwise
+    plain = work.operations - work.int8_operations - work.unrated_operations
+    unrated = work.unrated_operations / max(ceilings.fp32_gops, ceilings.int8_gops)
+    computing = plain / ceilings.fp32_gops + work.int8_operations / ceilings.int8_gops + unrated
     return computing / 1e6, work.bytes / bandwidth(ceilings, work.bytes) / 1e6
 
 

@@ -92,7 +92,7 @@ def fastest_core_mhz() -> float | None:
 
 @contextmanager
 def watching(provider: str) -> Iterator[Watch]:
-    """Sample every 0.2 s until the block ends; each sample takes some 0.1 ms, on any core.
+    """Sample every 0.2 s until the block ends; each sample takes some 0.1 ms, on any core (a Pi's PMIC a process).
 
     Where `provider` is CUDA's, power is the GPUs', the hottest of them counts, and so does their memory.
     """
@@ -112,12 +112,10 @@ def watching(provider: str) -> Iterator[Watch]:
     before = read_throttling()
 
     def sample() -> None:
-        next_power = 0.0
         while True:
             for name, read, values in readers:
                 _note(watch, name, read, values)
-            if isinstance(watch.power, PowerSensor) and time.monotonic() >= next_power:
-                next_power = time.monotonic() + watch.power.interval_s
+            if isinstance(watch.power, PowerSensor):
                 _note(watch, _POWER, _timed(watch.power.read_w), watch.watts)
             if isinstance(gpus, Gpus):
                 _note(watch, _GPU, lambda: gpus.memory_bytes(_children()), watch.gpu_bytes)

@@ -11,15 +11,13 @@ from mrl_edge.devices.nvidia import Gpus
 from mrl_edge.devices.raspberry import FirmwareError, rails_w, vcgencmd
 
 _PMIC = ("pmic_read_adc",)
-_PROCESS_INTERVAL_S = 1.0  # asking the firmware starts a process, which takes power itself
 
 
 @dataclass(frozen=True)
 class PowerSensor:
-    """What is asked, how often at most, and how."""
+    """What is asked, and how."""
 
     name: str
-    interval_s: float
     read_w: Callable[[], float]
 
 
@@ -27,14 +25,14 @@ def find_power(hwmon: Path = HWMON) -> PowerSensor | str:
     """Return the board's sensor, or why there is none to read."""
     rails = find_rails(hwmon)
     if rails is not None:
-        return PowerSensor(f"INA3221: {', '.join(rails.names)}", 0.0, rails.read_w)
+        return PowerSensor(f"INA3221: {', '.join(rails.names)}", rails.read_w)
     try:
         rails_w(vcgencmd(*_PMIC))
     except FirmwareError as error:
         return f"no INA3221 in {hwmon}; no Raspberry Pi's PMIC: {error}"
-    return PowerSensor("Raspberry Pi's PMIC", _PROCESS_INTERVAL_S, lambda: rails_w(vcgencmd(*_PMIC)))
+    return PowerSensor("Raspberry Pi's PMIC", lambda: rails_w(vcgencmd(*_PMIC)))
 
 
 def gpu_power(gpus: Gpus) -> PowerSensor:
     """Return all GPUs as one sensor."""
-    return PowerSensor("NVML", 0.0, gpus.read_w)
+    return PowerSensor("NVML", gpus.read_w)

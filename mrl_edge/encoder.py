@@ -18,7 +18,7 @@ import onnxruntime as ort
 
 from mrl_edge.bundle import Bundle, Manifest, Variant, open_bundle
 from mrl_edge.cpu import ANY, saturates, this_target
-from mrl_edge.errors import BundleError, UsageError
+from mrl_edge.errors import BundleError, UnsupportedError, UsageError
 from mrl_edge.feeds import Feeder, open_feeder
 from mrl_edge.levers import MAPPED_PREPACK, check, pull
 from mrl_edge.nesting import Floats
@@ -161,9 +161,9 @@ def _open(path: Path, threads: int | None, levers: Sequence[str], exact: bool) -
     try:
         opened = path
         if MAPPED_PREPACK in levers:
-            opened = prepacked(path, _options(threads, levers, exact), f"{sorted(levers)} {exact}")
+            opened = prepacked(path, _options(threads, levers, exact), exact)
         return ort.InferenceSession(str(opened), _options(threads, levers, exact), providers=["CPUExecutionProvider"])
-    except MemoryError:
+    except (MemoryError, UnsupportedError):
         raise
     except Exception as error:  # onnxruntime raises its own exception types, all derived from Exception
         raise BundleError(f"{path}: onnxruntime {ort.__version__} cannot load this graph: {error}") from None

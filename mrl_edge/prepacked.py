@@ -7,6 +7,7 @@ own (prepacking). Saved with the graph, those copies are mapped too: pages that 
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import onnxruntime as ort
@@ -14,35 +15,62 @@ import onnxruntime as ort
 from mrl_edge.atomic import new_folder
 from mrl_edge.caches import cache_folder
 from mrl_edge.cpu import features
+from mrl_edge.errors import UnsupportedError
 
 _GRAPH, _WEIGHTS = "graph.onnx", "weights.bin"
+_SOURCE = "source.txt"  # the graph that a copy is of; in the next line, what it depends on
 _LEAST_BYTES = "256"  # smaller tensors stay in the graph, as in a bundle
 
 
-def prepacked(graph: Path, options: ort.SessionOptions, settings: str) -> Path:
+def prepacked(graph: Path, options: ort.SessionOptions, exact: bool) -> Path:
     """Return a copy of a graph with its prepacked weights beside it, in the user's cache.
 
-    It is written where it is not there yet: for this graph and its weights, this processor, this onnxruntime and
-    these `settings`, with `options` that are used for nothing else. It holds the weights in both orders.
+    It is written where there is none of this graph and its weights, this processor and this onnxruntime, with `options`
+    that are used for nothing else and are `exact` or not, as in `open_session`; one that is out of date is replaced,
+    and copies of graphs that are no longer there are removed. It holds the weights in both orders. Raises
+    `UnsupportedError` where the cache cannot be written to.
     """
-    folder = cache_folder() / "prepacked" / _key(graph, settings)
-    if not (folder / _GRAPH).is_file():
+    graph = graph.resolve()
+    copies = cache_folder() / "prepacked"
+    folder = copies / hashlib.sha256(f"{graph} {exact}".encode()).hexdigest()[:16]
+    source = f"{graph}\n{_state(graph)}\n"
+    if _text(folder / _SOURCE) == source:
+        return folder / _GRAPH
+    try:
+        _remove_orphans(copies)
         with new_folder(folder) as new:
-            options.optimized_model_filepath = str(new / _GRAPH)
-            for name, value in (
-                ("optimized_model_external_initializers_file_name", _WEIGHTS),
-                ("optimized_model_external_initializers_min_size_in_bytes", _LEAST_BYTES),
-                ("save_external_prepacked_constant_initializers", "1"),
-            ):
-                options.add_session_config_entry(f"session.{name}", value)
-            ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+            _write(graph, new, options)
+            (new / _SOURCE).write_text(source, encoding="utf-8")
+    except OSError as error:
+        raise UnsupportedError(f"runtime setting mapped-prepack: {copies} cannot be written to: {error}") from None
     return folder / _GRAPH
 
 
-def _key(graph: Path, settings: str) -> str:
-    """Name a copy by all that it depends on; weights by where they lie, their size and when they were written."""
+def _write(graph: Path, folder: Path, options: ort.SessionOptions) -> None:
+    options.optimized_model_filepath = str(folder / _GRAPH)
+    for name, value in (
+        ("optimized_model_external_initializers_file_name", _WEIGHTS),
+        ("optimized_model_external_initializers_min_size_in_bytes", _LEAST_BYTES),
+        ("save_external_prepacked_constant_initializers", "1"),
+    ):
+        options.add_session_config_entry(f"session.{name}", value)
+    ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+
+
+def _state(graph: Path) -> str:
+    """Name all that a copy depends on; weights by their file, its size and when it was written."""
     digest = hashlib.sha256(graph.read_bytes())
-    weights = sorted(path for path in graph.resolve().parent.iterdir() if path.suffix == ".bin")
-    stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in weights]
-    digest.update(repr((stats, sorted(features()), ort.__version__, settings)).encode())
-    return digest.hexdigest()[:16]
+    weights = sorted(path for path in graph.parent.iterdir() if path.suffix == ".bin")
+    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]
+    digest.update(repr((stats, sorted(features()), ort.__version__)).encode())
+    return digest.hexdigest()
+
+
+def _remove_orphans(copies: Path) -> None:
+    for source in copies.glob("*/" + _SOURCE):
+        if not Path(_text(source).partition("\n")[0]).is_file():
+            shutil.rmtree(source.parent, ignore_errors=True)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -1,6 +1,7 @@
 """onnxruntime's levers change memory and time, never what is computed."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import onnxruntime as ort
 import pytest
 
 import mrl_edge
-from mrl_edge.errors import UsageError
+from mrl_edge.errors import UnsupportedError, UsageError
 from mrl_edge.levers import LEVERS, pull
 
 
@@ -49,22 +50,51 @@ def test_two_levers_that_exclude_each_other_are_refused(bundle):
         mrl_edge.load(bundle, 64, levers=("no-prepack", "mapped-prepack"))
 
 
-def test_prepacked_weights_are_written_once_for_each_graph_and_setting(bundle, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    texts = ["a short musical passage", "a small stringed instrument"]
+TEXTS = ["a short musical passage", "a small stringed instrument"]
 
-    def files():
-        return {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.bin")}
 
+@pytest.fixture
+def copies(tmp_path, monkeypatch):
+    """When each prepacked copy in a cache of this test's own was written, by its file."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return lambda: {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("weights.bin")}
+
+
+def mapped(bundle, precision, *others):
+    return mrl_edge.load(bundle, 64, precision, threads=1, levers=("mapped-prepack", *others)).encode(TEXTS)
+
+
+def test_prepacked_weights_are_written_once_for_each_graph(bundle, copies):
     for number, precision in enumerate(("fp32", "int8"), start=1):
-        plain = mrl_edge.load(bundle, 64, precision, threads=1).encode(texts)
-        written = []
-        for _ in range(2):
-            mapped = mrl_edge.load(bundle, 64, precision, threads=1, levers=("mapped-prepack",)).encode(texts)
-            assert np.abs(plain - mapped).max() < 1e-5
-            written.append(files())
-        assert len(written[0]) == number
-        assert written[0] == written[1]
+        plain = mrl_edge.load(bundle, 64, precision, threads=1).encode(TEXTS)
+        assert np.abs(plain - mapped(bundle, precision)).max() < 1e-5
+        written = copies()
+        assert len(written) == number
+        assert np.abs(plain - mapped(bundle, precision, "no-arena")).max() < 1e-5
+        assert copies() == written
+
+
+def test_prepacked_weights_are_replaced_when_out_of_date_and_removed_with_their_graph(bundle, tmp_path, copies):
+    one, other = (shutil.copytree(bundle, tmp_path / name) for name in ("one", "other"))
+    mapped(one, "int8")
+    (first,) = copies().items()
+    (weights,) = (one / "int8").glob("*.bin")
+    os.utime(weights, ns=(0, 0))  # as a new export's would be: another time
+    mapped(one, "int8")
+    (second,) = copies().items()
+    assert second[0] == first[0]
+    assert second[1] != first[1]
+    shutil.rmtree(one)
+    mapped(other, "int8")
+    (third,) = copies()
+    assert third != second[0]
+
+
+def test_a_cache_that_cannot_be_written_to_is_named(bundle, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UnsupportedError, match="cannot be written to"):
+        mapped(bundle, "int8")
 
 
 MEMORY = """

@@ -186,10 +186,14 @@ def _print_rooflines(results: Results) -> None:
         rates = [part.gb_per_s for part in one.bandwidths]
         console.note(
             f"ceilings with {one.threads} thread{'s' if one.threads > 1 else ''}: {one.fp32_gops:.0f} × 10⁹ op./s in "
-            f"fp32, {one.int8_gops:.0f} in int8; {max(rates):.0f} GB/s from a cache, {rates[-1]:.0f} from memory"
+            f"fp32, {one.int8_gops:.0f} in int8; {max(rates):.0f} GB/s from a cache, {rates[-1]:.0f} from memory; "
+            f"measured {one.measured}"
         )
     if any(row.roofline and row.roofline.fraction > 1 for row in results.measurements):
-        console.note("above 100%: this machine was slower when its ceilings were measured: use --new-ceilings")
+        console.note(
+            "above 100%: this machine was slower when its ceilings were measured (use --new-ceilings), "
+            "or computes fp16, of which none is measured, faster"
+        )
 
 
 def _single_texts(rows: Sequence[Measurement]) -> list[Measurement]:

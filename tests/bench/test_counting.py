@@ -7,8 +7,9 @@ import numpy as np
 import onnx
 import onnx_tool
 import pytest
-from mrl_edge.bench.counting import PRODUCTS, count, count_graph
+from mrl_edge.bench.counting import PRODUCTS, count, count_graph, works_of
 from mrl_edge.bench.jobs import CountJob, LatencySample
+from mrl_edge.bench.results import Work
 from onnx import TensorProto, helper, numpy_helper
 
 from mrl_edge.bundle import open_bundle
@@ -48,7 +49,7 @@ def test_the_operations_are_those_of_the_architecture(counted):
             work = counted[precision, 384, tokens, 1]
             assert work.operations == tokens * per_token() + attention(1, tokens) + heads(1, 384)
             on_8_bits = tokens * per_token() if precision == "int8" else 0
-            assert (work.int8_operations, work.blockwise_operations) == (on_8_bits, 0)
+            assert (work.int8_operations, work.unrated_operations) == (on_8_bits, 0)
 
 
 def test_real_texts_count_at_the_length_in_the_middle_and_batches_at_their_longest(counted, bundle):
@@ -149,8 +150,33 @@ def test_weights_in_blocks_of_4_bits(tmp_path):
     inputs = [("x", TensorProto.FLOAT, (3, rows))]
     path = graph_of(tmp_path / "g.onnx", [node], inputs, ("y", TensorProto.FLOAT, None), weights, ["com.microsoft"])
     work = the_work(path, {"x": np.ones((3, rows), np.float32)}, tmp_path)
-    assert (work.operations, work.blockwise_operations) == (2 * 3 * rows * columns,) * 2
+    assert (work.operations, work.unrated_operations) == (2 * 3 * rows * columns,) * 2
     assert work.bytes == rows * columns // 2 + 4 * columns * rows // block
+
+
+def test_of_the_tables_of_a_fused_embedding_only_rows_are_read(tmp_path):
+    words, tokens, hidden = 1000, 4, 16
+    node = helper.make_node(
+        "EmbedLayerNormalization", ["ids", "", "word", "position", "", "gamma", "beta"], ["y", "mask"],
+        domain="com.microsoft",
+    )  # fmt: skip
+    weights = {"word": np.ones((words, hidden), np.float32), "position": np.ones((words, hidden), np.float32)}
+    weights |= {"gamma": np.ones(hidden, np.float32), "beta": np.zeros(hidden, np.float32)}
+    inputs = [("ids", TensorProto.INT32, (1, tokens))]
+    path = graph_of(tmp_path / "g.onnx", [node], inputs, ("y", TensorProto.FLOAT, None), weights, ["com.microsoft"])
+    assert the_work(path, {"ids": np.ones((1, tokens), np.int32)}, tmp_path).bytes < 4 * 4 * tokens * hidden
+
+
+def test_products_in_16_bits_are_not_held_to_the_ceiling_of_32():
+    """As of an ARM with fp16 arithmetic; on others onnxruntime computes them in 32 bits, which the profile says."""
+    kernel = {
+        "op_name": "MatMul", "output_size": "30", "parameter_size": "80",
+        "input_type_shape": [{"float16": [3, 8]}, {"float16": [8, 5]}], "output_type_shape": [{"float16": [3, 5]}],
+    }  # fmt: skip
+    (work,) = works_of(
+        [{"cat": "Node", "name": "product_kernel_time", "args": kernel}, {"cat": "Session", "name": "model_run"}]
+    )
+    assert work == Work(2 * 3 * 8 * 5, 0, 2 * 3 * 8 * 5, 80)
 
 
 def test_no_kernel_with_a_matrix_of_weights_is_overlooked(bundle, tmp_path):

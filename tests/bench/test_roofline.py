@@ -1,9 +1,11 @@
 """The least time by given ceilings, and where ceilings are kept."""
 
+import os
 from types import SimpleNamespace
 
 import msgspec
 import pytest
+from mrl_edge.bench import ceilings as ceilings_module
 from mrl_edge.bench import roofline as module
 from mrl_edge.bench.ceilings import measure_ceilings
 from mrl_edge.bench.jobs import CeilingsJob, CeilingsResult, CountedCalls, CountResult, Failure
@@ -160,3 +162,18 @@ def test_a_machines_ceilings_are_measured_with_the_threads_asked_for():
     assert min(found.fp32_gops, found.int8_gops) > 0
     assert [round(one.bytes / 2**20, 2) for one in found.bandwidths] == [1.0, 1.41, 2.0, 2.83]
     assert all(one.gb_per_s > 0 for one in found.bandwidths)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot hold a process to cores")
+def test_threads_beyond_the_cores_raise_no_ceiling(monkeypatch):
+    """Each counts its own processor time alone, so four on one core would add up to four cores."""
+    monkeypatch.setattr(ceilings_module, "_PRODUCT_SECONDS", 0.1)
+    monkeypatch.setattr(ceilings_module, "_READ_SECONDS", 0.01)
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        one, four = (measure_ceilings(CeilingsJob(threads, 1 << 20)).ceilings for threads in (1, 4))
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert four.threads == 4
+    assert four.fp32_gops < 2.5 * one.fp32_gops

@@ -43,7 +43,7 @@ def test_a_machine_that_says_nothing_gives_nulls_with_reasons(monkeypatch):
 
 
 def test_energy_is_the_mean_power_of_the_time_in_which_calls_were_made():
-    watch = Watch(power=PowerSensor("a sensor", 0.0, lambda: 0.0))
+    watch = Watch(power=PowerSensor("a sensor", lambda: 0.0))
     watch.watts[:] = [(0, 100.0), (2_000_000_000, 5.0), (4_000_000_000, 7.0), (9_000_000_000, 100.0)]
     assert watch.energy_mj(Loop(1_000_000_000, 6_000_000_000, 50)) == pytest.approx(6 * 5 / 50 * 1e3)
     assert "read 1 times" in watch.energy_mj(Loop(3_000_000_000, 6_000_000_000, 50))
@@ -53,7 +53,7 @@ def test_a_power_sensor_that_fails_is_no_energy(monkeypatch):
     def fail():
         raise OSError("input/output error")
 
-    monkeypatch.setattr(module, "find_power", lambda: PowerSensor("a sensor", 0.0, fail))
+    monkeypatch.setattr(module, "find_power", lambda: PowerSensor("a sensor", fail))
     with watching(CPU) as watch:
         pass
     assert watch.energy_mj(Loop(0, 1, 1)) == "reading it failed: OSError: input/output error"
@@ -64,7 +64,7 @@ def answer(energy, loop=None):
 
 
 def test_a_counter_goes_before_a_sensor_and_each_is_named(monkeypatch):
-    sensor = PowerSensor("a sensor", 0.0, lambda: 4.0)
+    sensor = PowerSensor("a sensor", lambda: 4.0)
     monkeypatch.setattr(module, "_INTERVAL_S", 0.01)
     monkeypatch.setattr(module, "find_power", lambda: sensor)
     started = time.monotonic_ns()
