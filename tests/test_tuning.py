@@ -189,7 +189,7 @@ def test_resident_bytes_are_what_a_fresh_process_grows_by(tmp_path, kind):
         [sys.executable, "-c", _ASK, tmp_path, msgspec.json.encode(size), msgspec.json.encode(ground.store.info)],
         stdout=subprocess.PIPE, check=True,
     ).stdout  # fmt: skip
-    assert int(told) == pytest.approx(size.resident_bytes, abs=900_000)  # private memory alone is more
+    assert int(told) == pytest.approx(size.resident_bytes, abs=1_200_000)  # what a scan makes of a piece is 1.4 MB
 
 
 @pytest.mark.parametrize("dim", [16, 64, 384])

@@ -9,13 +9,15 @@ from mrl_edge.bundle import SizedIndex, VectorsInfo
 from mrl_edge.errors import UsageError
 from mrl_edge.index.adaptive import AdaptiveRetrieval, Funnel, Step
 from mrl_edge.index.annoy import METRICS, build_annoy
-from mrl_edge.index.binary import BinaryIndex, build_binary
+from mrl_edge.index.best import BestRows
+from mrl_edge.index.binary import PIECE, BinaryIndex, build_binary
+from mrl_edge.index.blocks import Block
 from mrl_edge.index.hnsw import HnswIndex, build_hnsw
 from mrl_edge.index.ivf import IvfIndex, cluster, find_centroids, write_lists
 from mrl_edge.index.kinds import ItemIndex, open_first
 from mrl_edge.index.reference import exact_in_pieces
 from mrl_edge.index.scan import ScanIndex
-from mrl_edge.index.vectors import STORAGES, StoredPrefix, VectorStore, VectorWriter, reorder
+from mrl_edge.index.vectors import COMPARED, STORAGES, StoredPrefix, VectorStore, VectorWriter, reorder
 from mrl_edge.progress import silent
 
 DIMS = (8, 24, 40, 96)
@@ -142,6 +144,79 @@ def test_exact_search_in_pieces_is_exact_search(vectors, queries):
 def test_exact_search_breaks_ties_by_id():
     same = np.ones((9, 4), dtype=np.float32) / 2
     assert exact_in_pieces(same[:1], [(0, same[:5]), (5, same[5:])], 3).tolist() == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize("levels", [1, 5, 10_000])
+@pytest.mark.parametrize("k", [1, 7, 400, 5000])
+def test_a_running_best_is_the_first_of_a_stable_sort(k, levels):
+    """Whatever the pieces, ties and k, more than there are rows among them."""
+    random = np.random.default_rng(k)
+    scores = random.integers(0, levels, 3000).astype(np.float32) - levels / 2
+    best, first = BestRows(k), 0
+    for piece in np.split(scores, np.sort(random.integers(0, 3000, 20))):  # some of them empty
+        best.add(first, piece)
+        first += len(piece)
+    rows, found = best.ranked()
+    assert rows.tolist() == np.argsort(-scores, kind="stable")[:k].tolist()
+    np.testing.assert_array_equal(found, scores[rows])
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """More rows than any search compares at a time, a third of them equal and some zero, their store and folder."""
+    folder = tmp_path_factory.mktemp("many")
+    vectors = np.random.default_rng(5).standard_normal((3 * PIECE + 5, 16), dtype=np.float32)
+    vectors[::3] = vectors[0]
+    vectors[1::1000] = 0
+    info = VectorsInfo("v", "l", "int8-int6", (8, 16), len(vectors))
+    writer = VectorWriter(info, folder / "v", folder / "l")
+    writer.write(0, vectors)
+    writer.close()
+    return VectorStore(info, folder / "v", folder / "l"), folder, vectors
+
+
+@pytest.mark.parametrize("k", [10, 9000, 3 * PIECE + 6])
+def test_searches_in_pieces_rank_as_one_sort_does(many, k):
+    store, folder, vectors = many
+    assert store.n > 2 * max(COMPARED, PIECE)
+    build_binary(store, folder / "signs")
+    query = vectors[0] / np.linalg.norm(vectors[0])
+    lines = scores(store, query)
+    ids, cosines = ScanIndex(store, 16).search(query, k)
+    assert ids.tolist() == np.argsort(-lines, kind="stable")[:k].tolist()
+    np.testing.assert_array_equal(cosines, lines[ids])
+    signs = np.concatenate([piece for _, piece in store.pieces(16)]) > 0
+    ids, _ = BinaryIndex(folder / "signs", store.n, 16).search(query, k)
+    assert ids.tolist() == np.argsort((signs != (query > 0)).sum(axis=1), kind="stable")[:k].tolist()
+
+
+def test_lists_longer_than_a_piece_are_cut_and_empty_ones_skipped(many, monkeypatch):
+    store, folder, vectors = many
+    nearest = np.repeat([0, 2, 3], [7, store.n - 10, 3])  # the rows stand in the order of their lists
+    write_lists(folder / "ivf", nearest, np.eye(5, 8, dtype=np.float32))
+    query, compare, pieces = vectors[0] / np.linalg.norm(vectors[0]), store.compare, []
+
+    def counted(read, part):
+        pieces.append(compare(read, part))
+        return pieces[-1]
+
+    monkeypatch.setattr(store, "compare", counted)
+    ids, cosines = IvfIndex(store, folder / "ivf", 16, 5, 5).search(query, store.n)
+    monkeypatch.undo()
+    assert max(map(len, pieces)) == COMPARED
+    assert sorted(ids.tolist()) == list(range(store.n))
+    np.testing.assert_allclose(cosines, scores(store, query)[ids], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("bits", "wanted"),
+    [(4, [0xF0, 0x8B, 0x04, 127]), (6, [0xF0, 0x8B, 0x04, 0, 3 << 2, 127])],
+)
+def test_the_bytes_of_a_packed_row_do_not_change(bits, wanted):
+    """Stores on disk lie so. Steps 0, 11, 4, 15, 8 of 16, or 0, 44, 16, 63, 32 of 64; columns 0 and 3 share a byte."""
+    block = Block(np.zeros((1, len(wanted)), dtype=np.uint8), 0, 5, bits)
+    block.write(slice(0, 1), np.array([[-127, 50, -60, 127, 0]], dtype=np.int8))
+    assert block.stored[0].tolist() == wanted
 
 
 @pytest.mark.parametrize("dim", [8, 40, 96])

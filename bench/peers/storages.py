@@ -2,19 +2,21 @@
 
     python bench/peers/storages.py [--folder quickstart] [--items 100000]
 
-Over the documents and queries of `searching.py`: real ones, and beyond their number copies with noise.
+Over the documents and queries of `search_corpus.py`.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
-from searching import embedded, resampled
+from search_corpus import embedded, resampled
 
 from mrl_edge.bundle import VectorsInfo, open_bundle
 from mrl_edge.cli import console
+from mrl_edge.errors import MrlEdgeError
 from mrl_edge.index.reference import RunningTopK, exact_in_pieces
 from mrl_edge.index.vectors import STORAGES, VectorStore, VectorWriter
 from mrl_edge.metrics import overlap_at_k
@@ -27,21 +29,21 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("quickstart"), help="where mrl-edge quickstart wrote")
     parser.add_argument("--items", type=int, default=100_000)
     options = parser.parse_args()
-    documents, queries = embedded(options.folder, open_bundle(options.folder / "bundle"))
+    try:
+        documents, queries = embedded(open_bundle(options.folder / "bundle"))
+    except MrlEdgeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     full = documents.shape[1]
     best, rows = RunningTopK(queries, 10), []
     with tempfile.TemporaryDirectory() as folder:
         info = {name: VectorsInfo(name, f"{name}.f32", name, default_dims(full), options.items) for name in STORAGES}
         files = {name: (Path(folder) / i.file, Path(folder) / i.lengths) for name, i in info.items()}
         writers = [VectorWriter(info[name], *files[name]) for name in STORAGES]
-        first = 0
-        for piece in resampled(documents, options.items):
-            for start in range(0, len(piece), 20_000):
-                part = piece[start : start + 20_000]
-                best.add(first + start, part)
-                for writer in writers:
-                    writer.write(first + start, part)
-            first += len(piece)
+        for first, piece in resampled(documents, options.items):
+            best.add(first, piece)
+            for writer in writers:
+                writer.write(first, piece)
         for writer in writers:
             writer.close()
         for name in STORAGES:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrl_edge.index.best import BestRows
-from mrl_edge.index.scratch import Scratch
 from mrl_edge.index.vectors import VectorStore
 from mrl_edge.metrics import Ids
 from mrl_edge.nesting import Floats
@@ -29,7 +28,6 @@ class BinaryIndex:
         self.dim = dim
         words = np.asarray(np.memmap(path, dtype="<u8", mode="r")).reshape(-1, n)
         self._words = words[: -(-dim // _BITS)]
-        self._scratch = Scratch()
         self._mask = np.uint64((1 << (dim % _BITS)) - 1)  # of the last word's bits that belong to `dim`
 
     def search(self, query: Floats, k: int) -> tuple[Ids, Floats]:
@@ -41,7 +39,7 @@ class BinaryIndex:
         best = BestRows(k)
         for first in range(0, self._words.shape[1], PIECE):
             words = self._words[:, first : first + PIECE]
-            differing = np.bitwise_xor(words, signs, out=self._scratch.of(words.shape, np.uint64))
+            differing = words ^ signs
             if self._mask:
                 differing[-1] &= self._mask
             best.add(first, -np.bitwise_count(differing).sum(axis=0, dtype=np.float32))

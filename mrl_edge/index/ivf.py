@@ -60,14 +60,17 @@ class IvfIndex:
 
 
 def _pieces(starts: list[int], ends: list[int]) -> Iterator[list[tuple[int, int]]]:
-    """Yield some lists at a time, of COMPARED rows together, or a little more."""
+    """Yield the slices of some lists at a time, of COMPARED rows together; a longer list is cut."""
     piece, rows = [], 0
     for start, end in zip(starts, ends, strict=True):
-        piece.append((start, end))
-        rows += end - start
-        if rows >= COMPARED:
-            yield piece
-            piece, rows = [], 0
+        while start < end:
+            cut = min(end, start + COMPARED - rows)
+            piece.append((start, cut))
+            rows += cut - start
+            start = cut
+            if rows == COMPARED:
+                yield piece
+                piece, rows = [], 0
     if piece:
         yield piece
 

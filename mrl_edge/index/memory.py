@@ -16,12 +16,13 @@ def private_bytes(kind: str, store: VectorStore, dim: int, rerank_dim: int | Non
     reranked = _compared(store, rerank_dim, RERANKED) if rerank_dim else 0
     if kind in ("scan", "ivf"):
         return max(_compared(store, dim, COMPARED), reranked)
-    return reranked + (_differing(store, dim) if kind == "binary" else 0)
+    return max(_differing(store, dim), reranked) if kind == "binary" else reranked
 
 
 def _compared(store: VectorStore, dim: int, rows: int) -> int:
-    """Return the bytes of some rows' columns of the widest block, as they are stored and as float32."""
-    widest: int = max((block.stored.itemsize + 4) * block.stored.shape[1] for block in store.upto(dim))
+    """Return the bytes of some rows' columns of the widest block, as they are stored and, where not so, as float32."""
+    made = 0 if store.info.storage == "fp32" else 4
+    widest: int = max((block.stored.itemsize + made) * block.stored.shape[1] for block in store.upto(dim))
     return min(rows, store.n) * (widest + _SCORED)
 
 
