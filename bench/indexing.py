@@ -87,15 +87,15 @@ class Indexes:
         return Made(IndexFiles(sized, file, ground.store.info, vectors, lengths, order), build_s)
 
     def disk(self, files: IndexFiles, model_bytes: int) -> Disk:
-        """Return what a configuration needs: of the shared files the columns up to its largest dimension."""
+        """Return what a configuration needs: of the shared files the columns and lengths that it reads."""
         store, sized = self._ground.store, files.sized
         index_bytes = Path(files.file).stat().st_size if files.file else 0
         if sized.kind == "binary":  # its file serves every dimension
             index_bytes = binary_bytes(store.n, sized.dim)
         index_bytes += 4 * store.n if files.order else 0
-        scanned = sized.dim if sized.kind in _READS_COLUMNS else 0
-        columns = max(scanned, sized.rerank_dim or 0)
-        vectors_bytes = (store.block_bytes(columns) if columns else 0) + (4 * store.n if scanned else 0)
+        scanned = sized.dim if sized.kind in _READS_COLUMNS else None
+        compared = {dim for dim in (scanned, sized.rerank_dim) if dim}
+        vectors_bytes = store.block_bytes(max(compared, default=0)) + 4 * store.n * len(compared)
         return Disk(model_bytes, index_bytes, vectors_bytes)
 
     def _at(self, dim: int) -> Ground:

@@ -172,8 +172,8 @@ def test_disk_counts_the_files_that_a_configuration_needs(rows, bundle):
         largest = row.plan.rerank_dim or row.dim
         assert row.disk.model_bytes == opened.model_bytes(opened.variant(row.precision, None), largest)
         scanned = row.dim if row.plan.kind == "scan" else 0
-        lengths = documents * 4 if scanned else 0
-        assert row.disk.vectors_bytes == documents * max(scanned, row.plan.rerank_dim or 0) * 4 + lengths
+        lengths = len({scanned, row.plan.rerank_dim or 0} - {0})  # of each prefix that is compared
+        assert row.disk.vectors_bytes == documents * 4 * (max(scanned, row.plan.rerank_dim or 0) + lengths)
         assert (row.disk.index_bytes > 0) == (row.plan.kind == "annoy")
 
 
