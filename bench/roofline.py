@@ -117,22 +117,21 @@ class Rooflines:
         counts = self._counts[key]
         if isinstance(counts, str):
             return counts
-        dim = (row.search.rerank_dim if row.search else None) or row.dim  # what is encoded
         for one in counts:
-            if (one.dim, one.tokens, one.batch) == (dim, row.tokens, row.batch):
+            if (one.dim, one.tokens, one.batch) == (_encoded_dim(row), row.tokens, row.batch):
                 return one.work
         return "its operations were not counted"
 
     def _counted(self, precision: str, depth: int) -> tuple[jobs.CountedCalls, ...] | str:
         grid = self._grid
-        reranked = {plan.rerank_dim for plan in grid.plans if plan.rerank_dim}
-        if any(plan.tuned for plan in grid.plans):
-            reranked |= set(self._bundle.manifest.dims)
+        larger = {plan.rerank_dim for plan in grid.plans if plan.rerank_dim}
+        if any(plan.tuned or plan.kind == "ivf" for plan in grid.plans):
+            larger |= set(self._bundle.manifest.dims)
         job = jobs.CountJob(
             bundle=str(self._bundle.folder.absolute()),
             precision=precision,
             depth=depth,
-            dims=(*sorted({*grid.dims, *reranked} - {grid.dims[-1]}), grid.dims[-1]),
+            dims=(*sorted({*grid.dims, *larger} - {grid.dims[-1]}), grid.dims[-1]),
             sample=self._sample,
             tokens=grid.tokens,
             batches=grid.batches,
@@ -157,6 +156,13 @@ class Rooflines:
             return f"measuring the ceilings: {answer.reason}"
         _keep(self._device, answer.ceilings)
         return answer.ceilings
+
+
+def _encoded_dim(row: Measurement) -> int:
+    """Return the dimension of a row's queries: what ranks them again, or finds their nearest lists, may need more."""
+    if row.search is None:
+        return row.dim
+    return row.search.rerank_dim or max(row.dim, int(row.search.parameters.get("cluster_dim", 0)))
 
 
 def _entry(device: Device, ceilings: Ceilings) -> Kept:

@@ -9,7 +9,7 @@ from mrl_edge.bench import ceilings as ceilings_module
 from mrl_edge.bench import roofline as module
 from mrl_edge.bench.ceilings import measure_ceilings
 from mrl_edge.bench.jobs import CeilingsJob, CeilingsResult, CountedCalls, CountResult, Failure
-from mrl_edge.bench.results import Bandwidth, Ceilings, IndexPlan, Work
+from mrl_edge.bench.results import Bandwidth, Ceilings, Work
 from mrl_edge.bench.roofline import Rooflines, bandwidth, judged, least_ms
 from mrl_edge.devices.local import describe
 from onnx import TensorProto, helper
@@ -110,9 +110,12 @@ def test_a_damaged_file_of_ceilings_is_measured_anew(home, monkeypatch):
     assert asked == ["CountJob", "CeilingsJob"]
 
 
-def test_a_rerank_is_encoded_at_its_larger_dimension(home, monkeypatch):
+@pytest.mark.parametrize("found", [{"rerank_dim": 384}, {"parameters": {"cluster_dim": 384, "probes": 2}}])
+def test_the_work_is_of_the_dimension_that_is_encoded(home, monkeypatch, found):
     run, _ = rooflines(home, monkeypatch)
-    row = msgspec.structs.replace(measurement("fp32", 64), plan=IndexPlan("exact", 20, 384))
+    row = measurement("fp32", 64, search_ms=1.0)
+    assert run.of(row).roofline.work.operations == 10**8
+    row = msgspec.structs.replace(row, search=msgspec.structs.replace(row.search, **found))
     assert run.of(row).roofline.work.operations == 2
 
 
