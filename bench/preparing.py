@@ -16,6 +16,8 @@ from mrl_edge.atomic import write_file
 from mrl_edge.bundle import Bundle, Variant
 from mrl_edge.progress import Report
 
+_KEPT = "prepared.json"
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -53,34 +55,32 @@ class Preparations:
         self, bundle: Bundle, grid: Grid, work: Path, spend: Callable[[str, float], None], report: Report
     ) -> None:
         self._bundle, self._grid, self._work, self._spend, self._report = bundle, grid, work, spend, report
-        self._answers: dict[tuple[str, int], jobs.PrepareResult | jobs.Failure] = {}  # by weights and depth
+        self._answers: dict[tuple[str, int], jobs.PrepareResult | jobs.Failure] = {}  # by precision and depth
 
     def of(self, variant: Variant) -> jobs.PrepareResult | jobs.Failure:
         """Prepare a variant once, with the fp32 query vectors to compare its own with."""
-        key = variant.weights, variant.depth
+        key = variant.precision, variant.depth
         if key in self._answers:
             return self._answers[key]
         full_depth = self._bundle.manifest.depths[-1]
         reference = None
         if (variant.precision, variant.depth) != ("fp32", full_depth) and "fp32" in self._bundle.precisions():
             reference = self._reference(self._bundle.variant("fp32", full_depth))
-        name = f"{variant.precision}-L{variant.depth}"
-        self._answers[key] = self._prepared(variant, name, self._grid.dims, reference)
+        self._answers[key] = self._prepared(variant, _name(*key), self._grid.dims, reference)
         return self._answers[key]
 
     def _reference(self, fp32: Variant) -> str | None:
         """Return the file with the query vectors of fp32 at full depth, or None where it cannot be run."""
-        answer = self._answers.get((fp32.weights, fp32.depth)) or self._prepared(fp32, "reference", (), None)
+        answer = self._there(fp32.precision, fp32.depth) or self._prepared(fp32, "reference", (), None)
         return None if isinstance(answer, jobs.Failure) else answer.query_vectors
 
     def _prepared(
         self, variant: Variant, name: str, dims: tuple[int, ...], reference: str | None
     ) -> jobs.PrepareResult | jobs.Failure:
         """Run a preparation, or read what an interrupted run prepared."""
+        if kept := self._kept(name):
+            return kept
         work = self._work / name
-        kept = work / "prepared.json"
-        if kept.is_file():
-            return msgspec.json.decode(kept.read_bytes(), type=jobs.PrepareResult)
         job = jobs.PrepareJob(
             bundle=str(self._bundle.folder.absolute()),
             precision=variant.precision,
@@ -91,7 +91,7 @@ class Preparations:
             reference=reference,
             target_recall=self._grid.target_recall,
             storage=self._grid.storage,
-            like=self._like(variant.depth) if dims else (),
+            like=self._like(variant) if dims else (),
             work=str(work),
         )
         self._report("preparing", 0, 1, name)
@@ -101,12 +101,27 @@ class Preparations:
         if isinstance(answer, jobs.PrepareResult):
             for what, seconds in answer.spent_s.items():
                 self._spend(what, seconds)
-            write_file(kept, msgspec.json.encode(answer))
+            write_file(work / _KEPT, msgspec.json.encode(answer))
         return answer
 
-    def _like(self, depth: int) -> tuple[jobs.Prepared, ...]:
-        """Return what was made of the first precision at a depth: the others' vectors are nearly the same."""
-        for (_, other), answer in self._answers.items():
-            if other == depth and isinstance(answer, jobs.PrepareResult):
+    def _kept(self, name: str) -> jobs.PrepareResult | None:
+        file = self._work / name / _KEPT
+        return msgspec.json.decode(file.read_bytes(), type=jobs.PrepareResult) if file.is_file() else None
+
+    def _there(self, precision: str, depth: int) -> jobs.PrepareResult | jobs.Failure | None:
+        """Return what was prepared by this run, or by an interrupted one whose rows of it are complete."""
+        return self._answers.get((precision, depth)) or self._kept(_name(precision, depth))
+
+    def _like(self, variant: Variant) -> tuple[jobs.Prepared, ...]:
+        """Return what was made at a depth of the first precision before this: the vectors are nearly the same."""
+        for precision in sorted(self._grid.precisions, key=lambda name: name != "fp32"):  # as they are measured
+            if precision == variant.precision:
+                break
+            answer = self._there(precision, variant.depth)
+            if isinstance(answer, jobs.PrepareResult):
                 return answer.configurations
         return ()
+
+
+def _name(precision: str, depth: int) -> str:
+    return f"{precision}-L{depth}"

@@ -272,6 +272,29 @@ def test_what_one_precision_left_behind_serves_a_run_of_both(bundle, task, tmp_p
     ]  # fmt: skip
 
 
+def test_a_resumed_run_takes_the_parameters_of_a_precision_that_is_complete(bundle, task, tmp_path):
+    """Killed while int8 is prepared, when all rows of fp32 are there: nothing of fp32 is prepared again."""
+    out = tmp_path / "results.json"
+    options = arguments(bundle, task, out, "--index", "annoy", "--dims", "16", "--tokens", "0")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mrl_edge", *map(str, options)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    while not list(tmp_path.rglob("int8-L6")):
+        time.sleep(0.02)
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    assert [row.precision for row in read_results(out).measurements] == ["fp32"]
+    assert not list(tmp_path.rglob("int8-L6/prepared.json"))
+    again = run_mrl_edge(*options)
+    assert again.returncode == 0, again.stderr
+    assert "preparing 1/1: int8-L6" in again.stderr
+    assert "reference" not in again.stderr
+    rows = read_results(out).measurements
+    assert [(row.precision, row.search.tuned_on) for row in rows] == [("fp32", "fp32"), ("int8", "fp32")]
+    assert rows[1].fidelity.cosine_mean < 1
+
+
 def test_two_runs_do_not_write_one_file(bundle, task, tmp_path):
     out = tmp_path / "results.json"
     first = subprocess.Popen(
