@@ -48,9 +48,9 @@ def exclusive(out: Path) -> Iterator[None]:
 
 
 def discard(out: Path) -> None:
-    """Remove a results file and what an interrupted run left beside it."""
-    out.unlink(missing_ok=True)
-    shutil.rmtree(work_folder(out), ignore_errors=True)
+    """Remove a results file and what an interrupted run left beside it; raises as `exclusive` does."""
+    with exclusive(out):
+        out.unlink(missing_ok=True)
 
 
 class Processes:

@@ -304,7 +304,9 @@ def test_two_runs_do_not_write_one_file(bundle, task, tmp_path):
     while not list(tmp_path.rglob("lock")):
         time.sleep(0.02)
     time.sleep(0.2)
-    assert "another mrl-edge bench writes" in the_one_error_line(run_mrl_edge(*arguments(bundle, task, out)))
+    for option in ((), ("--overwrite",)):
+        second = run_mrl_edge(*arguments(bundle, task, out, *option))
+        assert "another mrl-edge bench writes" in the_one_error_line(second)
     first.send_signal(signal.SIGINT)
     assert first.wait(timeout=30) == 130
 
