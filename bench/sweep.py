@@ -157,9 +157,9 @@ class _Sweep:
         return row.status not in {"ok", "failed"} or processes_of(row) == self.grid.processes(configuration_of(row))
 
     def _put(self, configuration: Configuration) -> None:
-        rows = [old for old in self.results.measurements if configuration_of(old) != configuration]
-        rows.append(self._rooflines.of(together(self.processes.rows(configuration))))
-        judged = tuple(self._rooflines.judged_again(with_scenarios(rows)))
+        rows = {configuration_of(old): old for old in self.results.measurements}  # a row keeps its place
+        rows[configuration] = self._rooflines.of(together(self.processes.rows(configuration)))
+        judged = tuple(self._rooflines.judged_again(with_scenarios(tuple(rows.values()))))
         self.results = msgspec.structs.replace(self.results, measurements=judged, ceilings=self._rooflines.ceilings)
 
     def _spend(self, what: str, seconds: float) -> None:
