@@ -141,7 +141,7 @@ class Loop(msgspec.Struct, frozen=True):
 
 
 class SearchTimes(msgspec.Struct, frozen=True):
-    """The search of the sample's queries, and its hits [queries, 10], -1 pads."""
+    """The search of the sample's queries, and its hits [queries, ≤ 10]."""
 
     p50_ms: float
     p99_ms: float | None
