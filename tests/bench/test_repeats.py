@@ -108,8 +108,12 @@ def test_percentiles_and_the_other_figures_are_of_all_processes():
     timings = [summarise(np.full(100, time * MS)) for time in (5.0, 9.0, 6.0)]
     memory = [Memory(peak, peak - 1, None, None, 5, 6) for peak in (100, 300, 200)]
     search = [
-        SearchResult("exact", 9, "dot", None, None, None, None, p50, 2 * p50, 1.0, 1.0) for p50 in (0.5, 0.3, 0.4)
-    ]
+        SearchResult(
+            "scan", 9, 20, 384, p50, 2 * p50, build_s=1.0, recall_at_10=1.0, shortlist_p50_ms=p50 / 4,
+            rerank_p50_ms=p50 / 2, same_hits=same,
+        )
+        for p50, same in ((0.5, 1.0), (0.3, 0.9), (0.4, 1.0))
+    ]  # fmt: skip
     rows = [
         _row(
             timing, cold_start_ms=100 * n, memory=memory[n - 1], query=Query(**_fields(timing)), search=search[n - 1],
@@ -124,6 +128,7 @@ def test_percentiles_and_the_other_figures_are_of_all_processes():
     assert row.query.processes == row.encode.processes
     assert row.encode.samples == 300
     assert (row.search.p50_ms, row.search.p99_ms, row.search.recall_at_10) == (0.4, 0.8, 1)
+    assert (row.search.shortlist_p50_ms, row.search.rerank_p50_ms, row.search.same_hits) == (0.1, 0.2, 0.9)
     assert (row.cold_start_ms, row.memory, row.energy_mj) == (200, memory[1], 2)
     assert (row.temperature_c, row.throttled) == (43, True)
     assert row.system == System(3, 9, 1000, 4000)
