@@ -273,7 +273,7 @@ def test_what_one_precision_left_behind_serves_a_run_of_both(bundle, task, tmp_p
 
 
 def test_a_resumed_run_takes_the_parameters_of_a_precision_that_is_complete(bundle, task, tmp_path):
-    """Killed while int8 is prepared, when all rows of fp32 are there: nothing of fp32 is prepared again."""
+    """Interrupted while int8 is prepared, when all rows of fp32 are there: nothing of fp32 is prepared again."""
     out = tmp_path / "results.json"
     options = arguments(bundle, task, out, "--index", "annoy", "--dims", "16", "--tokens", "0")
     process = subprocess.Popen(
@@ -282,8 +282,8 @@ def test_a_resumed_run_takes_the_parameters_of_a_precision_that_is_complete(bund
     while not list(tmp_path.rglob("int8-L6")):
         time.sleep(0.02)
         assert process.poll() is None
-    process.kill()
-    process.wait()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
     assert [row.precision for row in read_results(out).measurements] == ["fp32"]
     assert not list(tmp_path.rglob("int8-L6/prepared.json"))
     again = run_mrl_edge(*options)
