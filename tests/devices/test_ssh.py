@@ -290,6 +290,12 @@ def test_a_board_that_is_off_gets_one_line(board):
 )
 def test_an_address_is_read_as_ssh_users_write_it(text, address):
     assert read_address(text) == address
+    assert str(address) == text
+
+
+def test_the_way_to_log_in_names_the_port():
+    assert read_address("pi@[fe80::1%eth0]:22").ssh == "ssh -p 22 pi@fe80::1%eth0"
+    assert read_address("board").ssh == "ssh board"
 
 
 @pytest.mark.parametrize("text", ["", "-oProxyCommand=x", "a b", "pi@", "@pi", "pi@host:0", "pi@host:99999", "pi@h;x"])
