@@ -126,10 +126,10 @@ def read(answer: str) -> Facts:
         swap_bytes=memory.get("SwapTotal", 0),
         os=_field(said["os"], r'^PRETTY_NAME="?([^"\n]*)') or system,
         kernel=f"{system} {release}",
-        glibc=_field(said["glibc"] or said["ldd"], r"^(?:glibc|ldd \(.*\)) (\d+\.\d+)"),
+        glibc=_field(said["glibc"] or said["ldd"], r"^(?:glibc|ldd \(.*\)) (2\.[0-9]{1,3})\b"),
         musl="musl" in said["ldd"],
         python=_python(said["python"]),
-        governor=said["governor"] or None,
+        governor=" ".join(said["governor"].split()) or None,  # one line, for a comment is made of it
         temperature_c=max((int(line) / 1000 for line in _numbers(said["temperature"])), default=None),
         throttle_count=sum(map(int, counts)) if (counts := _numbers(said["throttle_count"])) else None,
         throttled=bool(int(bits, 16) & _HEAT) if (bits := _field(said["throttled"], r"^throttled=0x(\w+)")) else None,

@@ -23,7 +23,7 @@ def missing(facts: Facts) -> tuple[str, ...]:
 
 
 def profile_of(facts: Facts) -> Profile:
-    """Return a machine's profile. Raises `UnsupportedError` for a processor that no profile is made for."""
+    """Return a machine's profile. Raises `UnsupportedError` for a processor or figures that no profile has."""
     if facts.arch not in _ARCHITECTURES:
         raise UnsupportedError(f"{facts.hostname} is a {facts.arch}: profiles are of {' and '.join(_ARCHITECTURES)}")
     gpu = facts.gpu is not None
@@ -52,7 +52,10 @@ def profile_of(facts: Facts) -> Profile:
         content["storage"] = {"kind": _kind_of_disk(facts.disk or ""), "free_bytes": facts.free_bytes}
     if facts.gpu is not None:
         content["gpu"] = _without_none({**msgspec.structs.asdict(facts.gpu), "name": _text(facts.gpu.name)})
-    return msgspec.convert(content, Profile)
+    try:
+        return msgspec.convert(content, Profile)
+    except msgspec.ValidationError as error:
+        raise UnsupportedError(f"{facts.hostname}: no profile can be made of what it says: {error}") from None
 
 
 def write_down(facts: Facts, asked: str) -> bytes:
@@ -115,7 +118,7 @@ def _kind_of_disk(device: str) -> str:
 
 
 def _text(value: str) -> str:
-    return value.strip()[:200] or "unknown"
+    return " ".join(value.split())[:200] or "unknown"
 
 
 def _dotted(version: tuple[int, ...]) -> str:

@@ -42,5 +42,5 @@ done
 section gpu; nvidia-smi --query-gpu=name,memory.total,compute_cap --format=csv,noheader,nounits </dev/null
 section disk; df -Pk "$HOME"
 section tools
-for name in cat dirname mkdir mv rm sha256sum tail wc xargs; do command -v "$name" >/dev/null || echo "$name"; done
+for name in cat dirname mkdir mv rm rmdir sha256sum tail wc xargs; do command -v "$name" >/dev/null || echo "$name"; done
 section end

@@ -306,3 +306,5 @@ def _check_names(path: Path, names: Iterable[str]) -> None:
         parts = Path(name).parts
         if Path(name).is_absolute() or ".." in parts:
             raise BundleError(f"{path} names a file outside the bundle: {name}")
+        if not name.isprintable():  # a name reaches terminals
+            raise BundleError(f"{path} names a file with unprintable characters: {name!a}")

@@ -79,6 +79,11 @@ def test_a_manifest_that_points_outside_its_folder_is_refused(own_bundle, name):
     assert "outside the bundle" in the_one_error_line(classify(own_bundle))
 
 
+def test_a_manifest_whose_names_would_steer_a_terminal_is_refused(own_bundle):
+    edit_manifest(own_bundle, lambda m: m["files"].update({"a\x1b[2J": {"bytes": 1, "sha256": "0" * 64}}))
+    assert r"unprintable characters: 'a\x1b[2J'" in the_one_error_line(classify(own_bundle))
+
+
 def test_a_file_that_the_manifest_does_not_list_is_not_used(own_bundle):
     edit_manifest(own_bundle, lambda m: m["files"].pop("int8/weights.bin"))
     with pytest.raises(BundleError, match=r"does not list int8/weights\.bin"):

@@ -18,12 +18,14 @@ from mrl_edge.errors import ReachError, UnsupportedError, UsageError
 from mrl_edge.progress import Report
 
 FOLDER = ".mrl-edge"  # in the home folder: everything of ours
-# $1: our folder, $2: the bundle in it. What no bundle needs any more goes with the last of them.
+# $1: our folder, $2: the bundle in it. What no bundle needs any more goes with the last; what is not ours stays.
 _REMOVE = """\
-cd -- "$1" 2>/dev/null || exit 0
+[ -e "$1" ] || exit 0
+cd -- "$1" || exit 1
 rm -rf -- "$2" || exit 1
 rmdir bundles 2>/dev/null || [ ! -d bundles ] || exit 0
-cd .. && rm -rf -- "$1\""""
+rm -rf -- wheels env || exit 1
+cd .. && rmdir -- "$1\""""
 
 
 class Deployed(msgspec.Struct, frozen=True):
@@ -35,6 +37,13 @@ class Deployed(msgspec.Struct, frozen=True):
     kept: int
     sent_bytes: int
     installed: bool  # the environment was made anew
+
+
+class _Settled(msgspec.Struct, frozen=True):
+    """What `settle.py` answers."""
+
+    installed: bool
+    problems: tuple[str, ...]
 
 
 async def bring(machine: Machine, bundle: Bundle, cache: Path, report: Report) -> Deployed:
@@ -59,16 +68,19 @@ async def bring(machine: Machine, bundle: Bundle, cache: Path, report: Report) -
     done = await machine.run(command, stdin=json.dumps(wanted).encode())
     if done.code != 0:
         raise ReachError(f"{machine.name}: what was sent could not be settled: {done.reason}")
-    answer = json.loads(done.out)
-    if answer["problems"]:
-        raise ReachError(f"{machine.name}: {'; '.join(answer['problems'])}")
+    try:
+        settled = msgspec.json.decode(done.out, type=_Settled)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ReachError(f"{machine.name} answered with what cannot be read: {error}") from None
+    if settled.problems:
+        raise ReachError(f"{machine.name}: {'; '.join(settled.problems)}")
     return Deployed(
         bundle=f"{FOLDER}/{place}",
         python=f"{FOLDER}/env/bin/python",
         files=sent.files,
         kept=sent.kept,
         sent_bytes=sent.bytes,
-        installed=answer["installed"],
+        installed=settled.installed,
     )
 
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import zipfile
 from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
+
+from mrl_edge.atomic import write_file
 
 _MAPPED = ("mrl_edge.bench", "mrl_edge.devices", "mrl_edge.export")  # an editable install has them beside mrl_edge
 _WHEEL = "Wheel-Version: 1.0\nGenerator: mrl-edge\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -27,9 +30,11 @@ def write_own_wheel(folder: Path) -> Path:
     lines = [f"{name},sha256={_digest(data)},{len(data)}\n" for name, data in sorted(content.items())]
     content[f"{info}/RECORD"] = "".join([*lines, f"{info}/RECORD,,\n"]).encode()
     path = folder / f"mrl_edge-{ours.version}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as wheel:
         for name, data in content.items():
             wheel.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
+    write_file(path, packed.getvalue())  # whole at once: another deployment may be reading it
     return path
 
 

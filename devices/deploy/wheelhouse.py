@@ -43,13 +43,14 @@ def gather(facts: Facts, python: Python, cache: Path, report: Report) -> list[Pa
         )
     report("wheels", 0, 2, "download")
     folder = cache / _kind(facts)
+    annoy = f"annoy=={version('annoy')}"
     wanted = sorted([*_pinned(), f"pip=={version('pip')}"])
-    if not _is_gathered(folder, wanted):
+    if not _is_gathered(folder, [*wanted, annoy]):
         with new_folder(folder) as new:
             _download(facts, wanted, new)
             report("wheels", 1, 2, "compile Annoy")
-            _compile_annoy(facts, new)
-            (new / _GATHERED).write_text(json.dumps(wanted), encoding="utf-8")
+            _compile_annoy(facts, annoy, new)
+            (new / _GATHERED).write_text(json.dumps([*wanted, annoy]), encoding="utf-8")
     ours = cache / "mrl-edge"
     ours.mkdir(parents=True, exist_ok=True)
     report("wheels", 2, 2)
@@ -83,7 +84,7 @@ def _download(facts: Facts, wanted: list[str], folder: Path) -> None:
     _pip(["download", "--only-binary=:all:", "--dest", str(folder), *platforms, *python, *wanted])
 
 
-def _compile_annoy(facts: Facts, folder: Path) -> None:
+def _compile_annoy(facts: Facts, requirement: str, folder: Path) -> None:
     compiler = shutil.which(_COMPILERS[facts.arch])
     if compiler is None:
         package = "g++-" + _COMPILERS[facts.arch].removesuffix("-g++").replace("_", "-")
@@ -98,7 +99,6 @@ def _compile_annoy(facts: Facts, folder: Path) -> None:
         "SETUPTOOLS_EXT_SUFFIX": f".cpython-{sys.version_info[0]}{sys.version_info[1]}-{facts.arch}-linux-gnu.so",
         **_REPRODUCIBLE,
     }
-    requirement = f"annoy=={version('annoy')}"
     _pip(["wheel", "--no-deps", "--no-cache-dir", "--no-binary", "annoy", "--wheel-dir", str(folder), requirement],
          environment)  # fmt: skip
 

@@ -23,7 +23,14 @@ class Address:
     def __str__(self) -> str:
         """Return it as it is written."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.user}@{host}" if self.user else host
+        port = f":{self.port}" if self.port else ""
+        return f"{self.user}@{host}{port}" if self.user else host + port
+
+    @property
+    def ssh(self) -> str:
+        """The command that a person logs in with."""
+        host = f"{self.user}@{self.host}" if self.user else self.host
+        return f"ssh -p {self.port} {host}" if self.port else f"ssh {host}"
 
 
 def read_address(text: str) -> Address:

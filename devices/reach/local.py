@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,7 +44,7 @@ class LocalMachine:
         return Sent(len(files), kept, sent)
 
     async def run(self, argv: Sequence[str], stdin: bytes = b"") -> Finished:
-        """Run a command; see `Machine.run`. Cancelled, it kills the command."""
+        """Run a command; see `Machine.run`. Cancelled, it kills the command and its children."""
         try:
             process = await asyncio.create_subprocess_exec(
                 *argv,
@@ -56,7 +59,8 @@ class LocalMachine:
         try:
             out, errors = await process.communicate(stdin)
         except BaseException:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # its children too, which hold its pipes open
             await process.wait()
             raise
         code = process.returncode or 0
@@ -89,6 +93,7 @@ def _copy(source: Path, target: Path) -> int:
         try:
             with source.open("rb") as file:
                 shutil.copyfileobj(file, part)
+            part.flush()  # a full disk is met here, before anything has the file's name
             shutil.copymode(source, part.name)
             Path(part.name).replace(target)
         except BaseException:

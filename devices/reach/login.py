@@ -49,7 +49,7 @@ async def log_in(address: Address) -> asyncssh.SSHClientConnection:
         _refuse_key(address, options, known, host, error)
     except asyncssh.PermissionDenied:
         raise ReachError(
-            f"{address} refuses this user's keys: make `ssh {address}` work without a password first"
+            f"{address} refuses this user's keys: make `{address.ssh}` work without a password first"
             " (a key with a passphrase is unlocked by ssh-add)"
         ) from None
     except asyncssh.KeyExchangeFailed as error:
@@ -118,7 +118,7 @@ def _refuse_key(
     if keys:
         _changed(address, known, print_of_key)
     raise ReachError(
-        f"{address} is an unknown host, its key {print_of_key}: log in once with `ssh {address}`, compare the key"
+        f"{address} is an unknown host, its key {print_of_key}: log in once with `{address.ssh}`, compare the key"
         " with the machine's own, and run this again"
     ) from None
 

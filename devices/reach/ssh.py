@@ -41,7 +41,7 @@ class SshMachine:
         Raises `ReachError` when the machine cannot write it, and `ConnectionLostError` when it stays away.
         """
         upload = Upload(files, report)
-        return await self._through_cuts(lambda: upload.go(self), lambda: upload.sent)
+        return await self._through_cuts(lambda: upload.go(self), lambda: upload.arrived)
 
     async def run(self, argv: Sequence[str], stdin: bytes = b"") -> Finished:
         """Run a command; see `Machine.run`. A cut raises `ConnectionLostError`: only the caller knows what may rerun.
@@ -64,8 +64,8 @@ class SshMachine:
         self, argv: list[str], source: AsyncIterator[bytes], sink: Callable[[bytes], object] | None = None
     ) -> Finished:
         """Run a command with its input and output as streams; see `transfer.Streams`."""
+        connection = await self._connected()
         try:
-            connection = await self._connected()
             process = await connection.create_process(command_line(argv), encoding=None)
             async with process:
                 _, _, errors = await asyncio.gather(
@@ -73,6 +73,8 @@ class SshMachine:
                 )
                 await process.wait()
         except (asyncssh.Error, OSError) as error:
+            if isinstance(error, OSError) and not connection.is_closed():
+                raise  # the source's or the sink's, as of a full disk here
             raise ConnectionLostError(f"{self.name}: the connection was lost: {error}") from None
         if process.returncode is None:
             raise ConnectionLostError(f"{self.name}: the connection was lost while {argv[0]} ran")

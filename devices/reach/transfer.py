@@ -7,6 +7,7 @@ POSIX shell and what BusyBox has there; no SFTP.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,7 @@ from mrl_edge.progress import Report
 
 _BLOCK = 1 << 18
 _CUT, _DAMAGED = 70, 71
+_ENTRY = re.compile(r"([0-9]{1,18}) ([0-9a-f]{64})")
 # Each script is constant; names come to it as arguments.
 _SURVEY = """\
 for path do
@@ -75,15 +77,20 @@ class Upload:
         self._total = sum(file.size for file in self._files)
         self._new: set[str] = set()
         self.sent = 0  # bytes given to the connections
+        self.arrived = 0  # bytes that the machine had when it was last asked
 
     async def go(self, machine: Streams) -> Sent:
         """Send what is not there; raises `ConnectionLostError` when the connection is cut, and can then go on."""
         there = await _survey(machine, [name for file in self._files for name in (file.target, file.part)])
+        pairs = list(zip(self._files, there[::2], there[1::2], strict=True))
+        self.arrived = sum(
+            file.size if whole == (file.size, file.hash) else part[0] if part else 0 for file, whole, part in pairs
+        )
         done = 0
-        for number, file in enumerate(self._files):
-            if there[2 * number] != (file.size, file.hash):
+        for file, whole, part in pairs:
+            if whole != (file.size, file.hash):
                 self._new.add(file.target)
-                await self._send(machine, file, there[2 * number + 1], done)
+                await self._send(machine, file, part, done)
             done += file.size
             self._report("send", done, self._total, file.path.name)
         return Sent(len(self._files), len(self._files) - len(self._new), self.sent)
@@ -134,7 +141,11 @@ async def _survey(machine: Streams, paths: list[str]) -> list[tuple[int, str] | 
     """Return the size and the SHA-256 of each path; None where no file is."""
     argv = ["xargs", "-0", "sh", "-c", _SURVEY, "sh"]  # the names are more than one command line may hold
     answer = bytearray()
-    ended = await machine.stream(argv, _once("\0".join(paths).encode()), answer.extend)
+    try:
+        names = "\0".join(paths).encode()
+    except UnicodeEncodeError:
+        raise ReachError(f"{machine.name}: a name that is no UTF-8 cannot be sent") from None
+    ended = await machine.stream(argv, _once(names), answer.extend)
     lines = answer.decode("ascii", "replace").splitlines()
     if ended.code != 0 or len(lines) != len(paths):
         raise ReachError(f"{machine.name}: the files there could not be listed: {ended.reason}")
@@ -146,8 +157,10 @@ def _entry(machine: Streams, path: str, line: str) -> tuple[int, str] | None:
         return None
     if line == "unreadable":
         raise ReachError(f"{machine.name}: {path} cannot be read by this user")
-    size, content = line.split()
-    return int(size), content
+    entry = _ENTRY.fullmatch(line)
+    if entry is None:  # nothing else that a device says may become a part of a path here
+        raise ReachError(f"{machine.name} answered with what is no size and SHA-256: {line[:200]}")
+    return int(entry[1]), entry[2]
 
 
 def _prefix(path: Path, size: int) -> str:

@@ -93,5 +93,7 @@ def _reason(error: OSError) -> str:
 
 def _fail(message: str) -> int:
     line = " ".join(message.split())
-    sys.stderr.write(f"error: {line}\n")
+    # A message may quote a bundle, or a board: nothing in it steers the terminal.
+    shown = "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in line)
+    sys.stderr.write(f"error: {shown}\n")
     return 2

@@ -60,7 +60,7 @@ def progress_bar() -> Iterator[Report]:
     if not _err.is_terminal:
         yield _PlainReport()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=_err, transient=False) as progress:
         tasks: dict[str, TaskID] = {}
 

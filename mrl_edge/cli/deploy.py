@@ -47,7 +47,7 @@ def deploy(
     address = read_address(host)
     if remove:
         asyncio.run(_remove(bundle, address))
-        console.note(f"  {bundle.absolute().name} is gone from {address}")
+        console.note(f"  {bundle.resolve().name} is gone from {address}")
         return
     opened = open_bundle(bundle)
     with console.progress_bar() as report:

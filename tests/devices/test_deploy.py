@@ -77,6 +77,17 @@ def test_removing_one_bundle_keeps_another_and_its_environment(board, tmp_path):
     assert list(board.home.iterdir()) == []
 
 
+def test_removing_leaves_what_is_not_ours_and_says_so(board, tmp_path):
+    ours = board.home / ".mrl-edge"
+    (ours / "bundles" / "one").mkdir(parents=True)
+    (ours / "wheels").mkdir()
+    (ours / "diary.txt").write_text("mine")
+    done = deploy(tmp_path / "one", "--remove")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert ".mrl-edge could not be removed" in done.stderr
+    assert [path.name for path in ours.iterdir()] == ["diary.txt"]
+
+
 def test_a_board_that_lacks_something_is_one_line_and_nothing_is_sent(board, own_bundle, tmp_path):
     tools = tmp_path / "tools"
     tools.mkdir()

@@ -56,6 +56,15 @@ def test_a_command_whose_caller_gives_up_is_killed(machine):
     assert [child for child in psutil.Process().children() if child.name() == "sleep"] == []
 
 
+def test_what_a_given_up_command_started_is_killed_too(machine):
+    async def give_up():
+        await asyncio.wait_for(machine.run(["sh", "-c", "sleep 61.5 & wait"]), 0.5)
+
+    with pytest.raises(asyncio.TimeoutError):
+        asyncio.run(asyncio.wait_for(give_up(), 30))
+    assert not any(process.info["cmdline"] == ["sleep", "61.5"] for process in psutil.process_iter(["cmdline"]))
+
+
 def test_what_runs_on_a_board_loads_none_of_this():
     loaded = "[name for name in sys.modules if name == 'asyncssh' or name.startswith('mrl_edge.devices')]"
     code = f"import sys, mrl_edge.encoder, mrl_edge.search; print({loaded})"

@@ -130,6 +130,15 @@ def test_a_hostile_answer_makes_no_escape_and_no_odd_file_name():
     assert profile_of(found).name == "2Jx-y"
 
 
+def test_lines_and_figures_that_no_machine_has_make_no_other_profile():
+    found = facts(governor="x\nname = 1", model="a\tb\nc")
+    assert found.governor == "x name = 1"
+    assert profile_of(found).title == "a b c"
+    with pytest.raises(UnsupportedError, match=r"rock: no profile can be made of what it says: .*ram_bytes"):
+        profile_of(facts(meminfo=f"MemTotal: {2**60} kB\nMemFree: 1 kB"))
+    assert facts(glibc="glibc 2.99999999999", ldd="").glibc is None
+
+
 def test_other_systems_and_processors_are_refused_in_one_line():
     with pytest.raises(ReachError, match="mac runs Darwin: only Linux"):
         facts(kernel="arm64\nmac\nDarwin\n23.1")
@@ -177,6 +186,7 @@ def test_a_board_without_python_is_probed_and_says_so(board, tmp_path):
         "mkdir",
         "mv",
         "rm",
+        "rmdir",
         "sha256sum",
         "tail",
         "wc",
@@ -191,6 +201,15 @@ def test_a_board_without_python_is_probed_and_says_so(board, tmp_path):
         said for name, said in lines if name == "missing"
     }
     assert read_profile(tmp_path / "b.toml").software.python is None
+
+
+def test_what_a_board_says_steers_no_terminal(board, tmp_path):
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "sh").write_text("#!/bin/sh\nprintf 'x\\033[2J' >&2; exit 1\n")
+    (tmp_path / "tools" / "sh").chmod(0o755)
+    board.set_path(f"{tmp_path}/tools:{os.environ['PATH']}")
+    done = run_mrl_edge("devices", "probe", "board", cwd=tmp_path, env=os.environ)
+    assert (done.returncode, done.stderr) == (2, "error: board did not answer the probe: x\\x1b[2J\n")
 
 
 def test_faults_of_the_command_are_one_line(board, tmp_path):

@@ -9,9 +9,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from mrl_edge.devices.reach import tree
+from mrl_edge.devices.reach import Finished, ssh, tree
 from mrl_edge.devices.reach.address import Address, read_address
 from mrl_edge.devices.reach.ssh import SshMachine, command_line
+from mrl_edge.devices.reach.transfer import download
 
 from mrl_edge.errors import ConnectionLostError, ReachError, UsageError
 
@@ -32,6 +33,11 @@ def write(path, size, seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(random.Random(seed).randbytes(size))
     return path
+
+
+async def nothing():
+    return
+    yield b""
 
 
 def parts(folder):
@@ -86,6 +92,46 @@ def test_a_transfer_that_was_cut_goes_on_where_it_was(board, tmp_path):
     assert (board.home / "there.bin").read_bytes() == source.read_bytes()
     assert parts(board.home) == []
     assert size <= sent.bytes < 1.5 * size  # from the beginning again it would be more than 1.5 times
+
+
+def test_a_board_that_keeps_nothing_of_what_it_gets_is_given_up(board, tmp_path, monkeypatch):
+    monkeypatch.setattr(ssh, "_PAUSES_S", (0, 0))
+    tools, tried = tmp_path / "tools", tmp_path / "tried"
+    tools.mkdir()
+    (tools / "cat").write_text(f"#!/bin/sh\necho once >>{tried}\nexec /bin/cat >/dev/null\n")
+    (tools / "cat").chmod(0o755)
+    board.set_path(f"{tools}:{os.environ['PATH']}")
+    with pytest.raises(ConnectionLostError, match=r"was cut while source\.bin was sent"):
+        on(board, lambda machine: machine.put(tree(write(tmp_path / "source.bin", 100_000), "there.bin")))
+    assert tried.read_text() == "once\n" * 3
+
+
+def test_a_disk_that_is_full_here_is_no_cut(board):
+    """It would be tried again for two minutes, and then the connection blamed."""
+
+    async def act(machine):
+        with Path("/dev/full").open("wb", buffering=0) as full:
+            await machine.stream(["echo", "x"], nothing(), full.write)
+
+    with pytest.raises(OSError, match="No space left on device"):
+        on(board, act)
+
+
+@pytest.mark.parametrize("said", ["5 /../../x", "5", "five " + "0" * 64, "-5 " + "0" * 64, "5 ../x\x1b[2J"])
+def test_no_answer_of_a_device_becomes_a_path_here(said, tmp_path):
+    """The SHA-256 names the part of a file that comes back: `/../../x` would be one outside the folder."""
+
+    class Hostile:
+        name = "board"
+
+        async def stream(self, argv, source, sink=None):
+            sink(said.encode() + b"\n")
+            return Finished(0, b"", b"")
+
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    with pytest.raises(ReachError, match="no size and SHA-256"):
+        asyncio.run(download(Hostile(), "file", tmp_path / "a" / "b" / "file"))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_a_transfer_outlives_a_restart_of_the_board(board, tmp_path):
@@ -244,6 +290,12 @@ def test_a_board_that_is_off_gets_one_line(board):
 )
 def test_an_address_is_read_as_ssh_users_write_it(text, address):
     assert read_address(text) == address
+    assert str(address) == text
+
+
+def test_the_way_to_log_in_names_the_port():
+    assert read_address("pi@[fe80::1%eth0]:22").ssh == "ssh -p 22 pi@fe80::1%eth0"
+    assert read_address("board").ssh == "ssh board"
 
 
 @pytest.mark.parametrize("text", ["", "-oProxyCommand=x", "a b", "pi@", "@pi", "pi@host:0", "pi@host:99999", "pi@h;x"])
@@ -253,7 +305,7 @@ def test_what_is_no_address_is_refused(text):
 
 
 def test_only_one_place_makes_a_command_line():
-    sources = [*Path("devices").rglob("*.py"), *Path("mrl_edge/cli").glob("devices*.py")]
+    sources = [*Path("devices").rglob("*.py"), *Path("mrl_edge/cli").glob("*.py")]
     made = [
         path.name for path in sources if re.search(r"create_process\(|shlex|\bos\.system|shell=True", path.read_text())
     ]
@@ -262,3 +314,9 @@ def test_only_one_place_makes_a_command_line():
         command_line(["cat", b"\xff".decode("utf-8", "surrogateescape")])
     with pytest.raises(ReachError, match="NUL"):
         command_line(["cat", "a\0b"])
+
+
+def test_a_name_that_is_no_utf_8_is_one_line(board, tmp_path):
+    name = b"\xff".decode("utf-8", "surrogateescape")
+    with pytest.raises(ReachError, match="no UTF-8"):
+        on(board, lambda machine: machine.put({name: write(tmp_path / "a", 10)}))
