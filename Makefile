@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM ?= chromium
 
-.PHONY: .venv quickstart test browser browser-tools lint typecheck peers ladder training-peers export-peers harness roofline levers loadgen search-peers clean
+.PHONY: .venv quickstart test test-deploy browser browser-tools lint typecheck peers ladder training-peers export-peers harness roofline levers loadgen search-peers clean
 
 .venv: .venv/installed
 
@@ -24,6 +24,10 @@ test: .venv
 # The graphs in Node and in Chromium (or `make browser CHROMIUM=google-chrome`), beside Python.
 browser: browser-tools tests/browser/node_modules/.package-lock.json .venv
 	CHROMIUM="$(CHROMIUM)" $(BIN)/python -m pytest -m browser tests/browser
+
+# A bundle brought to an sshd on this machine, without internet there; it needs openssh-server and g++.
+test-deploy: .venv
+	$(BIN)/python -m pytest -m deploy tests/devices
 
 browser-tools:
 	@for tool in node npm "$(CHROMIUM)"; do command -v "$$tool" >/dev/null || { \

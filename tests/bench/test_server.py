@@ -19,7 +19,7 @@ def arguments(tmp_path_factory, dev):
     path.write_text("".join(json.dumps({"q": q, "p": p}) + "\n" for q, p in pairs))
     return (
         "bench", folder / "bundle", "--data", path, "--query", "q", "--positive", "p", "--dims", "32",
-        "--index", "exact", "--tokens", "0", "--max-seconds", "0.4", "--server",
+        "--index", "scan", "--tokens", "0", "--max-seconds", "0.4", "--server",
     )  # fmt: skip
 
 

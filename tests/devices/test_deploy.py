@@ -34,6 +34,7 @@ def deployed(bundle):
     return json.loads(done.stdout)
 
 
+@pytest.mark.deploy
 @pytest.mark.skipif(shutil.which("x86_64-linux-gnu-g++") is None, reason="compiles Annoy for x86-64")
 def test_a_bundle_runs_where_it_was_brought_and_leaves_no_trace(board, own_bundle):
     first = deployed(own_bundle)
