@@ -23,8 +23,9 @@ from mrl_edge.bench.configuration import Configuration, configuration_of
 from mrl_edge.bench.jobs import Prepared
 from mrl_edge.bench.page_cache import drop
 from mrl_edge.bench.path import HITS
+from mrl_edge.bench.place import Place, here
 from mrl_edge.bench.preparing import Grid, Preparations
-from mrl_edge.bench.processes import cached, clear_cache, run_job
+from mrl_edge.bench.processes import Answer, cached, clear_cache, run_job
 from mrl_edge.bench.repeats import processes_of, together
 from mrl_edge.bench.results import IndexPlan, Measurement, Results, SearchResult, write_results
 from mrl_edge.bench.resuming import Processes, exclusive, resume, work_folder
@@ -41,13 +42,23 @@ PROVIDER = "CPUExecutionProvider"
 _BUSY_SECONDS = 0.1  # how long other work is watched before and after a configuration
 
 
-def sweep(bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, report: Report = silent) -> Results:
+def sweep(
+    bundle: Bundle,
+    task: jobs.Task,
+    source: str,
+    grid: Grid,
+    out: Path,
+    report: Report = silent,
+    place: Place | None = None,
+) -> Results:
     """Measure the grid and write `out` after every process; rows that are already there are kept.
+
+    `place` is this machine as it is where it is not said. Vectors and indexes are prepared without its limits.
 
     Raises `ResultsError` when `out` holds measurements of another bundle, machine, data or settings.
     """
     with exclusive(out):
-        return _sweep(_Sweep(bundle, task, source, grid, out, report), bundle, grid, report)
+        return _sweep(_Sweep(bundle, task, source, grid, out, report, place or here()), bundle, grid, report)
 
 
 def _sweep(run: _Sweep, bundle: Bundle, grid: Grid, report: Report) -> Results:
@@ -74,8 +85,11 @@ def data_sha256(task: jobs.Task) -> str:
 class _Sweep:
     """The rows so far, and the folder with vectors and indexes that an interrupted run leaves for the next."""
 
-    def __init__(self, bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, report: Report) -> None:
+    def __init__(
+        self, bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, report: Report, place: Place
+    ) -> None:
         self.bundle = bundle
+        self.place = place
         self.grid = grid
         self.out = out
         self.plans: tuple[IndexPlan | None, ...] = grid.plans if task.documents else (None,)
@@ -91,7 +105,7 @@ class _Sweep:
             "target_recall": grid.target_recall,
             "vectors": grid.storage,
         }
-        self.results = resume(out, bundle, settings)
+        self.results = resume(out, bundle, place.device, settings)
         self.sample = task.latency_sample()
         places = {text: number for number, text in enumerate(task.queries)}
         self._sampled = [places[text] for text in self.sample.texts] if task.queries else []
@@ -171,11 +185,11 @@ class _Sweep:
         job = self._job(prepared, configuration)
         clear_cache(self.work)
         if MAPPED_PREPACK in configuration.runtime:  # its file is there before, as in all but a device's first start
-            run_job(jobs.FirstJob(job), jobs.FirstResult, self.work, configuration.threads)
+            self._run(jobs.FirstJob(job), jobs.FirstResult, configuration.threads)
         started = time.perf_counter()
         before = psutil.cpu_percent(_BUSY_SECONDS)
         with watching(PROVIDER) as watch:
-            answer = run_job(job, jobs.MeasureResult, self.work, configuration.threads)
+            answer = self._run(job, jobs.MeasureResult, configuration.threads)
         after = psutil.cpu_percent(_BUSY_SECONDS)
         self._spend("measuring", time.perf_counter() - started)
         row = with_system(row, watch, before, after)
@@ -212,6 +226,10 @@ class _Sweep:
             quality=prepared.quality,
             fidelity=prepared.fidelity,
         )
+
+    def _run(self, job: jobs.Job, kind: type[Answer], threads: int) -> Answer | jobs.Failure:
+        """Run what is measured under the limits of the place."""
+        return run_job(job, kind, self.work, threads, self.place.command)
 
     def _search(self, prepared: Prepared, times: jobs.SearchTimes | None) -> SearchResult | None:
         """Return what is known of a search; the measured process' hits are compared with those that were scored."""
@@ -258,7 +276,7 @@ class _Sweep:
         reason = drop([*(self.bundle.folder / name for name in names), *searched, *cached(self.work)])
         if reason is not None:
             return None, reason
-        answer = run_job(jobs.FirstJob(job), jobs.FirstResult, self.work, job.threads)
+        answer = self._run(jobs.FirstJob(job), jobs.FirstResult, job.threads)
         return (None, answer.reason) if isinstance(answer, jobs.Failure) else (answer.cold_start_ms, None)
 
 

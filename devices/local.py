@@ -29,6 +29,7 @@ class Device(msgspec.Struct, frozen=True):
     versions: dict[str, str]
     governor: str | None
     emulated: bool
+    capped_to: str | None = None  # the device whose memory and cores it was held to: its times are its own
 
 
 def describe() -> Device:

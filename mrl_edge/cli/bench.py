@@ -10,7 +10,7 @@ import msgspec
 import typer
 from typer.core import TyperCommand
 
-from mrl_edge.cli import bench_calls, bench_table, console, options, pair
+from mrl_edge.cli import bench_calls, bench_place, bench_table, console, options, pair
 from mrl_edge.cli.plans import index_plans
 from mrl_edge.errors import ResultsError, UsageError
 
@@ -31,6 +31,8 @@ mrl-edge bench bundle --data dev.csv --query question --positive answer --index 
 mrl-edge bench bundle --data dev.csv --query question --positive answer --out new.json --baseline saved.json
 
 mrl-edge bench bundle --data dev.csv --query question --positive answer --server --p99-limit-ms 50
+
+mrl-edge bench bundle --data dev.csv --query question --positive answer --device pi-zero-2w --capped
 
 mrl-edge bench bundle --data dev.csv --query question --compare int8:d64 fp32:d384
 
@@ -107,6 +109,12 @@ def bench(
     repeats: Annotated[
         int, typer.Option(min=1, help="Processes that a configuration is measured in, one in each round over all.")
     ] = 3,
+    device: Annotated[
+        str | None, typer.Option(help="With --capped, a device that mrl-edge devices list shows, or a profile.toml.")
+    ] = None,
+    capped: Annotated[
+        bool, typer.Option("--capped", help="Hold this machine to the RAM and cores of --device.")
+    ] = False,
     max_queries: Annotated[int, typer.Option(min=10, help="Queries (or labelled texts) for the quality.")] = 1000,
     out: Annotated[Path, typer.Option(help="Results file; an interrupted one is continued.")] = Path("results.json"),
     overwrite: options.Overwrite = False,
@@ -161,10 +169,11 @@ def bench(
         runtimes=_runtimes(runtime, pin),
         new_ceilings=new_ceilings,
     )
-    if overwrite:
-        discard(out)
-    with console.progress_bar() as report:
-        results = sweep(opened, task, data, grid, out, report)
+    with bench_place.open_place(device, capped) as place:
+        if overwrite:
+            discard(out)
+        with console.progress_bar() as report:
+            results = sweep(opened, task, data, grid, out, report, place)
     alone = 1 in together.batches or 1 in together.callers
     return _conclude(results, before, out, as_json, bench_table.Calls(alone, p99_limit_ms))
 

@@ -1,0 +1,31 @@
+"""Where a sweep measures: this machine as it is, or held to the RAM and cores of another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+from mrl_edge.devices.local import Device, describe
+from mrl_edge.devices.reach.capped import Cap
+
+
+@dataclass(frozen=True)
+class Place:
+    """The machine, and how the command of a measured process is made into one that runs under its limits."""
+
+    device: Device
+    command: Callable[[list[str]], list[str]] = list
+
+
+def here() -> Place:
+    """Return this machine as it is."""
+    return Place(describe())
+
+
+def held_to(name: str, cap: Cap) -> Place:
+    """Return this machine under a cap that is made of the device of this name."""
+    device = describe()
+    cores = min(device.cores, cap.cores)
+    capped = msgspec.structs.replace(device, name=name, capped_to=name, cores=cores, ram_bytes=cap.ram_bytes)
+    return Place(capped, cap.command)
