@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
 from mrl_edge.devices.local import Device, describe
 from mrl_edge.devices.reach.capped import Cap
+
+from mrl_edge.bundle import Variant
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,12 @@ class Place:
 
     device: Device
     command: Callable[[list[str]], list[str]] = list
+    expected: Mapping[str, bytes] | None = None  # another machine's vectors by `variant_name`; see `agreement`
+
+
+def variant_name(variant: Variant) -> str:
+    """Name a variant among those of its bundle."""
+    return f"{variant.precision}-L{variant.depth}"
 
 
 def here() -> Place:

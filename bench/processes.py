@@ -22,7 +22,13 @@ from mrl_edge.errors import ResultsError
 
 _CACHE = "cache"
 Answer = TypeVar(
-    "Answer", jobs.PrepareResult, jobs.FirstResult, jobs.MeasureResult, jobs.CountResult, jobs.CeilingsResult
+    "Answer",
+    jobs.PrepareResult,
+    jobs.FirstResult,
+    jobs.MeasureResult,
+    jobs.CountResult,
+    jobs.CeilingsResult,
+    jobs.VectorsResult,
 )
 
 

@@ -19,11 +19,12 @@ import msgspec
 import numpy as np
 import psutil
 from mrl_edge.bench import jobs
+from mrl_edge.bench.agreement import compare
 from mrl_edge.bench.configuration import Configuration, configuration_of
 from mrl_edge.bench.jobs import Prepared
 from mrl_edge.bench.page_cache import drop
 from mrl_edge.bench.path import HITS
-from mrl_edge.bench.place import Place, here
+from mrl_edge.bench.place import Place, here, variant_name
 from mrl_edge.bench.preparing import Grid, Preparations
 from mrl_edge.bench.processes import Answer, cached, clear_cache, run_job
 from mrl_edge.bench.repeats import processes_of, together
@@ -90,6 +91,7 @@ class _Sweep:
     ) -> None:
         self.bundle = bundle
         self.place = place
+        self._agreements: dict[str, float | jobs.Failure] = {}
         self.grid = grid
         self.out = out
         self.plans: tuple[IndexPlan | None, ...] = grid.plans if task.documents else (None,)
@@ -145,6 +147,10 @@ class _Sweep:
     def measure(self, variant: Variant, configuration: Configuration) -> Measurement:
         """Return the row of one process of a configuration."""
         row = _row(variant, configuration)
+        agreed = self._agreement(variant)
+        if isinstance(agreed, jobs.Failure):
+            return _failed(row, agreed)
+        row = msgspec.structs.replace(row, host_cosine=agreed)
         if configuration.encodes_only:
             return self._measured(row, None, configuration)
         answer = self.preparations.of(variant)
@@ -153,6 +159,16 @@ class _Sweep:
         wanted = (configuration.dim, configuration.plan)
         prepared = next(p for p in answer.configurations if (p.dim, p.plan) == wanted)
         return self._measured(row, prepared, configuration)
+
+    def _agreement(self, variant: Variant) -> float | jobs.Failure | None:
+        """Compare vectors with the host's, once a variant; there is nothing to compare with on the host itself."""
+        if self.place.expected is None:
+            return None
+        name = variant_name(variant)
+        if name not in self._agreements:
+            expected = self.place.expected[name]
+            self._agreements[name] = compare(self.bundle, variant, self.sample, expected, self.work)
+        return self._agreements[name]
 
     def add(self, row: Measurement) -> None:
         """Write the file with one more process of a configuration in its row."""

@@ -47,7 +47,7 @@ def describe() -> Device:
         os=f"{platform.system()} {platform.release()}",
         versions={"python": platform.python_version(), **_versions()},
         governor=_governor(),
-        emulated=False,
+        emulated=_is_emulated(),
     )
 
 
@@ -71,6 +71,19 @@ def _cpu() -> tuple[str, set[str]]:
         fields.setdefault(key.strip().lower(), value.strip())
     name = fields.get("model name") or fields.get("model") or platform.machine()
     return name, set((fields.get("flags") or fields.get("features") or "").split())
+
+
+def _is_emulated() -> bool:
+    """Whether QEMU's user mode runs this process: it shows its own file as ours, but the parent's as its own.
+
+    It passes the host's /proc/cpuinfo through, in which x86 processors alone name a `vendor_id`.
+    """
+    try:
+        if platform.machine() in ("aarch64", "armv7l") and "vendor_id" in Path("/proc/cpuinfo").read_text("latin-1"):
+            return True
+        return Path(f"/proc/{os.getppid()}/exe").readlink().name.startswith("qemu-")
+    except OSError:
+        return False
 
 
 def _governor() -> str | None:

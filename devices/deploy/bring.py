@@ -22,17 +22,16 @@ FOLDER = ".mrl-edge"  # in the home folder: everything of ours
 _REMOVE = """\
 [ -e "$1" ] || exit 0
 cd -- "$1" || exit 1
-rm -rf -- "$2" || exit 1
+rm -rf -- "$2" "runs/${2#bundles/}" || exit 1
 rmdir bundles 2>/dev/null || [ ! -d bundles ] || exit 0
-rm -rf -- wheels env || exit 1
+rm -rf -- wheels env runs bench.lock || exit 1
 cd .. && rmdir -- "$1\""""
 
 
 class Deployed(msgspec.Struct, frozen=True):
     """What a deployment did; `kept` files were there already with the same SHA-256."""
 
-    bundle: str  # its folder there, in the home folder
-    python: str  # the environment's, in the home folder
+    bundle: str  # its folder, in `FOLDER` there
     files: int
     kept: int
     sent_bytes: int
@@ -75,8 +74,7 @@ async def bring(machine: Machine, bundle: Bundle, cache: Path, report: Report) -
     if settled.problems:
         raise ReachError(f"{machine.name}: {'; '.join(settled.problems)}")
     return Deployed(
-        bundle=f"{FOLDER}/{place}",
-        python=f"{FOLDER}/env/bin/python",
+        bundle=place,
         files=sent.files,
         kept=sent.kept,
         sent_bytes=sent.bytes,

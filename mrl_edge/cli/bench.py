@@ -10,15 +10,16 @@ import msgspec
 import typer
 from typer.core import TyperCommand
 
-from mrl_edge.cli import bench_calls, bench_place, bench_table, console, options, pair
+from mrl_edge.cli import bench_boards, bench_calls, bench_place, bench_table, console, options, pair
 from mrl_edge.cli.plans import index_plans
-from mrl_edge.errors import ResultsError, UsageError
+from mrl_edge.errors import MrlEdgeError, ResultsError, UsageError
 
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import Task
     from mrl_edge.bench.results import Results
     from mrl_edge.bundle import Bundle
     from mrl_edge.datasets import Columns
+    from mrl_edge.devices.reach.address import Address
 
 _EPILOG = """Examples:
 
@@ -31,6 +32,8 @@ mrl-edge bench bundle --data dev.csv --query question --positive answer --index 
 mrl-edge bench bundle --data dev.csv --query question --positive answer --out new.json --baseline saved.json
 
 mrl-edge bench bundle --data dev.csv --query question --positive answer --server --p99-limit-ms 50
+
+mrl-edge bench bundle --data dev.csv --query question --positive answer --device pi@raspberrypi.local
 
 mrl-edge bench bundle --data dev.csv --query question --positive answer --device pi-zero-2w --capped
 
@@ -110,7 +113,11 @@ def bench(
         int, typer.Option(min=1, help="Processes that a configuration is measured in, one in each round over all.")
     ] = 3,
     device: Annotated[
-        str | None, typer.Option(help="With --capped, a device that mrl-edge devices list shows, or a profile.toml.")
+        list[str] | None,
+        typer.Option(help="A board to measure on, as user@host, once or often; with --capped a device's profile."),
+    ] = None,
+    fleet: Annotated[
+        Path | None, typer.Option(help='A file of boards: a table [[board]] with host = "user@host" for each.')
     ] = None,
     capped: Annotated[
         bool, typer.Option("--capped", help="Hold this machine to the RAM and cores of --device.")
@@ -138,6 +145,10 @@ def bench(
     from mrl_edge.datasets import Columns
     from mrl_edge.index.vectors import check_storage
 
+    profile = bench_place.capped_profile(device or [], fleet, capped)
+    boards = () if profile else bench_boards.read_boards(device or [], fleet)
+    if boards and baseline is not None:
+        raise UsageError("--baseline compares on this machine: leave --device and --fleet out")
     before = _read_baseline(baseline, out) if baseline else None
     opened = open_bundle(bundle)
     columns = Columns(text=text, image=image, label=label, query=query, positive=positive)
@@ -169,13 +180,34 @@ def bench(
         runtimes=_runtimes(runtime, pin),
         new_ceilings=new_ceilings,
     )
-    with bench_place.open_place(device, capped) as place:
+    calls = bench_table.Calls(1 in together.batches or 1 in together.callers, p99_limit_ms)
+    if boards:
+        return _measure_on_boards(bench_boards.Sweep(opened, task, data, grid), boards, out, overwrite, as_json, calls)
+    with bench_place.open_place(profile) as place:
         if overwrite:
             discard(out)
         with console.progress_bar() as report:
             results = sweep(opened, task, data, grid, out, report, place)
-    alone = 1 in together.batches or 1 in together.callers
-    return _conclude(results, before, out, as_json, bench_table.Calls(alone, p99_limit_ms))
+    return _conclude(results, before, out, as_json, calls)
+
+
+def _measure_on_boards(
+    sweep: bench_boards.Sweep,
+    boards: tuple[Address, ...],
+    out: Path,
+    overwrite: bool,
+    as_json: bool,
+    calls: bench_table.Calls,
+) -> int:
+    found = bench_boards.sweep_boards(sweep, boards, out, overwrite)
+    measured = [(file, results) for _, file, results in found if not isinstance(results, MrlEdgeError)]
+    if as_json and len(boards) > 1:
+        console.print_json({str(file): results for file, results in measured})
+    else:
+        for file, results in measured:
+            _conclude(results, None, file, as_json, calls)
+    bench_boards.failures(found)
+    return 0
 
 
 def _conclude(results: Results, before: Results | None, out: Path, as_json: bool, calls: bench_table.Calls) -> int:
