@@ -54,7 +54,7 @@ def begin(board, *all_arguments, **options):
 def worker():
     """The process that measures on the board."""
     (found,) = [
-        p for p in psutil.process_iter(["cmdline"]) if "mrl_edge.bench.board work" in " ".join(p.info["cmdline"])
+        p for p in psutil.process_iter(["cmdline"]) if "mrl_edge.bench.board work" in " ".join(p.info["cmdline"] or ())
     ]
     return found
 
