@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -32,6 +33,12 @@ class Device(msgspec.Struct, frozen=True):
     capped_to: str | None = None  # the device whose memory and cores it was held to: its times are its own
 
 
+def features_of(arch: str, flags: Collection[str]) -> tuple[str, ...]:
+    """Return which of `FEATURES` a processor names; an emulator shows its host's flags, which do not count."""
+    ours = [name for name in FEATURES if name.startswith(("avx", "amx")) == arch.startswith(("x86", "i686"))]
+    return tuple(name for name in ours if name in flags)
+
+
 def describe() -> Device:
     """Return a description of the machine that this runs on."""
     import psutil  # costs a process 2 MB and 10 ms; who only reads a `Device` need not pay
@@ -41,7 +48,7 @@ def describe() -> Device:
         name="local",
         arch=platform.machine(),
         cpu=cpu,
-        features=tuple(name for name in FEATURES if name in flags),
+        features=features_of(platform.machine(), flags),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         ram_bytes=psutil.virtual_memory().total,
         os=f"{platform.system()} {platform.release()}",
