@@ -44,7 +44,7 @@ def compare(
     shape = (-1, bundle.manifest.dims[-1])
     ours, theirs = (np.frombuffer(raw, "<f4").reshape(shape) for raw in (answer.vectors, expected))
     if ours.shape != theirs.shape:
-        return jobs.Failure("failed", f"{len(ours)} vectors here, {len(theirs)} on the host")
+        return jobs.Failure("failed", f"the host sent {len(theirs)} vectors to compare with, not {len(ours)}")
     cosine = float((ours * theirs).sum(axis=1).min())
     least = _LEAST_COSINE.get(variant.precision, _LEAST_OF_INTEGERS)
     if not cosine >= least:  # NaN too

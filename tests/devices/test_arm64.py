@@ -98,8 +98,8 @@ def three_precisions(minilm, dev, tmp_path_factory):
 
 def test_an_arm64_board_without_internet_makes_the_hosts_vectors_and_hits(arm_board, three_precisions, tmp_path):
     bundle, task = three_precisions
-    probed = run_mrl_edge("devices", "probe", "board", env=arm_board)
-    assert 'arch = "aarch64"' in probed.stdout, probed.stderr
+    probed = run_mrl_edge("devices", "probe", "board", env=arm_board, cwd=tmp_path)
+    assert ", aarch64" in probed.stdout, probed.stderr
 
     out = tmp_path / "results.json"
     done = run_mrl_edge(
