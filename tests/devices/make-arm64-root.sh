@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a real arm64 Debian userland (Python 3.11, sshd) that runs on an x86-64 Linux machine through qemu-user.
-# usage (as root): make-arm64-root.sh FOLDER        about 4 minutes, 340 MB; again it only mounts what is missing
+# usage (as root): make-arm64-root.sh FOLDER        about 4 minutes, 340 MB; again it only mounts /proc
 set -euo pipefail
 root=${1:?folder for the arm64 root}
 for tool in qemu-aarch64-static debootstrap aarch64-linux-gnu-g++; do
@@ -22,6 +22,5 @@ if ! [ -e "$root/made" ]; then
   touch "$root/made"
 fi
 mountpoint -q "$root/proc" || mount --bind /proc "$root/proc" # onnxruntime's external data needs it
-mountpoint -q "$root/dev" || mount --bind /dev "$root/dev"
-# /sys is never mounted: the x86 topology in it crashes onnxruntime's CPU probe under qemu
+# /dev stays debootstrap's own; /sys is never mounted: the x86 topology in it crashes onnxruntime's CPU probe under qemu
 chroot "$root" uname -m

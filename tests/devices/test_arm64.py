@@ -34,7 +34,8 @@ def userland():
     print(f"\n{made.stdout.strip()}")
     assert made.stdout.split()[-1] == "aarch64"
     (ROOT / "etc" / "resolv.conf").unlink(missing_ok=True)  # no internet there: no name is found
-    return ROOT
+    yield ROOT
+    subprocess.run(["umount", ROOT / "proc"], check=True)
 
 
 @pytest.fixture(params=["cortex-a53", "max"])
