@@ -2,7 +2,7 @@
 
 It runs in the folder of all that is ours on the board; RUN is a folder in it that holds the order. `follow` starts the
 run, or takes up one that a reboot or a kill interrupted, and says what it does until it ends; a run that goes on
-already is followed. A lock lets one run at a time measure on a board.
+already is followed, and one that ended well is not begun again. A lock lets one run at a time measure on a board.
 """
 
 from __future__ import annotations
@@ -14,68 +14,80 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
 import msgspec
-from mrl_edge.bench.order import ORDER, RESULTS, Order, Said
-from mrl_edge.bench.place import Place
-from mrl_edge.bench.sweep import sweep
-from mrl_edge.devices.local import describe
+from mrl_edge.bench.order import INTERRUPTED, ORDER, RESULTS, Order, Said
+from mrl_edge.devices.deploy.holder import LOCK, Holder
 
-from mrl_edge.bundle import open_bundle
-from mrl_edge.errors import MrlEdgeError
-
-_LOCK = Path("bench.lock")
-_SAID, _ERRORS = "said.jsonl", "errors.txt"
-_LOOK_S = 0.2
+_LOCK = Path(LOCK)
+_SAID, _ERRORS, _STOP = "said.jsonl", "errors.txt", "stop"
+_LOOK_S = 0.5
 _BEAT_S = 5.0  # an empty line this often: a connection that is gone is seen by writing to it
 _PATIENCE_S = 20.0
 
 
-class _Holder(msgspec.Struct):
-    """Who holds the lock: the process of a run."""
+def follow(run: Path) -> int:
+    """Start the run unless it goes on or has ended well, and write what it says to standard output until it ends.
 
-    run: str
-    order: str
-    pid: int
-
-
-def follow(run: Path) -> None:
-    """Start the run unless it goes on, and write what it says to standard output until it ends."""
-    order = _read_order(run)
+    Returns `INTERRUPTED` when it ended without a word, which is what a reboot leaves.
+    """
     with _LOCK.open("a+b") as lock:
         if _take(lock):
-            (run / _SAID).unlink(missing_ok=True)
-            pid = _start(run, lock)
-            _write_holder(lock, _Holder(str(run), order.identity(), pid))
+            if not _has_ended_well(run):
+                lock.truncate(0)
+                for name in (_SAID, _STOP):
+                    (run / name).unlink(missing_ok=True)
+                lock.write(msgspec.json.encode(Holder(str(run), _start(run, lock))))
+                lock.flush()
         else:
             holder = _holder(lock)
-            if holder is None or holder.order != order.identity():
+            if holder is None or holder.run != str(run):
                 other = holder.run if holder else "another run"
                 _say(sys.stdout.buffer, Said(ended=True, error=f"this board is measuring {other}: one at a time"))
-                return
+                return 0
     for line in _lines(run):
         sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
+        if line.strip() and msgspec.json.decode(line, type=Said).ended:
+            return 0
+    errors = (run / _ERRORS).read_text("utf-8", "replace").strip().splitlines()
+    sys.stderr.write(errors[-1] if errors else "it was killed, or the board started anew or was short of memory")
+    return INTERRUPTED
 
 
-def stop(run: Path) -> None:
+def stop(run: Path) -> int:
     """End the run if it goes on; what it measured stays, and `follow` takes it up again."""
+    if not run.is_dir():
+        return 0
     with _LOCK.open("a+b") as lock:
         end = time.monotonic() + _PATIENCE_S
         while not _take(lock):
             holder = _holder(lock)
-            if holder is None or holder.run != str(run):
-                return
-            os.kill(holder.pid, signal.SIGTERM if time.monotonic() < end else signal.SIGKILL)
+            if holder is not None and holder.run != str(run):
+                break
+            (run / _STOP).touch()
+            with suppress(ProcessLookupError):
+                if holder is not None:
+                    os.kill(holder.pid, signal.SIGTERM if time.monotonic() < end else signal.SIGKILL)
             time.sleep(_LOOK_S)
+    return 0
 
 
-def work(run: Path) -> None:
+def work(run: Path) -> int:
     """Measure what the order says; the lock is held by an open file that `follow` has handed down."""
-    order = _read_order(run)
+    # Imported here alone: who follows stays beside what is measured, and small.
+    from mrl_edge.bench.place import Place
+    from mrl_edge.bench.sweep import sweep
+    from mrl_edge.devices.local import describe
+
+    from mrl_edge.bundle import open_bundle
+    from mrl_edge.errors import MrlEdgeError
+
+    order = msgspec.json.decode((run / ORDER).read_bytes(), type=Order)
     signal.signal(signal.SIGTERM, _interrupt)
     with (run / _SAID).open("wb") as said:
 
@@ -89,10 +101,13 @@ def work(run: Path) -> None:
         except MrlEdgeError as problem:
             error = str(problem)
         except KeyboardInterrupt:
+            if not (run / _STOP).exists():
+                return 1  # the board goes down: the run is taken up when it is back
             error = "stopped"
         except Exception as problem:  # the host says it in one line
             error = f"{type(problem).__name__}: {problem}"
         _say(said, Said(ended=True, error=error))
+    return 0
 
 
 def _start(run: Path, lock: IO[bytes]) -> int:
@@ -109,25 +124,29 @@ def _start(run: Path, lock: IO[bytes]) -> int:
     return process.pid
 
 
+def _has_ended_well(run: Path) -> bool:
+    path = run / _SAID
+    last = path.read_bytes().strip().rpartition(b"\n")[2] if path.is_file() else b""
+    try:
+        said = msgspec.json.decode(last, type=Said)
+    except msgspec.DecodeError:
+        return False
+    return said.ended and said.error is None
+
+
 def _lines(run: Path) -> Iterator[bytes]:
-    """Yield whole lines as they are written; the last one says how the run ended."""
+    """Yield whole lines as they are written, until nobody holds the lock and all is read."""
     path, begun, rest, beat = run / _SAID, 0, b"", time.monotonic()
     while True:
-        alive = _goes_on()  # asked first: what was said before it ended is read below
+        goes_on = _goes_on()  # asked first: what was said before it ended is read below
         if path.is_file():
             with path.open("rb") as said:
                 said.seek(begun)
                 new = said.read()
             begun += len(new)
             *whole, rest = (rest + new).split(b"\n")
-            for line in whole:
-                yield line + b"\n"
-                if msgspec.json.decode(line, type=Said).ended:
-                    return
-        if not alive:
-            errors = (run / _ERRORS).read_text("utf-8", "replace").strip().splitlines()
-            why = errors[-1] if errors else "it was killed, or the board was short of memory"
-            yield msgspec.json.encode(Said(ended=True, error=f"the run ended without a word: {why}")) + b"\n"
+            yield from (line + b"\n" for line in whole)
+        if not goes_on:
             return
         if time.monotonic() - beat > _BEAT_S:
             beat = time.monotonic()
@@ -155,22 +174,12 @@ def _take(lock: IO[bytes]) -> bool:
     return False
 
 
-def _write_holder(lock: IO[bytes], holder: _Holder) -> None:
-    lock.truncate(0)
-    lock.write(msgspec.json.encode(holder))  # at the end, which is the beginning now
-    lock.flush()
-
-
-def _holder(lock: IO[bytes]) -> _Holder | None:
+def _holder(lock: IO[bytes]) -> Holder | None:
     lock.seek(0)
     try:
-        return msgspec.json.decode(lock.read(), type=_Holder)
+        return msgspec.json.decode(lock.read(), type=Holder)
     except msgspec.DecodeError:  # it is being written
         return None
-
-
-def _read_order(run: Path) -> Order:
-    return msgspec.json.decode((run / ORDER).read_bytes(), type=Order)
 
 
 def _say(file: IO[bytes], said: Said) -> None:
@@ -183,4 +192,4 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    {"follow": follow, "stop": stop, "work": work}[sys.argv[1]](Path(sys.argv[2]))
+    sys.exit({"follow": follow, "stop": stop, "work": work}[sys.argv[1]](Path(sys.argv[2])))

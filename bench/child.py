@@ -60,7 +60,7 @@ def _vectors(job: VectorsJob) -> bytes:
     import mrl_edge
 
     encoder = mrl_edge.load(job.bundle, None, job.precision, job.depth)
-    return encoder.encode(job.sample.texts, job.sample.role).astype("<f4").tobytes()
+    return encoder.encode(job.sample.texts, job.sample.role, batch_size=1).astype("<f4").tobytes()
 
 
 def _failure(error: Exception) -> Failure:

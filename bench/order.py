@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Annotated
 
 import msgspec
 from mrl_edge.bench.jobs import Task
@@ -10,6 +11,7 @@ from mrl_edge.bench.preparing import Grid
 
 ORDER = "order.json"
 RESULTS = "results.json"
+INTERRUPTED = 75  # the exit code of following a run that ended without a word; sysexits.h: a temporary failure
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -22,17 +24,21 @@ class Order(msgspec.Struct, frozen=True):
     grid: Grid
     expected: dict[str, bytes]  # the host's vectors; see `agreement`
 
-    def identity(self) -> str:
-        """Return what tells it from another order."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+    def identity(self, bundle_sha256: str) -> str:
+        """Return what tells it from another order of what is measured."""
+        same = msgspec.structs.replace(self, bundle=bundle_sha256, expected={})
+        return hashlib.sha256(msgspec.json.encode(same)).hexdigest()[:16]
+
+
+_Steps = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
 
 
 class Said(msgspec.Struct, frozen=True, omit_defaults=True):
     """A line from the board: a step of a stage, or how the run ended."""
 
     stage: str = ""
-    done: int = 0
-    total: int = 0
+    done: _Steps = 0
+    total: _Steps = 0
     now: str = ""
     ended: bool = False
     error: str | None = None  # why it ended before everything was measured

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 from mrl_edge.devices.local import Device, describe
-from mrl_edge.devices.reach.capped import Cap
+from mrl_edge.devices.reach.capped import NOW, Cap
 
 from mrl_edge.bundle import Variant
 
@@ -36,4 +36,8 @@ def held_to(name: str, cap: Cap) -> Place:
     device = describe()
     cores = min(device.cores, cap.cores)
     capped = msgspec.structs.replace(device, name=name, capped_to=name, cores=cores, ram_bytes=cap.ram_bytes)
-    return Place(capped, cap.command)
+
+    def command(argv: list[str]) -> list[str]:
+        return cap.command([*argv[:-1], NOW])  # its last argument is when it was started: not when its wrapper was
+
+    return Place(capped, command)

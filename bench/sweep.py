@@ -14,6 +14,7 @@ import time
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -83,6 +84,21 @@ def data_sha256(task: jobs.Task) -> str:
     return hashlib.sha256(msgspec.json.encode(task)).hexdigest()
 
 
+def settings_of(task: jobs.Task, source: str, grid: Grid) -> dict[str, Any]:
+    """Return what must be the same for rows to stand in one results file."""
+    return {
+        "data": Path(source).name,
+        "data_sha256": data_sha256(task),
+        "queries": len(task.queries),
+        "documents": len(task.documents),
+        "texts": len(task.texts),
+        "max_seconds": grid.max_seconds,
+        "repeats": grid.repeats,
+        "target_recall": grid.target_recall,
+        "vectors": grid.storage,
+    }
+
+
 class _Sweep:
     """The rows so far, and the folder with vectors and indexes that an interrupted run leaves for the next."""
 
@@ -96,23 +112,14 @@ class _Sweep:
         self.out = out
         self.plans: tuple[IndexPlan | None, ...] = grid.plans if task.documents else (None,)
         content = msgspec.json.encode(task)
-        settings = {
-            "data": Path(source).name,
-            "data_sha256": data_sha256(task),
-            "queries": len(task.queries),
-            "documents": len(task.documents),
-            "texts": len(task.texts),
-            "max_seconds": grid.max_seconds,
-            "repeats": grid.repeats,
-            "target_recall": grid.target_recall,
-            "vectors": grid.storage,
-        }
+        settings = settings_of(task, source, grid)
         self.results = resume(out, bundle, place.device, settings)
         self.sample = task.latency_sample()
         places = {text: number for number, text in enumerate(task.queries)}
         self._sampled = [places[text] for text in self.sample.texts] if task.queries else []
-        versions = self.results.device.versions
-        run = f"{bundle.identity()}{settings}{grid.dims}{grid.plans}{versions}".encode()
+        device = self.results.device
+        held = device.capped_to, device.ram_bytes, device.cores
+        run = f"{bundle.identity()}{settings}{grid.dims}{grid.plans}{device.versions}{held}".encode()
         self.work = work_folder(out) / hashlib.sha256(run).hexdigest()[:12]
         self.work.mkdir(parents=True, exist_ok=True)
         (self.work / "task.json").write_bytes(content)

@@ -81,16 +81,18 @@ def _cpu() -> tuple[str, set[str]]:
 
 
 def _is_emulated() -> bool:
-    """Whether QEMU's user mode runs this process: it shows its own file as ours, but the parent's as its own.
+    """Whether QEMU's user mode runs this process: it hides itself in /proc/self/exe, and not below /proc/self/task.
 
-    It passes the host's /proc/cpuinfo through, in which x86 processors alone name a `vendor_id`.
+    It may also pass the host's /proc/cpuinfo through, in which x86 processors alone name a `vendor_id`.
     """
+    arch = platform.machine()
     try:
-        if platform.machine() in ("aarch64", "armv7l") and "vendor_id" in Path("/proc/cpuinfo").read_text("latin-1"):
+        if arch in ("aarch64", "armv7l") and "vendor_id" in Path("/proc/cpuinfo").read_text("latin-1"):
             return True
-        return Path(f"/proc/{os.getppid()}/exe").readlink().name.startswith("qemu-")
+        interpreter = Path(f"/proc/self/task/{os.getpid()}/exe").readlink().name
     except OSError:
         return False
+    return interpreter.removesuffix("-static").removeprefix("qemu-") in ("aarch64", "arm", "x86_64", "riscv64")
 
 
 def _governor() -> str | None:

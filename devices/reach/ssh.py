@@ -25,6 +25,7 @@ from mrl_edge.progress import Report, silent
 T = TypeVar("T")
 _PAUSES_S = (1, 2, 4, 8, 15, 30, 30, 30)  # before each try to come back, a reboot's time in all
 _BLOCK = 1 << 16
+_MOST_BYTES = 1 << 40
 
 
 class SshMachine:
@@ -52,13 +53,13 @@ class SshMachine:
         done = await self.stream(list(argv), _once(stdin), out.extend)
         return Finished(done.code, bytes(out), done.errors)
 
-    async def get(self, source: str, target: Path) -> None:
+    async def get(self, source: str, target: Path, most_bytes: int = _MOST_BYTES) -> None:
         """Bring one file back; see `Machine.get`. Comes back after a cut and goes on."""
-        await self.through_cuts(lambda: self.get_once(source, target), lambda: 0)
+        await self.through_cuts(lambda: self.get_once(source, target, most_bytes), lambda: 0)
 
-    async def get_once(self, source: str, target: Path) -> None:
+    async def get_once(self, source: str, target: Path, most_bytes: int = _MOST_BYTES) -> None:
         """Bring one file back; a cut raises `ConnectionLostError`."""
-        await download(self, source, target)
+        await download(self, source, target, most_bytes)
 
     async def info(self) -> Facts:
         """Ask the machine what it is."""

@@ -147,9 +147,11 @@ def bench(
 
     profile = bench_place.capped_profile(device or [], fleet, capped)
     boards = () if profile else bench_boards.read_boards(device or [], fleet)
+    if boards and image is not None:
+        raise UsageError("--device: images are files of this machine, and no board has them: measure texts there")
     if boards and baseline is not None:
         raise UsageError("--baseline compares on this machine: leave --device and --fleet out")
-    before = _read_baseline(baseline, out) if baseline else None
+    before = _read_baseline(baseline, out, profile) if baseline else None
     opened = open_bundle(bundle)
     columns = Columns(text=text, image=image, label=label, query=query, positive=positive)
     if compare is not None:
@@ -200,17 +202,29 @@ def _measure_on_boards(
     calls: bench_table.Calls,
 ) -> int:
     found = bench_boards.sweep_boards(sweep, boards, out, overwrite)
-    measured = [(file, results) for _, file, results in found if not isinstance(results, MrlEdgeError)]
+    for place, (address, file, results) in enumerate(found):
+        if isinstance(results, MrlEdgeError):
+            continue
+        if not as_json and len(boards) > 1:
+            console.say(f"\n{address}")
+        try:
+            _conclude(results, None, file, as_json and len(boards) == 1, calls, quiet=as_json and len(boards) > 1)
+        except ResultsError as error:
+            found[place] = address, file, error
     if as_json and len(boards) > 1:
-        console.print_json({str(file): results for file, results in measured})
-    else:
-        for file, results in measured:
-            _conclude(results, None, file, as_json, calls)
+        console.print_json({str(file): results for _, file, results in found if not isinstance(results, MrlEdgeError)})
     bench_boards.failures(found)
     return 0
 
 
-def _conclude(results: Results, before: Results | None, out: Path, as_json: bool, calls: bench_table.Calls) -> int:
+def _conclude(
+    results: Results,
+    before: Results | None,
+    out: Path,
+    as_json: bool,
+    calls: bench_table.Calls,
+    quiet: bool = False,
+) -> int:
     """Print the results and what is worse than a baseline; return the exit code."""
     from mrl_edge.bench.comparison import against_baseline
 
@@ -218,11 +232,13 @@ def _conclude(results: Results, before: Results | None, out: Path, as_json: bool
     if as_json:
         found = msgspec.to_builtins(beside) if beside else {}
         console.print_json({**msgspec.to_builtins(results), **found} if beside else results)
-    else:
+    elif not quiet:
         bench_table.print_results(results, calls)
     if all(row.status != "ok" for row in results.measurements):
-        raise ResultsError(f"nothing could be measured: {results.measurements[0].reason}")
-    if not as_json:
+        raise ResultsError(
+            f"nothing could be measured: {next((row.reason for row in results.measurements), 'no rows')}"
+        )
+    if not as_json and not quiet:
         console.say(f"\nresults: {out}\nnext:    mrl-edge pick {out} --max-p50-ms 5 --max-rss-mb 120")
     if beside is None:
         return 0
@@ -267,7 +283,7 @@ def _variants(
     return chosen, precisions, layers
 
 
-def _read_baseline(path: Path, out: Path) -> Results:
+def _read_baseline(path: Path, out: Path, capped: str | None) -> Results:
     """Read it before anything is measured; times of another processor are nothing to compare with."""
     from mrl_edge.bench.results import read_results
     from mrl_edge.devices.local import describe
@@ -277,6 +293,8 @@ def _read_baseline(path: Path, out: Path) -> Results:
     there, here = read_results(path), describe()
     if there.device.cpu != here.cpu:
         raise ResultsError(f"{path} was measured on another machine ({there.device.cpu}; this one is {here.cpu})")
+    if (there.device.capped_to is None) != (capped is None):
+        raise ResultsError(f"{path} was measured under another cap ({there.device.capped_to or 'none'})")
     return there
 
 

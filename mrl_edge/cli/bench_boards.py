@@ -100,6 +100,8 @@ async def _sweep_all(
         except MrlEdgeError as error:
             console.note(f"  {address}: stopped")
             return error
+        except OSError as error:
+            return ReachError(f"{error.filename or 'a file here'}: {error.strerror or error}")
 
     answers = await asyncio.gather(*(one(address, file) for address, file in zip(boards, files, strict=True)))
     return list(zip(boards, files, answers, strict=True))

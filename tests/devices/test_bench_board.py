@@ -51,12 +51,9 @@ def begin(board, *all_arguments, **options):
     raise AssertionError("".join(said))
 
 
-def worker():
+def worker(board):
     """The process that measures on the board."""
-    (found,) = [
-        p for p in psutil.process_iter(["cmdline"]) if "mrl_edge.bench.board work" in " ".join(p.info["cmdline"] or ())
-    ]
-    return found
+    return psutil.Process(json.loads((board.home / ".mrl-edge" / "bench.lock").read_bytes())["pid"])
 
 
 def complete(out):
@@ -66,7 +63,9 @@ def complete(out):
 
 
 def on_board(board, bundle):
-    return board.home / ".mrl-edge" / "runs" / bundle.name / "results.json"
+    """The results on the board while it measures."""
+    (path,) = (board.home / ".mrl-edge" / "runs" / bundle.name).glob("*/results.json")
+    return read_results(path).measurements
 
 
 def test_a_board_measures_itself_and_its_vectors_are_the_hosts(lasting_board, bundle, task, tmp_path):
@@ -77,16 +76,17 @@ def test_a_board_measures_itself_and_its_vectors_are_the_hosts(lasting_board, bu
     assert read_results(out).device.name == "board"
     rows = complete(out)
     assert all(row.host_cosine > 0.9999 for row in rows)
-    assert out.read_bytes() == on_board(lasting_board, bundle).read_bytes()
+    assert not list((lasting_board.home / ".mrl-edge" / "runs" / bundle.name).iterdir())
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
 def test_a_cut_connection_stops_nothing(lasting_board, bundle, task, tmp_path):
     out = tmp_path / "results.json"
-    process = begin(lasting_board, bundle, task, out, "--overwrite")
-    measuring = worker()
+    process = begin(lasting_board, bundle, task, out, "--overwrite", seconds="4")
+    measuring = worker(lasting_board)
     assert lasting_board.cut() > 0
-    assert measuring.is_running()
+    time.sleep(3)  # it is followed again
+    assert worker(lasting_board) == measuring
     assert process.wait(120) == 0
     complete(out)
 
@@ -94,8 +94,8 @@ def test_a_cut_connection_stops_nothing(lasting_board, bundle, task, tmp_path):
 def test_a_board_that_starts_anew_goes_on_after_the_last_row(lasting_board, bundle, task, tmp_path):
     out = tmp_path / "results.json"
     process = begin(lasting_board, bundle, task, out, "--overwrite")
-    before = read_results(on_board(lasting_board, bundle)).measurements
-    measuring = worker()
+    before = on_board(lasting_board, bundle)
+    measuring = worker(lasting_board)
     for one in [measuring, *measuring.children(recursive=True)]:
         one.kill()
     lasting_board.cut()
@@ -109,24 +109,32 @@ def test_one_bench_at_a_time_measures_on_a_board(lasting_board, bundle, task, tm
     assert run_mrl_edge("deploy", other, "board", env=lasting_board.environment).returncode == 0  # the rest is short
     first = begin(lasting_board, bundle, task, tmp_path / "first.json", "--overwrite", seconds="6")
     done = bench(lasting_board, other, task, tmp_path / "second.json")
-    assert "is measuring runs/bundle: one at a time" in the_one_error_line(done)
+    assert "board is measuring 'runs/bundle/" in the_one_error_line(done)
+    assert run_mrl_edge("deploy", other, "board", "--remove", env=lasting_board.environment).returncode == 2
     assert not (tmp_path / "second.json").exists()
     assert first.wait(240) == 0
 
 
 def test_ctrl_c_here_stops_the_run_there_and_the_same_command_goes_on(lasting_board, bundle, task, tmp_path):
     out = tmp_path / "results.json"
-    process = begin(lasting_board, bundle, task, out, "--overwrite")
-    measuring = worker()
+    process = begin(lasting_board, bundle, task, out, "--overwrite", seconds="8")
+    measuring = worker(lasting_board)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
-    end = time.monotonic() + 10
-    while measuring.is_running() and measuring.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    done = bench(lasting_board, bundle, task, out)
+    assert not measuring.is_running() or measuring.status() == psutil.STATUS_ZOMBIE
+    assert len(on_board(lasting_board, bundle)) < ROWS
+    done = run_mrl_edge(*arguments(bundle, task, out, seconds="8"), env=lasting_board.environment)
     assert done.returncode == 0, done.stderr
     complete(out)
+
+
+def test_results_of_another_run_are_kept(lasting_board, bundle, task, tmp_path):
+    out = tmp_path / "results.json"
+    assert bench(lasting_board, bundle, task, out).returncode == 0
+    content = out.read_bytes()
+    done = run_mrl_edge(*arguments(bundle, task, out, seconds="0.6"), env=lasting_board.environment)
+    assert "of another data or settings: choose another --out" in the_one_error_line(done)
+    assert out.read_bytes() == content
 
 
 def test_a_board_that_fails_stops_no_other(lasting_board, bundle, task, tmp_path):
