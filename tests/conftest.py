@@ -22,6 +22,7 @@ needs_usearch = pytest.mark.skipif(importlib.util.find_spec("usearch") is None, 
 
 DIMS = (8, 16, 32, 64, 128, 384)
 ROWS, DEV_ROWS = 2000, 1000
+CLASSES = 24  # of the first ROWS rows
 
 
 @pytest.fixture(scope="session")
