@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM ?= chromium
 
-.PHONY: .venv quickstart test test-deploy browser browser-tools lint typecheck peers ladder training-peers export-peers harness roofline levers loadgen search-peers clean
+.PHONY: .venv quickstart test test-deploy test-arm64 browser browser-tools lint typecheck peers ladder training-peers export-peers harness roofline levers loadgen search-peers clean
 
 .venv: .venv/installed
 
@@ -28,6 +28,10 @@ browser: browser-tools tests/browser/node_modules/.package-lock.json .venv
 # A bundle brought to an sshd on this machine, without internet there; it needs openssh-server and g++.
 test-deploy: .venv
 	$(BIN)/python -m pytest -m deploy tests/devices
+
+# An arm64 userland under build/arm64, emulated, as a board without internet; root makes and enters it.
+test-arm64: .venv
+	$(BIN)/python -m pytest -m arm64 -s tests/devices/test_arm64.py
 
 browser-tools:
 	@for tool in node npm "$(CHROMIUM)"; do command -v "$$tool" >/dev/null || { \

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mrl_edge.bench.results import Measurement, Quality, Results
+from mrl_edge.bench.results import Measurement, Quality, Results, refuse_emulated
 
 from mrl_edge.errors import ResultsError, UsageError
 
@@ -53,7 +53,11 @@ class Candidate:
 
 
 def candidates(results: Results) -> list[Candidate]:
-    """Return the configurations measured on real texts; `ResultsError` when there is none."""
+    """Return the configurations measured on real texts.
+
+    Raises `ResultsError` when there is none, and for what an emulator measured.
+    """
+    refuse_emulated(results)
     rows = [_candidate(row) for row in results.measurements if row.status == "ok" and row.tokens is None]
     found = [row for row in rows if row is not None]
     if not found:

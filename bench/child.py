@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mrl_edge.bench.jobs import Failure, MeasureJob, MeasureResult
+    from mrl_edge.bench.jobs import Failure, MeasureJob, MeasureResult, VectorsJob
     from mrl_edge.bench.mapped import Mapped
     from mrl_edge.bench.path import QueryPath
 
@@ -45,6 +45,8 @@ def main(job_path: str, answer_path: str, spawned_ns: str) -> None:
             from mrl_edge.bench.ceilings import measure_ceilings
 
             answer = measure_ceilings(job)
+        elif isinstance(job, jobs.VectorsJob):
+            answer = jobs.VectorsResult(_vectors(job))
         elif isinstance(job, jobs.FirstJob):
             answer = jobs.FirstResult(_open(job.measure, int(spawned_ns)).cold_start_ms)
         else:
@@ -52,6 +54,13 @@ def main(job_path: str, answer_path: str, spawned_ns: str) -> None:
     except Exception as error:  # the parent turns it into a row
         answer = _failure(error)
     jobs.write(Path(answer_path), answer)
+
+
+def _vectors(job: VectorsJob) -> bytes:
+    import mrl_edge
+
+    encoder = mrl_edge.load(job.bundle, None, job.precision, job.depth)
+    return encoder.encode(job.sample.texts, job.sample.role, batch_size=1).astype("<f4").tobytes()
 
 
 def _failure(error: Exception) -> Failure:

@@ -231,6 +231,21 @@ class CeilingsResult(msgspec.Struct, frozen=True, tag=True):
     ceilings: Ceilings
 
 
+class VectorsJob(msgspec.Struct, frozen=True, tag="vectors"):
+    """Encode texts, to compare what two machines make of them."""
+
+    bundle: str
+    precision: str
+    depth: int
+    sample: LatencySample
+
+
+class VectorsResult(msgspec.Struct, frozen=True, tag=True):
+    """The vectors at the full dimension as little-endian float32, row by row."""
+
+    vectors: bytes
+
+
 class Failure(msgspec.Struct, frozen=True, tag=True):
     """Why a job did not end."""
 
@@ -238,7 +253,7 @@ class Failure(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
-Job = PrepareJob | FirstJob | MeasureJob | CountJob | CeilingsJob
+Job = PrepareJob | FirstJob | MeasureJob | CountJob | CeilingsJob | VectorsJob
 
 
 def write(path: Path, value: msgspec.Struct) -> None:

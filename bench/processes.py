@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -22,17 +22,29 @@ from mrl_edge.errors import ResultsError
 
 _CACHE = "cache"
 Answer = TypeVar(
-    "Answer", jobs.PrepareResult, jobs.FirstResult, jobs.MeasureResult, jobs.CountResult, jobs.CeilingsResult
+    "Answer",
+    jobs.PrepareResult,
+    jobs.FirstResult,
+    jobs.MeasureResult,
+    jobs.CountResult,
+    jobs.CeilingsResult,
+    jobs.VectorsResult,
 )
 
 
-def run_job(job: jobs.Job, kind: type[Answer], work: Path, threads: int) -> Answer | jobs.Failure:
-    """Run one job in a fresh process and return its answer; a killed or crashed process is a `Failure`."""
+def run_job(
+    job: jobs.Job, kind: type[Answer], work: Path, threads: int, within: Callable[[list[str]], list[str]] = list
+) -> Answer | jobs.Failure:
+    """Run one job in a fresh process and return its answer; a killed or crashed process is a `Failure`.
+
+    `within` makes of its command one that runs it under limits, in the same process.
+    """
     question, reply = work / "job.json", work / "answer.json"
     reply.unlink(missing_ok=True)
     jobs.write(question, job)
+    spawned = str(time.monotonic_ns())
     process = subprocess.Popen(
-        [sys.executable, "-m", "mrl_edge.bench.child", str(question), str(reply), str(time.monotonic_ns())],
+        within([sys.executable, "-m", "mrl_edge.bench.child", str(question), str(reply), spawned]),
         env={**environment(threads), "XDG_CACHE_HOME": str(work / _CACHE)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -242,6 +242,7 @@ class Measurement(msgspec.Struct, frozen=True):
     scenario: Scenario | None = None  # MLPerf's name for what was measured: its figure is p90, p99 or texts a second
     roofline: Roofline | None = None
     null_because: dict[str, str] = {}  # why a figure is null, by its name
+    host_cosine: float | None = None  # the least between this machine's vectors and those of the host that sent it
     predicted: bool = False
 
 
@@ -263,6 +264,15 @@ class Results(msgspec.Struct, frozen=True):
     measurements: tuple[Measurement, ...]
     ceilings: tuple[Ceilings, ...] = ()  # by threads, of the rooflines
     spent_s: dict[str, float] = {}  # wall time by what it went into, of all runs that made the file
+
+
+def refuse_emulated(results: Results) -> None:
+    """Raise `ResultsError` for what an emulator measured: its times and its memory are no machine's."""
+    if results.device.emulated:
+        raise ResultsError(
+            "these results are of an emulated machine: right for vectors and hits, but its times and memory are no "
+            "board's. Measure on the board: mrl-edge bench … --device user@board"
+        )
 
 
 def read_results(path: Path) -> Results:

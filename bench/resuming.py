@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from mrl_edge.bench.configuration import Configuration, configuration_of
 from mrl_edge.bench.results import SCHEMA_VERSION, BundleRef, Measurement, Results, read_results
-from mrl_edge.devices.local import describe
+from mrl_edge.devices.local import Device
 
 from mrl_edge.atomic import write_file
 from mrl_edge.bundle import Bundle
@@ -85,18 +85,23 @@ class Processes:
         return len(rows) <= number and all(row.status == "ok" for row in rows)
 
 
-def resume(out: Path, bundle: Bundle, settings: dict[str, Any]) -> Results:
+def resume(out: Path, bundle: Bundle, device: Device, settings: dict[str, Any]) -> Results:
     """Return the results in `out`, or empty ones when there is no such file."""
     reference = BundleRef(bundle.manifest.name, bundle.identity(), bundle.manifest.training)
-    fresh = Results(SCHEMA_VERSION, reference, describe(), settings, ())
+    fresh = Results(SCHEMA_VERSION, reference, device, settings, ())
     if not out.exists():
         return fresh
     there = read_results(out)
     for name, ours, theirs in (
         ("bundle", fresh.bundle.sha256, there.bundle.sha256),
-        ("machine", (fresh.device.cpu, fresh.device.versions), (there.device.cpu, there.device.versions)),
+        ("machine", _kind(fresh.device), _kind(there.device)),
         ("data or settings", fresh.settings, there.settings),
     ):
         if ours != theirs:
             raise ResultsError(f"{out} was measured with another {name}: choose another --out, or use --overwrite")
     return there
+
+
+def _kind(device: Device) -> tuple[object, ...]:
+    """Return what must be the same for rows to stand in one file."""
+    return device.cpu, device.versions, device.capped_to and (device.capped_to, device.ram_bytes, device.cores)

@@ -109,6 +109,8 @@ class Rooflines:
                 yield row
 
     def _work_of(self, row: Measurement) -> Work | str:
+        if self._device.emulated:  # counting and measuring would take minutes there, for a figure that says nothing
+            return "an emulator's times are no machine's"
         if row.callers > 1:
             return "the ceilings are of one caller"
         key = row.precision, row.depth

@@ -14,17 +14,20 @@ import time
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import psutil
 from mrl_edge.bench import jobs
+from mrl_edge.bench.agreement import compare
 from mrl_edge.bench.configuration import Configuration, configuration_of
 from mrl_edge.bench.jobs import Prepared
 from mrl_edge.bench.page_cache import drop
 from mrl_edge.bench.path import HITS
+from mrl_edge.bench.place import Place, here, variant_name
 from mrl_edge.bench.preparing import Grid, Preparations
-from mrl_edge.bench.processes import cached, clear_cache, run_job
+from mrl_edge.bench.processes import Answer, cached, clear_cache, run_job
 from mrl_edge.bench.repeats import processes_of, together
 from mrl_edge.bench.results import IndexPlan, Measurement, Results, SearchResult, write_results
 from mrl_edge.bench.resuming import Processes, exclusive, resume, work_folder
@@ -41,13 +44,23 @@ PROVIDER = "CPUExecutionProvider"
 _BUSY_SECONDS = 0.1  # how long other work is watched before and after a configuration
 
 
-def sweep(bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, report: Report = silent) -> Results:
+def sweep(
+    bundle: Bundle,
+    task: jobs.Task,
+    source: str,
+    grid: Grid,
+    out: Path,
+    report: Report = silent,
+    place: Place | None = None,
+) -> Results:
     """Measure the grid and write `out` after every process; rows that are already there are kept.
+
+    `place` is this machine as it is where it is not said. Vectors and indexes are prepared without its limits.
 
     Raises `ResultsError` when `out` holds measurements of another bundle, machine, data or settings.
     """
     with exclusive(out):
-        return _sweep(_Sweep(bundle, task, source, grid, out, report), bundle, grid, report)
+        return _sweep(_Sweep(bundle, task, source, grid, out, report, place or here()), bundle, grid, report)
 
 
 def _sweep(run: _Sweep, bundle: Bundle, grid: Grid, report: Report) -> Results:
@@ -71,32 +84,42 @@ def data_sha256(task: jobs.Task) -> str:
     return hashlib.sha256(msgspec.json.encode(task)).hexdigest()
 
 
+def settings_of(task: jobs.Task, source: str, grid: Grid) -> dict[str, Any]:
+    """Return what must be the same for rows to stand in one results file."""
+    return {
+        "data": Path(source).name,
+        "data_sha256": data_sha256(task),
+        "queries": len(task.queries),
+        "documents": len(task.documents),
+        "texts": len(task.texts),
+        "max_seconds": grid.max_seconds,
+        "repeats": grid.repeats,
+        "target_recall": grid.target_recall,
+        "vectors": grid.storage,
+    }
+
+
 class _Sweep:
     """The rows so far, and the folder with vectors and indexes that an interrupted run leaves for the next."""
 
-    def __init__(self, bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, report: Report) -> None:
+    def __init__(
+        self, bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, report: Report, place: Place
+    ) -> None:
         self.bundle = bundle
+        self.place = place
+        self._agreements: dict[str, float | jobs.Failure] = {}
         self.grid = grid
         self.out = out
         self.plans: tuple[IndexPlan | None, ...] = grid.plans if task.documents else (None,)
         content = msgspec.json.encode(task)
-        settings = {
-            "data": Path(source).name,
-            "data_sha256": data_sha256(task),
-            "queries": len(task.queries),
-            "documents": len(task.documents),
-            "texts": len(task.texts),
-            "max_seconds": grid.max_seconds,
-            "repeats": grid.repeats,
-            "target_recall": grid.target_recall,
-            "vectors": grid.storage,
-        }
-        self.results = resume(out, bundle, settings)
+        settings = settings_of(task, source, grid)
+        self.results = resume(out, bundle, place.device, settings)
         self.sample = task.latency_sample()
         places = {text: number for number, text in enumerate(task.queries)}
         self._sampled = [places[text] for text in self.sample.texts] if task.queries else []
-        versions = self.results.device.versions
-        run = f"{bundle.identity()}{settings}{grid.dims}{grid.plans}{versions}".encode()
+        device = self.results.device
+        held = device.capped_to, device.ram_bytes, device.cores
+        run = f"{bundle.identity()}{settings}{grid.dims}{grid.plans}{device.versions}{held}".encode()
         self.work = work_folder(out) / hashlib.sha256(run).hexdigest()[:12]
         self.work.mkdir(parents=True, exist_ok=True)
         (self.work / "task.json").write_bytes(content)
@@ -131,6 +154,10 @@ class _Sweep:
     def measure(self, variant: Variant, configuration: Configuration) -> Measurement:
         """Return the row of one process of a configuration."""
         row = _row(variant, configuration)
+        agreed = self._agreement(variant)
+        if isinstance(agreed, jobs.Failure):
+            return _failed(row, agreed)
+        row = msgspec.structs.replace(row, host_cosine=agreed)
         if configuration.encodes_only:
             return self._measured(row, None, configuration)
         answer = self.preparations.of(variant)
@@ -139,6 +166,16 @@ class _Sweep:
         wanted = (configuration.dim, configuration.plan)
         prepared = next(p for p in answer.configurations if (p.dim, p.plan) == wanted)
         return self._measured(row, prepared, configuration)
+
+    def _agreement(self, variant: Variant) -> float | jobs.Failure | None:
+        """Compare vectors with the host's, once a variant; there is nothing to compare with on the host itself."""
+        if self.place.expected is None:
+            return None
+        name = variant_name(variant)
+        if name not in self._agreements:
+            expected = self.place.expected[name]
+            self._agreements[name] = compare(self.bundle, variant, self.sample, expected, self.work)
+        return self._agreements[name]
 
     def add(self, row: Measurement) -> None:
         """Write the file with one more process of a configuration in its row."""
@@ -171,11 +208,11 @@ class _Sweep:
         job = self._job(prepared, configuration)
         clear_cache(self.work)
         if MAPPED_PREPACK in configuration.runtime:  # its file is there before, as in all but a device's first start
-            run_job(jobs.FirstJob(job), jobs.FirstResult, self.work, configuration.threads)
+            self._run(jobs.FirstJob(job), jobs.FirstResult, configuration.threads)
         started = time.perf_counter()
         before = psutil.cpu_percent(_BUSY_SECONDS)
         with watching(PROVIDER) as watch:
-            answer = run_job(job, jobs.MeasureResult, self.work, configuration.threads)
+            answer = self._run(job, jobs.MeasureResult, configuration.threads)
         after = psutil.cpu_percent(_BUSY_SECONDS)
         self._spend("measuring", time.perf_counter() - started)
         row = with_system(row, watch, before, after)
@@ -212,6 +249,10 @@ class _Sweep:
             quality=prepared.quality,
             fidelity=prepared.fidelity,
         )
+
+    def _run(self, job: jobs.Job, kind: type[Answer], threads: int) -> Answer | jobs.Failure:
+        """Run what is measured under the limits of the place."""
+        return run_job(job, kind, self.work, threads, self.place.command)
 
     def _search(self, prepared: Prepared, times: jobs.SearchTimes | None) -> SearchResult | None:
         """Return what is known of a search; the measured process' hits are compared with those that were scored."""
@@ -258,7 +299,7 @@ class _Sweep:
         reason = drop([*(self.bundle.folder / name for name in names), *searched, *cached(self.work)])
         if reason is not None:
             return None, reason
-        answer = run_job(jobs.FirstJob(job), jobs.FirstResult, self.work, job.threads)
+        answer = self._run(jobs.FirstJob(job), jobs.FirstResult, job.threads)
         return (None, answer.reason) if isinstance(answer, jobs.Failure) else (answer.cold_start_ms, None)
 
 

@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import msgspec
-from mrl_edge.devices.local import FEATURES
+from mrl_edge.devices.local import features_of
 
 from mrl_edge.errors import ReachError
 
@@ -119,7 +119,7 @@ def read(answer: str) -> Facts:
         arch=arch,
         bits=int(said["bits"] or (64 if arch in ("aarch64", "x86_64") else 32)),
         cpu=every.get("model name") or _core(every) or arch,
-        features=_features(processors),
+        features=_features(arch, processors),
         clusters=_clusters(processors, said["topology"]),
         ram_bytes=memory["MemTotal"],
         available_bytes=memory.get("MemAvailable", memory["MemFree"]),
@@ -161,10 +161,10 @@ def _processors(cpuinfo: str) -> list[dict[str, str]]:
     return found
 
 
-def _features(processors: list[dict[str, str]]) -> tuple[str, ...]:
+def _features(arch: str, processors: list[dict[str, str]]) -> tuple[str, ...]:
     """Return what every core has, since a program may run on any."""
     sets = [set((fields.get("flags") or fields.get("features") or "").split()) for fields in processors]
-    return tuple(name for name in FEATURES if sets and all(name in flags for flags in sets))
+    return features_of(arch, set.intersection(*sets)) if sets else ()
 
 
 def _core(fields: dict[str, str]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,13 @@ class Device(msgspec.Struct, frozen=True):
     versions: dict[str, str]
     governor: str | None
     emulated: bool
+    capped_to: str | None = None  # the device whose memory and cores it was held to: its times are its own
+
+
+def features_of(arch: str, flags: Collection[str]) -> tuple[str, ...]:
+    """Return which of `FEATURES` a processor names; an emulator shows its host's flags, which do not count."""
+    ours = [name for name in FEATURES if name.startswith(("avx", "amx")) == arch.startswith(("x86", "i686"))]
+    return tuple(name for name in ours if name in flags)
 
 
 def describe() -> Device:
@@ -40,13 +48,13 @@ def describe() -> Device:
         name="local",
         arch=platform.machine(),
         cpu=cpu,
-        features=tuple(name for name in FEATURES if name in flags),
+        features=features_of(platform.machine(), flags),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         ram_bytes=psutil.virtual_memory().total,
         os=f"{platform.system()} {platform.release()}",
         versions={"python": platform.python_version(), **_versions()},
         governor=_governor(),
-        emulated=False,
+        emulated=_is_emulated(),
     )
 
 
@@ -70,6 +78,21 @@ def _cpu() -> tuple[str, set[str]]:
         fields.setdefault(key.strip().lower(), value.strip())
     name = fields.get("model name") or fields.get("model") or platform.machine()
     return name, set((fields.get("flags") or fields.get("features") or "").split())
+
+
+def _is_emulated() -> bool:
+    """Whether QEMU's user mode runs this process: it hides itself in /proc/self/exe, and not below /proc/self/task.
+
+    It may also pass the host's /proc/cpuinfo through, in which x86 processors alone name a `vendor_id`.
+    """
+    arch = platform.machine()
+    try:
+        if arch in ("aarch64", "armv7l") and "vendor_id" in Path("/proc/cpuinfo").read_text("latin-1"):
+            return True
+        interpreter = Path(f"/proc/self/task/{os.getpid()}/exe").readlink().name
+    except OSError:
+        return False
+    return interpreter.removesuffix("-static").removeprefix("qemu-") in ("aarch64", "arm", "x86_64", "riscv64")
 
 
 def _governor() -> str | None:

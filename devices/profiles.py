@@ -163,6 +163,11 @@ def resolve(device: str) -> Profile:
     raise UsageError(f"no device is named {device[:64]!r}: {hint}{rest}")
 
 
+def is_known(name: str) -> bool:
+    """Whether one of our profiles has this name."""
+    return any(path.name == f"{name}{SUFFIX}" for path in _shipped())
+
+
 def read_profile(path: Path) -> Profile:
     """Read and validate one file; raises as `resolve`."""
     try:

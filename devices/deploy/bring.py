@@ -8,6 +8,7 @@ from importlib.resources import files as resources
 from pathlib import Path
 
 import msgspec
+from mrl_edge.devices.deploy.holder import LOCK, Holder
 from mrl_edge.devices.deploy.wheelhouse import gather
 from mrl_edge.devices.probe import missing
 from mrl_edge.devices.reach import Machine
@@ -18,21 +19,26 @@ from mrl_edge.errors import ReachError, UnsupportedError, UsageError
 from mrl_edge.progress import Report
 
 FOLDER = ".mrl-edge"  # in the home folder: everything of ours
+BUNDLES = "bundles"
 # $1: our folder, $2: the bundle in it. What no bundle needs any more goes with the last; what is not ours stays.
 _REMOVE = """\
 [ -e "$1" ] || exit 0
 cd -- "$1" || exit 1
-rm -rf -- "$2" || exit 1
+rm -rf -- "$2" "runs/${2#bundles/}" || exit 1
 rmdir bundles 2>/dev/null || [ ! -d bundles ] || exit 0
-rm -rf -- wheels env || exit 1
+rm -rf -- wheels env runs bench.lock || exit 1
 cd .. && rmdir -- "$1\""""
+
+# $1: our folder, $2: its lock. Prints the holder where a run goes on.
+_BUSY = """\
+cd -- "$1" 2>/dev/null && [ -e "$2" ] && command -v flock >/dev/null || exit 0
+flock -n "$2" true || cat -- "$2\""""
 
 
 class Deployed(msgspec.Struct, frozen=True):
     """What a deployment did; `kept` files were there already with the same SHA-256."""
 
-    bundle: str  # its folder there, in the home folder
-    python: str  # the environment's, in the home folder
+    bundle: str  # its folder, in `FOLDER` there
     files: int
     kept: int
     sent_bytes: int
@@ -46,12 +52,28 @@ class _Settled(msgspec.Struct, frozen=True):
     problems: tuple[str, ...]
 
 
-async def bring(machine: Machine, bundle: Bundle, cache: Path, report: Report) -> Deployed:
+async def refuse_busy(machine: Machine, unless: str | None = None) -> None:
+    """Raise `ReachError` while a run measures there, unless it is the one of this name: nothing changes under it."""
+    done = await machine.run(["sh", "-c", _BUSY, "sh", FOLDER, LOCK])
+    if done.code != 0 or not done.out.strip():
+        return
+    try:
+        holder = msgspec.json.decode(done.out, type=Holder).run
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        holder = "another run"
+    if holder != unless:
+        raise ReachError(f"{machine.name} is measuring {holder[:200]!a}: one run at a time; wait for it to end")
+
+
+async def bring(machine: Machine, bundle: Bundle, cache: Path, report: Report, run: str | None = None) -> Deployed:
     """Bring a bundle and all it needs to a machine, and check it there: every SHA-256, and every import.
+
+    `run` is the run that it is brought for, which may go on there already.
 
     Raises `BundleError` for a bundle that is not what was exported, `UnsupportedError` for a machine that lacks
     something, and `ReachError` for what was not right there.
     """
+    await refuse_busy(machine, run)
     files = {name: sha256(bundle.checked(name)) for name in bundle.manifest.files}
     files[MANIFEST] = sha256(bundle.folder / MANIFEST)
     facts = await machine.info()
@@ -59,7 +81,7 @@ async def bring(machine: Machine, bundle: Bundle, cache: Path, report: Report) -
     if lacking or facts.python is None:
         raise UnsupportedError(f"{machine.name} lacks what a deployment needs: {'; '.join(lacking)}")
     wheels = {path.name: path for path in await asyncio.to_thread(gather, facts, facts.python, cache, report)}
-    place = _place(bundle.folder)
+    place = f"{BUNDLES}/{name_of(bundle.folder)}"
     there = {f"{FOLDER}/wheels/{name}": path for name, path in wheels.items()}
     sent = await machine.put(there | {f"{FOLDER}/{place}/{name}": bundle.folder / name for name in files}, report)
     wanted = {"bundle": place, "files": files, "wheels": {name: sha256(path) for name, path in wheels.items()}}
@@ -75,8 +97,7 @@ async def bring(machine: Machine, bundle: Bundle, cache: Path, report: Report) -
     if settled.problems:
         raise ReachError(f"{machine.name}: {'; '.join(settled.problems)}")
     return Deployed(
-        bundle=f"{FOLDER}/{place}",
-        python=f"{FOLDER}/env/bin/python",
+        bundle=place,
         files=sent.files,
         kept=sent.kept,
         sent_bytes=sent.bytes,
@@ -86,13 +107,15 @@ async def bring(machine: Machine, bundle: Bundle, cache: Path, report: Report) -
 
 async def remove(machine: Machine, bundle: Path) -> None:
     """Remove a bundle from a machine, and with the last one the wheels, the environment and our folder."""
-    done = await machine.run(["sh", "-c", _REMOVE, "sh", FOLDER, _place(bundle)])
+    await refuse_busy(machine)
+    done = await machine.run(["sh", "-c", _REMOVE, "sh", FOLDER, f"{BUNDLES}/{name_of(bundle)}"])
     if done.code != 0:
         raise ReachError(f"{machine.name}: {FOLDER} could not be removed: {done.reason}")
 
 
-def _place(bundle: Path) -> str:
+def name_of(bundle: Path) -> str:
+    """Return the name of a bundle's place there."""
     name = bundle.resolve().name
     if not name:
         raise UsageError(f"{bundle} is no bundle's folder")
-    return f"bundles/{name}"
+    return name

@@ -6,6 +6,7 @@ Linux and is compiled for the board's instructions.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -45,16 +46,23 @@ def gather(facts: Facts, python: Python, cache: Path, report: Report) -> list[Pa
     folder = cache / _kind(facts)
     annoy = f"annoy=={version('annoy')}"
     wanted = sorted([*_pinned(), f"pip=={version('pip')}"])
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # boards of one kind, deployed to at once, gather once
+        _gather_kind(facts, wanted, annoy, folder, report)
+    ours = cache / "mrl-edge"
+    ours.mkdir(parents=True, exist_ok=True)
+    report("wheels", 2, 2)
+    return sorted([*folder.glob("*.whl"), write_own_wheel(ours)])
+
+
+def _gather_kind(facts: Facts, wanted: list[str], annoy: str, folder: Path, report: Report) -> None:
     if not _is_gathered(folder, [*wanted, annoy]):
         with new_folder(folder) as new:
             _download(facts, wanted, new)
             report("wheels", 1, 2, "compile Annoy")
             _compile_annoy(facts, annoy, new)
             (new / _GATHERED).write_text(json.dumps([*wanted, annoy]), encoding="utf-8")
-    ours = cache / "mrl-edge"
-    ours.mkdir(parents=True, exist_ok=True)
-    report("wheels", 2, 2)
-    return sorted([*folder.glob("*.whl"), write_own_wheel(ours)])
 
 
 def _kind(facts: Facts) -> str:

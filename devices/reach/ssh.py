@@ -25,6 +25,7 @@ from mrl_edge.progress import Report, silent
 T = TypeVar("T")
 _PAUSES_S = (1, 2, 4, 8, 15, 30, 30, 30)  # before each try to come back, a reboot's time in all
 _BLOCK = 1 << 16
+_MOST_BYTES = 1 << 40
 
 
 class SshMachine:
@@ -41,7 +42,7 @@ class SshMachine:
         Raises `ReachError` when the machine cannot write it, and `ConnectionLostError` when it stays away.
         """
         upload = Upload(files, report)
-        return await self._through_cuts(lambda: upload.go(self), lambda: upload.arrived)
+        return await self.through_cuts(lambda: upload.go(self), lambda: upload.arrived)
 
     async def run(self, argv: Sequence[str], stdin: bytes = b"") -> Finished:
         """Run a command; see `Machine.run`. A cut raises `ConnectionLostError`: only the caller knows what may rerun.
@@ -52,13 +53,17 @@ class SshMachine:
         done = await self.stream(list(argv), _once(stdin), out.extend)
         return Finished(done.code, bytes(out), done.errors)
 
-    async def get(self, source: str, target: Path) -> None:
+    async def get(self, source: str, target: Path, most_bytes: int = _MOST_BYTES) -> None:
         """Bring one file back; see `Machine.get`. Comes back after a cut and goes on."""
-        await self._through_cuts(lambda: download(self, source, target), lambda: 0)
+        await self.through_cuts(lambda: self.get_once(source, target, most_bytes), lambda: 0)
+
+    async def get_once(self, source: str, target: Path, most_bytes: int = _MOST_BYTES) -> None:
+        """Bring one file back; a cut raises `ConnectionLostError`."""
+        await download(self, source, target, most_bytes)
 
     async def info(self) -> Facts:
         """Ask the machine what it is."""
-        return await self._through_cuts(lambda: ask(self), lambda: 0)
+        return await self.through_cuts(lambda: ask(self), lambda: 0)
 
     async def stream(
         self, argv: list[str], source: AsyncIterator[bytes], sink: Callable[[bytes], object] | None = None
@@ -99,8 +104,11 @@ class SshMachine:
             self._connection = await log_in(self._address)
         return self._connection
 
-    async def _through_cuts(self, act: Callable[[], Awaitable[T]], progress: Callable[[], int]) -> T:
-        """Do something that may be done again, until it is done or no try in a row got any further."""
+    async def through_cuts(self, act: Callable[[], Awaitable[T]], progress: Callable[[], int]) -> T:
+        """Do something that may be done again, until it is done or no try in a row got any further.
+
+        Raises `ConnectionLostError` when the machine stays away for longer than a reboot.
+        """
         tries, before = 0, progress()
         while True:
             try:

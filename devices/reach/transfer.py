@@ -117,18 +117,26 @@ class Upload:
                 self._report("send", done + content.tell(), self._total, file.path.name)
 
 
-async def download(machine: Streams, source: str, target: Path) -> None:
-    """Bring one file back, resuming what an earlier cut left; raises as `Upload.go`."""
+async def download(machine: Streams, source: str, target: Path, most_bytes: int) -> None:
+    """Bring one file back, resuming what an earlier cut left; raises as `Upload.go`, and for one that is larger."""
     (there,) = await _survey(machine, [source])
     if there is None:
         raise ReachError(f"{machine.name}: {source} is no file")
     size, wanted = there
+    if size > most_bytes:
+        raise ReachError(f"{machine.name}: {source} has {size:,} bytes, more than the {most_bytes:,} that it may have")
     part = target.parent / f".{wanted}.part"
     part.parent.mkdir(parents=True, exist_ok=True)
     with part.open("ab") as file:
         if file.tell() > size:
             file.truncate(0)
-        ended = await machine.stream(["sh", "-c", _SEND, "sh", source, str(file.tell() + 1)], _nothing(), file.write)
+        left = size - file.tell()
+
+        def sink(block: bytes) -> None:  # no more than was announced
+            nonlocal left
+            left -= file.write(block[: max(left, 0)])
+
+        ended = await machine.stream(["sh", "-c", _SEND, "sh", source, str(file.tell() + 1)], _nothing(), sink)
     if ended.code != 0:
         raise ReachError(f"{machine.name}: {source} could not be read: {ended.reason}")
     if sha256(part) != wanted:

@@ -10,15 +10,16 @@ import msgspec
 import typer
 from typer.core import TyperCommand
 
-from mrl_edge.cli import bench_calls, bench_table, console, options, pair
+from mrl_edge.cli import bench_boards, bench_calls, bench_place, bench_table, console, options, pair
 from mrl_edge.cli.plans import index_plans
-from mrl_edge.errors import ResultsError, UsageError
+from mrl_edge.errors import MrlEdgeError, ResultsError, UsageError
 
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import Task
     from mrl_edge.bench.results import Results
     from mrl_edge.bundle import Bundle
     from mrl_edge.datasets import Columns
+    from mrl_edge.devices.reach.address import Address
 
 _EPILOG = """Examples:
 
@@ -31,6 +32,10 @@ mrl-edge bench bundle --data dev.csv --query question --positive answer --index 
 mrl-edge bench bundle --data dev.csv --query question --positive answer --out new.json --baseline saved.json
 
 mrl-edge bench bundle --data dev.csv --query question --positive answer --server --p99-limit-ms 50
+
+mrl-edge bench bundle --data dev.csv --query question --positive answer --device pi@raspberrypi.local
+
+mrl-edge bench bundle --data dev.csv --query question --positive answer --device pi-zero-2w --capped
 
 mrl-edge bench bundle --data dev.csv --query question --compare int8:d64 fp32:d384
 
@@ -107,6 +112,16 @@ def bench(
     repeats: Annotated[
         int, typer.Option(min=1, help="Processes that a configuration is measured in, one in each round over all.")
     ] = 3,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(help="A board to measure on, as user@host, once or often; with --capped a device's profile."),
+    ] = None,
+    fleet: Annotated[
+        Path | None, typer.Option(help='A file of boards: a table [[board]] with host = "user@host" for each.')
+    ] = None,
+    capped: Annotated[
+        bool, typer.Option("--capped", help="Hold this machine to the RAM and cores of --device.")
+    ] = False,
     max_queries: Annotated[int, typer.Option(min=10, help="Queries (or labelled texts) for the quality.")] = 1000,
     out: Annotated[Path, typer.Option(help="Results file; an interrupted one is continued.")] = Path("results.json"),
     overwrite: options.Overwrite = False,
@@ -130,7 +145,13 @@ def bench(
     from mrl_edge.datasets import Columns
     from mrl_edge.index.vectors import check_storage
 
-    before = _read_baseline(baseline, out) if baseline else None
+    profile = bench_place.capped_profile(device or [], fleet, capped)
+    boards = () if profile else bench_boards.read_boards(device or [], fleet)
+    if boards and image is not None:
+        raise UsageError("--device: images are files of this machine, and no board has them: measure texts there")
+    if boards and baseline is not None:
+        raise UsageError("--baseline compares on this machine: leave --device and --fleet out")
+    before = _read_baseline(baseline, out, profile) if baseline else None
     opened = open_bundle(bundle)
     columns = Columns(text=text, image=image, label=label, query=query, positive=positive)
     if compare is not None:
@@ -161,15 +182,49 @@ def bench(
         runtimes=_runtimes(runtime, pin),
         new_ceilings=new_ceilings,
     )
-    if overwrite:
-        discard(out)
-    with console.progress_bar() as report:
-        results = sweep(opened, task, data, grid, out, report)
-    alone = 1 in together.batches or 1 in together.callers
-    return _conclude(results, before, out, as_json, bench_table.Calls(alone, p99_limit_ms))
+    calls = bench_table.Calls(1 in together.batches or 1 in together.callers, p99_limit_ms)
+    if boards:
+        return _measure_on_boards(bench_boards.Sweep(opened, task, data, grid), boards, out, overwrite, as_json, calls)
+    with bench_place.open_place(profile) as place:
+        if overwrite:
+            discard(out)
+        with console.progress_bar() as report:
+            results = sweep(opened, task, data, grid, out, report, place)
+    return _conclude(results, before, out, as_json, calls)
 
 
-def _conclude(results: Results, before: Results | None, out: Path, as_json: bool, calls: bench_table.Calls) -> int:
+def _measure_on_boards(
+    sweep: bench_boards.Sweep,
+    boards: tuple[Address, ...],
+    out: Path,
+    overwrite: bool,
+    as_json: bool,
+    calls: bench_table.Calls,
+) -> int:
+    found = bench_boards.sweep_boards(sweep, boards, out, overwrite)
+    for place, (address, file, results) in enumerate(found):
+        if isinstance(results, MrlEdgeError):
+            continue
+        if not as_json and len(boards) > 1:
+            console.say(f"\n{address}")
+        try:
+            _conclude(results, None, file, as_json and len(boards) == 1, calls, quiet=as_json and len(boards) > 1)
+        except ResultsError as error:
+            found[place] = address, file, error
+    if as_json and len(boards) > 1:
+        console.print_json({str(file): results for _, file, results in found if not isinstance(results, MrlEdgeError)})
+    bench_boards.failures(found)
+    return 0
+
+
+def _conclude(
+    results: Results,
+    before: Results | None,
+    out: Path,
+    as_json: bool,
+    calls: bench_table.Calls,
+    quiet: bool = False,
+) -> int:
     """Print the results and what is worse than a baseline; return the exit code."""
     from mrl_edge.bench.comparison import against_baseline
 
@@ -177,11 +232,13 @@ def _conclude(results: Results, before: Results | None, out: Path, as_json: bool
     if as_json:
         found = msgspec.to_builtins(beside) if beside else {}
         console.print_json({**msgspec.to_builtins(results), **found} if beside else results)
-    else:
+    elif not quiet:
         bench_table.print_results(results, calls)
     if all(row.status != "ok" for row in results.measurements):
-        raise ResultsError(f"nothing could be measured: {results.measurements[0].reason}")
-    if not as_json:
+        raise ResultsError(
+            f"nothing could be measured: {next((row.reason for row in results.measurements), 'no rows')}"
+        )
+    if not as_json and not quiet:
         console.say(f"\nresults: {out}\nnext:    mrl-edge pick {out} --max-p50-ms 5 --max-rss-mb 120")
     if beside is None:
         return 0
@@ -226,7 +283,7 @@ def _variants(
     return chosen, precisions, layers
 
 
-def _read_baseline(path: Path, out: Path) -> Results:
+def _read_baseline(path: Path, out: Path, capped: str | None) -> Results:
     """Read it before anything is measured; times of another processor are nothing to compare with."""
     from mrl_edge.bench.results import read_results
     from mrl_edge.devices.local import describe
@@ -236,6 +293,8 @@ def _read_baseline(path: Path, out: Path) -> Results:
     there, here = read_results(path), describe()
     if there.device.cpu != here.cpu:
         raise ResultsError(f"{path} was measured on another machine ({there.device.cpu}; this one is {here.cpu})")
+    if (there.device.capped_to is None) != (capped is None):
+        raise ResultsError(f"{path} was measured under another cap ({there.device.capped_to or 'none'})")
     return there
 
 

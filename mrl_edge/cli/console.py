@@ -19,12 +19,12 @@ _err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def say(line: str) -> None:
     """Print a line of the answer."""
-    _out.print(line, markup=False)
+    _out.print(printable(line), markup=False)
 
 
 def note(line: str) -> None:
     """Print a line about the work, on stderr."""
-    _err.print(line, markup=False)
+    _err.print(printable(line), markup=False)
 
 
 def print_json(value: Any) -> None:
@@ -51,7 +51,12 @@ def cell(value: object) -> str:
         if value and abs(value) < 1e-3:
             return f"{value:.1e}"
         return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 10 else f"{value:,.1f}"
-    return str(value)
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Return a text whose control characters are spaces: a results file may be another machine's."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text)
 
 
 @contextmanager

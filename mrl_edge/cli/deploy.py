@@ -24,6 +24,7 @@ mrl-edge deploy bundle pi@raspberrypi.local --remove
 
 Everything stands in ~/.mrl-edge there. `mrl-edge devices probe HOST` says what a board lacks.
 """
+WHEELS = Path("~/.cache/mrl-edge/wheels")  # gathered for boards, kept for the next time
 
 
 def register(app: typer.Typer) -> None:
@@ -42,6 +43,7 @@ def deploy(
     The wheels are gathered here, so that the board needs no internet; a second time only what changed is sent.
     """
     from mrl_edge.bundle import open_bundle
+    from mrl_edge.devices.deploy.bring import FOLDER
     from mrl_edge.devices.reach.address import read_address
 
     address = read_address(host)
@@ -55,8 +57,9 @@ def deploy(
     if as_json:
         console.print_json(done)
         return
-    console.say(f"{address}:{done.bundle}: {done.files} files, {done.kept} of them were there; {_size(done)} sent")
-    console.say(f"{done.python} {'was made and ' if done.installed else ''}imports all it needs")
+    there = f"{done.kept} of them were there; {_size(done)} sent"
+    console.say(f"{address}:{FOLDER}/{done.bundle}: {done.files} files, {there}")
+    console.say(f"{FOLDER}/env/bin/python {'was made and ' if done.installed else ''}imports all it needs")
 
 
 async def _bring(bundle: Bundle, address: Address, report: Report) -> Deployed:
@@ -64,7 +67,7 @@ async def _bring(bundle: Bundle, address: Address, report: Report) -> Deployed:
     from mrl_edge.devices.reach.ssh import SshMachine
 
     async with SshMachine(address) as machine:
-        return await bring(machine, bundle, Path("~/.cache/mrl-edge/wheels").expanduser(), report)
+        return await bring(machine, bundle, WHEELS.expanduser(), report)
 
 
 async def _remove(bundle: Path, address: Address) -> None:

@@ -72,11 +72,11 @@ def train(
         float | None, typer.Option(min=0, help="Weight of the class loss beside the pairs'; 1 by default.")
     ] = None,
     exit_weight: Annotated[
-        float | None, typer.Option(min=0, help="Weight of an exit's losses beside the full depth's; 0.3 by default.")
+        float | None, typer.Option(min=0, help="Weight of an exit's losses beside the full depth's; 0.15 by default.")
     ] = None,
     exit_distillation: Annotated[
         float | None,
-        typer.Option(min=0, help="Weight of an exit's learning from the full depth's similarities; 1 by default."),
+        typer.Option(min=0, help="Weight of an exit's learning from the full depth's similarities; 0.5 by default."),
     ] = None,
     self_distillation: Annotated[
         float, typer.Option(min=0, help="Weight of the shorter dimensions' learning from the full one's similarities.")
@@ -176,8 +176,8 @@ def train(
         trunk_learning_rate=1e-4 if trunk_lr is None else trunk_lr,
         temperature=temperature,
         label_weight=1.0 if label_weight is None else label_weight,
-        exit_weight=0.3 if exit_weight is None else exit_weight,
-        exit_distillation=1.0 if exit_distillation is None else exit_distillation,
+        exit_weight=0.15 if exit_weight is None else exit_weight,
+        exit_distillation=0.5 if exit_distillation is None else exit_distillation,
         self_distillation=self_distillation,
         sample_exits=sample_exits,
         exit_epochs=FROZEN_EPOCHS if exit_epochs is None else exit_epochs,

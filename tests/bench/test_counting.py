@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnx_tool
 import pytest
+from conftest import CLASSES
 from mrl_edge.bench.counting import PRODUCTS, count, count_graph, works_of
 from mrl_edge.bench.jobs import CountJob, LatencySample
 from mrl_edge.bench.results import Work
@@ -14,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mrl_edge.bundle import open_bundle
 
-LAYERS, WIDTH, INNER, CLASSES = 6, 384, 1536, 25  # of all-MiniLM-L6-v2, and of the session's training data
+LAYERS, WIDTH, INNER = 6, 384, 1536  # of all-MiniLM-L6-v2
 TEXTS = ["a short musical passage", "a small stringed instrument of the violin family", "music"]
 
 

@@ -91,6 +91,14 @@ def test_ceilings_are_measured_once_a_machine_and_number_of_threads(home, monkey
     assert asked == ["CountJob"]
 
 
+def test_an_emulator_has_no_roofline_and_is_asked_for_none(home, monkeypatch):
+    run, asked = rooflines(home, monkeypatch, device=msgspec.structs.replace(describe(), emulated=True))
+    row = run.of(measurement("fp32", 64))
+    assert row.roofline is None
+    assert "emulator" in row.null_because["roofline"]
+    assert asked == []
+
+
 def test_new_ceilings_judge_the_rows_of_an_earlier_run_too(home, monkeypatch):
     old = rooflines(home, monkeypatch)[0].of(measurement("fp32", 64, encode_ms=2.0))
     faster = msgspec.structs.replace(CEILINGS, fp32_gops=200.0)

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import psutil
 import pytest
-from conftest import mrl_edge, run_mrl_edge, the_one_error_line
+from conftest import CLASSES, mrl_edge, run_mrl_edge, the_one_error_line
 from mrl_edge.bench import jobs
 from mrl_edge.bench.processes import run_job
 from mrl_edge.bench.results import read_results
@@ -88,7 +88,7 @@ def test_every_encoding_stands_beside_what_the_machine_could_do(swept):
         assert found.fraction == pytest.approx(found.least_ms / row.encode.p50_ms)
         assert (found.work.int8_operations > 0) == (row.precision == "int8")
     fixed = {row.precision: row.roofline.work.operations for row in results.measurements if row.tokens == 16}
-    per_token, attention, heads = 2 * 6 * (4 * 384**2 + 2 * 384 * 1536), 6 * 4 * 16**2 * 384, 2 * 384 * (384 + 25)
+    per_token, attention, heads = 2 * 6 * (4 * 384**2 + 2 * 384 * 1536), 6 * 4 * 16**2 * 384, 2 * 384 * (384 + CLASSES)
     assert set(fixed.values()) == {16 * per_token + attention + heads}
 
 

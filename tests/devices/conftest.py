@@ -45,6 +45,11 @@ class Board:
         self.new_host_key()
         self.trust()
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of the user who knows it."""
+        return {**{k: v for k, v in os.environ.items() if k != "SSH_AUTH_SOCK"}, "HOME": str(self.client)}
+
     def set_path(self, path: str) -> None:
         """Choose what commands a login finds."""
         login = self._folder / "login"
@@ -102,14 +107,30 @@ class Board:
         subprocess.run([_KEYGEN, "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
 
 
+@contextlib.contextmanager
+def running_board(folder):
+    """A board that runs until the end of `with`."""
+    if _SSHD is None or _KEYGEN is None:
+        pytest.skip("needs OpenSSH's sshd and ssh-keygen (apt install openssh-server)")
+    made = Board(folder)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
 @pytest.fixture
 def board(tmp_path, monkeypatch):
     """A board that runs, and is known to the user of this process."""
-    if _SSHD is None or _KEYGEN is None:
-        pytest.skip("needs OpenSSH's sshd and ssh-keygen (apt install openssh-server)")
-    made = Board(tmp_path)
-    monkeypatch.setenv("HOME", str(made.client))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    made.start()
-    yield made
-    made.stop()
+    with running_board(tmp_path) as made:
+        monkeypatch.setenv("HOME", str(made.client))
+        monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def lasting_board(tmp_path_factory):
+    """A board for all tests of a module; `environment` is that of the user who knows it."""
+    with running_board(tmp_path_factory.mktemp("board")) as made:
+        yield made

@@ -4,12 +4,13 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from mrl_edge.devices.profiles import resolve
 from mrl_edge.devices.reach import cgroups
-from mrl_edge.devices.reach.capped import CappedMachine, capped_to
+from mrl_edge.devices.reach.capped import Cap, CappedMachine, cap_of, capped_to
 
 from mrl_edge.errors import UnsupportedError, UsageError
 
@@ -98,7 +99,7 @@ def capping():
 
 def capped(tmp_path, ram_bytes, cores, *argv, stdin=b""):
     async def go():
-        async with CappedMachine("board", ram_bytes, cores, tmp_path) as machine:
+        async with CappedMachine("board", Cap(ram_bytes, cores), tmp_path) as machine:
             return await machine.run(argv, stdin)
 
     return asyncio.run(go())
@@ -134,13 +135,10 @@ def test_its_arguments_input_output_and_exit_code_are_its_own(capping, tmp_path)
 def test_a_profile_decides_the_cap_and_a_card_is_refused(capping, tmp_path):
     profile = resolve("pi-zero-2w")
 
-    async def go():
-        async with capped_to(profile, tmp_path) as machine:
-            group = Path(machine.command([])[5]).parent
-            return machine.name, max(int(file.read_text()) for file in limit_files(group))
-
-    name, limit = asyncio.run(go())
-    assert name == "pi-zero-2w (capped)"
+    with cap_of(profile) as cap:
+        group = Path(cap.command([])[5]).parent
+        limit = max(int(file.read_text()) for file in limit_files(group))
+    assert capped_to(profile, tmp_path).name == "pi-zero-2w (capped)"
     assert 0 <= profile.memory.application_bytes - limit < os.sysconf("SC_PAGE_SIZE")  # kept in whole pages
     with pytest.raises(UsageError, match="t4 is a card"):
         capped_to(resolve("t4"), tmp_path)
@@ -151,14 +149,10 @@ def limit_files(group):
 
 
 def test_what_still_runs_ends_with_the_cap_and_no_group_stays(capping, tmp_path):
-    async def go():
-        async with CappedMachine("board", 64 * MB, 1, tmp_path) as machine:
-            procs = Path(machine.command([])[5])
-            process = subprocess.Popen(machine.command(["sleep", "60"]))
-            while str(process.pid) not in procs.read_text().split():
-                await asyncio.sleep(0.02)
-        return procs, process.wait(10)
-
-    procs, code = asyncio.run(go())
-    assert code == -9
+    with Cap(64 * MB, 1) as cap:
+        procs = Path(cap.command([])[5])
+        process = subprocess.Popen(cap.command(["sleep", "60"]))
+        while str(process.pid) not in procs.read_text().split():
+            time.sleep(0.02)
+    assert process.wait(10) == -9
     assert not procs.parent.exists()

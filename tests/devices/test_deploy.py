@@ -39,8 +39,8 @@ def deployed(bundle):
 def test_a_bundle_runs_where_it_was_brought_and_leaves_no_trace(board, own_bundle):
     first = deployed(own_bundle)
     assert (first["kept"], first["installed"]) == (0, True)
-    there = board.home / first["bundle"]
-    python = board.home / first["python"]
+    there = board.home / ".mrl-edge" / first["bundle"]
+    python = board.home / ".mrl-edge" / "env" / "bin" / "python"
     said = subprocess.run([python, "-c", ENCODE, there], capture_output=True, text=True, check=True, cwd="/")
     np.testing.assert_allclose(json.loads(said.stdout), load(own_bundle).encode([TEXT]), atol=1e-6)
     native = subprocess.run([python, "-c", "import annoy; print(annoy.__file__)"], capture_output=True, check=True)

@@ -1,0 +1,131 @@
+"""Where a sweep measures: under a device's RAM, on boards that are named, and what of an emulator is believed."""
+
+import json
+
+import msgspec
+import numpy as np
+import pytest
+from conftest import run_here, the_one_error_line
+from mrl_edge.bench import jobs
+from mrl_edge.bench.agreement import compare, vectors_of
+from mrl_edge.bench.results import read_results, write_results
+from mrl_edge.devices.reach import cgroups
+from mrl_edge.devices.reach.address import read_address
+from rows import measurement, results
+
+from mrl_edge.bundle import open_bundle
+from mrl_edge.cli.bench_boards import read_boards, results_file
+from mrl_edge.errors import UnsupportedError
+
+PROFILE = """\
+schema_version = 1
+name = "tiny"
+title = "A board of {mb} MB"
+precision = "int8"
+providers = ["CPUExecutionProvider"]
+
+[cpu]
+name = "one core"
+arch = "x86_64"
+features = []
+clusters = [{{ core = "any", cores = 1 }}]
+
+[memory]
+ram_bytes = {ram}
+application_bytes = {mb}_000_000
+"""
+
+
+@pytest.fixture
+def task(dev, tmp_path):
+    path = tmp_path / "task.jsonl"
+    rows = zip(dev["query"][:30], dev["positive"][:30], strict=True)
+    path.write_text("".join(json.dumps({"q": q, "p": p}) + "\n" for q, p in rows))
+    return path
+
+
+def bench(bundle, task, *options):
+    columns = ("--query", "q", "--positive", "p", "--dims", "16", "--tokens", "0", "--index", "scan")
+    return run_here("bench", bundle, "--data", task, *columns, "--repeats", "1", "--max-seconds", "0.2", *options)
+
+
+def test_what_does_not_fit_is_a_row_and_the_sweep_ends(bundle, task, tmp_path):
+    try:
+        cgroups.make(1 << 26).remove()
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+    statuses, own = [], {}
+    for _ in range(2):  # in plenty, then in what lies between the memory of the two that no file backs
+        mb = round(sum(own.values()) / 2e6) if own else 400
+        board, out = tmp_path / f"{mb}.toml", tmp_path / f"{mb}.json"
+        board.write_text(PROFILE.format(mb=mb, ram=(mb + 50) * 10**6))
+        done = bench(bundle, task, "--device", board, "--capped", "--out", out)
+        assert done.returncode == 0, done.stderr
+        found = read_results(out)
+        assert (found.device.capped_to, found.device.cores, found.device.ram_bytes) == ("tiny", 1, mb * 10**6)
+        statuses.append({row.precision: row.status for row in found.measurements})
+        own = own or {row.precision: row.memory.anonymous_bytes for row in found.measurements}
+    assert statuses == [{"fp32": "ok", "int8": "ok"}, {"fp32": "out_of_memory", "int8": "ok"}]
+
+
+def test_a_machine_agrees_with_itself_and_not_with_other_vectors(bundle, dev, tmp_path):
+    opened = open_bundle(bundle)
+    variants = [opened.variant(precision, None) for precision in ("fp32", "int8")]
+    sample = jobs.LatencySample(dev["query"][:20], "query")
+    found = vectors_of(opened, variants, sample, tmp_path)
+    for variant, (name, raw) in zip(variants, found.items(), strict=True):
+        assert name == f"{variant.precision}-L6"
+        vectors = np.frombuffer(raw, "<f4").reshape(16, 384)
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+        assert compare(opened, variant, sample, raw, tmp_path) == pytest.approx(1, abs=1e-5)
+        other = vectors.copy()
+        other[7] = vectors[8]
+        answer = compare(opened, variant, sample, other.tobytes(), tmp_path)
+        assert isinstance(answer, jobs.Failure)
+        assert answer.reason.startswith("vectors differ from the host's: cosine ")
+    wrong = compare(opened, variants[0], sample, np.full((16, 384), np.nan, "<f4").tobytes(), tmp_path)
+    assert isinstance(wrong, jobs.Failure)
+    assert "15 vectors" in compare(opened, variants[0], sample, raw[:-1536], tmp_path).reason
+
+
+@pytest.mark.parametrize("command", ["pick", "report"])
+def test_an_emulators_times_are_not_shown_as_a_boards(command, tmp_path):
+    path = tmp_path / "results.json"
+    ours = results(measurement("fp32", 16))
+    write_results(path, msgspec.structs.replace(ours, device=msgspec.structs.replace(ours.device, emulated=True)))
+    assert "emulated machine" in the_one_error_line(run_here(command, path))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--capped"], "--capped needs one --device"),
+        (["--device", "pi-zero-2w"], "is a profile: add --capped"),
+        (["--device", "pi-zero-2w", "--device", "pi-5-8gb", "--capped"], "--capped needs one --device"),
+        (["--device", "t4", "--capped"], "t4 is a card"),
+        (["--device", "pi@a b"], "is no address"),
+        (["--device", "pi@a", "--device", "pi@a"], "pi@a is named twice"),
+        (["--fleet", "none.toml"], "--fleet none.toml cannot be read"),
+        (["--device", "pi@a", "--baseline", "old.json"], "--baseline compares on this machine"),
+    ],
+)
+def test_devices_that_make_no_sense_are_one_error(bundle, task, options, said, tmp_path):
+    done = bench(bundle, task, *options, "--out", tmp_path / "r.json")
+    assert said in the_one_error_line(done)
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_a_fleet_is_a_table_of_hosts(tmp_path):
+    fleet = tmp_path / "fleet.toml"
+    fleet.write_text('[[board]]\nhost = "pi@kitchen"\n\n[[board]]\nhost = "[::1]:2222"\n')
+    assert [str(address) for address in read_boards(["pi@shed"], fleet)] == ["pi@shed", "pi@kitchen", "[::1]:2222"]
+    out = tmp_path / "results.json"
+    assert results_file(out, read_address("pi@kitchen"), 1) == out
+    assert results_file(out, read_address("[::1]:2222"), 2).name == "results-_1_2222.json"
+
+
+@pytest.mark.parametrize("text", ["", "board = 1", '[[board]]\nname = "x"', '[[board]]\nhost = ""', "x ="])
+def test_a_file_that_is_no_fleet_says_what_one_is(bundle, task, text, tmp_path):
+    fleet = tmp_path / "fleet.toml"
+    fleet.write_text(text)
+    assert "write a table [[board]]" in the_one_error_line(bench(bundle, task, "--fleet", fleet))

@@ -1,0 +1,142 @@
+"""An arm64 board, emulated: a Debian userland behind its own sshd, on an old core and on the newest.
+
+`make test-arm64` makes it under build/arm64 (root, debootstrap and qemu-user) and keeps it for the next time.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import mrl_edge, run_mrl_edge, the_one_error_line
+from mrl_edge.bench.results import read_results
+from train.untrained import untrained_model
+
+pytestmark = pytest.mark.arm64
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1] / "build" / "arm64"
+PRECISIONS = ("fp32", "int8", "int4")
+QUERIES, DOCUMENTS = 20, 300
+CORES = {"a53": "cortex-a53", "newest": "max"}  # without and with dot products
+
+
+@pytest.fixture(scope="session")
+def userland():
+    """The root of the arm64 userland."""
+    if os.geteuid() != 0:
+        pytest.skip("making and entering the arm64 userland needs root")
+    made = subprocess.run([HERE / "make-arm64-root.sh", ROOT], stdout=subprocess.PIPE, text=True, check=True)
+    print(f"\n{made.stdout.strip()}")
+    assert made.stdout.split()[-1] == "aarch64"
+    (ROOT / "etc" / "resolv.conf").unlink(missing_ok=True)  # no internet there: no name is found
+    for name in CORES:
+        shutil.rmtree(ROOT / "home" / name, ignore_errors=True)
+        if f"{name}:" not in (ROOT / "etc" / "passwd").read_text():
+            subprocess.run(["chroot", ROOT, "/usr/sbin/useradd", "--password", "*", name], check=True)
+        subprocess.run(["chroot", ROOT, "install", "-d", "-o", name, f"/home/{name}"], check=True)
+    yield ROOT
+    for name in CORES:
+        shutil.rmtree(ROOT / "home" / name, ignore_errors=True)
+    subprocess.run(["umount", ROOT / "proc"], check=True)
+
+
+@pytest.fixture(scope="session")
+def arm_boards(userland, tmp_path_factory):
+    """A board a core, each an account of the userland; yields the environment of a user who knows them by name."""
+    folder = tmp_path_factory.mktemp("arm")
+    port = free_port()
+    ssh, etc = folder / "client" / ".ssh", userland / "etc" / "ssh"
+    ssh.mkdir(parents=True)
+    for key in (ssh / "id_ed25519", folder / "host_key"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    shutil.copy(folder / "host_key", etc / "throw_away_key")
+    shutil.copy(ssh / "id_ed25519.pub", etc / "throw_away_authorized")
+    config = [f"Port {port}", "ListenAddress 127.0.0.1", "HostKey /etc/ssh/throw_away_key", "PidFile none", "UsePAM no",
+              "PasswordAuthentication no", "AuthorizedKeysFile /etc/ssh/throw_away_authorized"]  # fmt: skip
+    known = [f"[127.0.0.1]:{port} {(folder / 'host_key.pub').read_text()}"]
+    hosts = []
+    for name, core in CORES.items():
+        config += [f"Match User {name}", f"  SetEnv QEMU_CPU={core}"]
+        hosts += [f"Host {name}", "  HostName 127.0.0.1", f"  Port {port}", f"  User {name}"]
+    (etc / "throw_away_config").write_text("\n".join(config) + "\n")
+    (ssh / "known_hosts").write_text("".join(known))
+    (ssh / "config").write_text("\n".join(hosts) + "\n")
+    (userland / "run" / "sshd").mkdir(parents=True, exist_ok=True)
+    command = ["chroot", userland, "/usr/sbin/sshd", "-D", "-f", "/etc/ssh/throw_away_config"]
+    with subprocess.Popen(command) as sshd:
+        try:
+            wait_for(port)
+            options = f"-F {ssh}/config -i {ssh}/id_ed25519 -o UserKnownHostsFile={ssh}/known_hosts"
+            yield {**{k: v for k, v in os.environ.items() if k != "SSH_AUTH_SOCK"}, "HOME": str(folder / "client"),
+                   "SSH_OPTIONS": options}  # fmt: skip
+        finally:
+            sshd.kill()
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def wait_for(port):
+    for _ in range(300):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise AssertionError("sshd did not start")
+
+
+@pytest.fixture(scope="session")
+def three_precisions(minilm, dev, tmp_path_factory):
+    """MiniLM's bundle with random heads, an index of some documents in it, and the file of the task."""
+    folder = tmp_path_factory.mktemp("three")
+    mrl_edge("export", untrained_model(folder / "model", minilm, (6,), dims=(16, 384)), "--out", folder / "bundle",
+             "--precision", ",".join(PRECISIONS))  # fmt: skip
+    lines = [json.dumps({"q": q, "p": p}) + "\n" for q, p in zip(dev["query"], dev["positive"], strict=True)]
+    task, documents = folder / "task.jsonl", folder / "documents.jsonl"
+    task.write_text("".join(lines[:QUERIES]))
+    documents.write_text("".join(lines[:DOCUMENTS]))
+    mrl_edge("index", folder / "bundle", documents, "--text", "p", "--dims", "16")
+    return folder / "bundle", task
+
+
+def test_arm64_boards_without_internet_make_the_hosts_vectors_and_hits(arm_boards, three_precisions, tmp_path):
+    bundle, task = three_precisions
+    probed = run_mrl_edge("devices", "probe", "a53", env=arm_boards, cwd=tmp_path)
+    assert ", aarch64" in probed.stdout, probed.stderr
+
+    out = tmp_path / "results.json"
+    done = run_mrl_edge(
+        "bench", bundle, "--data", task, "--query", "q", "--positive", "p", "--dims", "16", "--tokens", "0",
+        "--index", "annoy", "--repeats", "1", "--max-seconds", "0.5", "--device", "a53", "--device", "newest",
+        "--out", out, env=arm_boards, timeout=2400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text = json.loads(task.read_text().splitlines()[0])["q"]
+    here = [hit["id"] for hit in json.loads(mrl_edge("search", bundle, text, "--dim", "16", "--json"))]
+    for name, core in CORES.items():
+        results = read_results(tmp_path / f"results-{name}.json")
+        assert (results.device.name, results.device.arch, results.device.emulated) == (name, "aarch64", True)
+        assert [(row.precision, row.status) for row in results.measurements] == [(p, "ok") for p in PRECISIONS]
+        for row in results.measurements:
+            print(f"aarch64 {core} {row.precision}: least cosine to the host's vectors {row.host_cosine:.7f}")
+            assert row.host_cosine > (0.99999 if row.precision == "fp32" else 0.99)
+        found = [hit["id"] for hit in json.loads(search(arm_boards, name, bundle, text))]
+        print(f"aarch64 {core} Annoy: hits {found}, here {here}")
+        assert found == here
+    for command in ("pick", "report"):
+        assert "emulated machine" in the_one_error_line(run_mrl_edge(command, tmp_path / "results-a53.json"))
+
+
+def search(environment, name, bundle, text):
+    """What the board's own search prints of the index that was deployed with the bundle."""
+    remote = f"cd .mrl-edge && env/bin/mrl-edge search bundles/{bundle.name} {shlex.quote(text)} --dim 16 --json"
+    command = ["ssh", *environment["SSH_OPTIONS"].split(), name, remote]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

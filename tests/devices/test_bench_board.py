@@ -1,0 +1,153 @@
+"""`mrl-edge bench --device` over a real sshd: what is measured there comes back, through cuts and kills."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from conftest import run_mrl_edge, the_one_error_line
+from mrl_edge.bench.results import read_results
+
+pytestmark = [
+    pytest.mark.deploy,
+    pytest.mark.skipif(shutil.which("x86_64-linux-gnu-g++") is None, reason="compiles Annoy for x86-64"),
+]
+QUERIES = 40
+ROWS = 4  # two precisions, on real texts and with 8 tokens
+
+
+@pytest.fixture(scope="module")
+def task(dev, tmp_path_factory):
+    """A file of pairs."""
+    path = tmp_path_factory.mktemp("task") / "task.jsonl"
+    rows = zip(dev["query"][:QUERIES], dev["positive"][:QUERIES], strict=True)
+    path.write_text("".join(json.dumps({"q": q, "p": p}) + "\n" for q, p in rows))
+    return path
+
+
+def arguments(bundle, task, out, *options, board="board", seconds="0.5"):
+    short = ("--dims", "16", "--tokens", "8", "--index", "scan", "--repeats", "1", "--max-seconds", seconds)
+    return ("bench", bundle, "--data", task, "--query", "q", "--positive", "p", *short, "--device", board, "--out", out,
+            *options)  # fmt: skip
+
+
+def bench(board, *all_arguments):
+    return run_mrl_edge(*arguments(*all_arguments), env=board.environment)
+
+
+def begin(board, *all_arguments, **options):
+    """Start a bench on the board, and wait until it has measured a row and is at the next."""
+    command = [sys.executable, "-m", "mrl_edge", *map(str, arguments(*all_arguments, **options))]
+    process = subprocess.Popen(command, env=board.environment, stderr=subprocess.PIPE, text=True)
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "measuring 2/" in line:
+            return process
+    raise AssertionError("".join(said))
+
+
+def worker(board):
+    """The process that measures on the board."""
+    return psutil.Process(json.loads((board.home / ".mrl-edge" / "bench.lock").read_bytes())["pid"])
+
+
+def complete(out):
+    rows = read_results(out).measurements
+    assert [row.status for row in rows] == ["ok"] * ROWS
+    return rows
+
+
+def on_board(board, bundle):
+    """The results on the board while it measures."""
+    (path,) = (board.home / ".mrl-edge" / "runs" / bundle.name).glob("*/results.json")
+    return read_results(path).measurements
+
+
+def test_a_board_measures_itself_and_its_vectors_are_the_hosts(lasting_board, bundle, task, tmp_path):
+    out = tmp_path / "results.json"
+    done = bench(lasting_board, bundle, task, out)
+    assert done.returncode == 0, done.stderr
+    assert "measuring" in done.stderr
+    assert read_results(out).device.name == "board"
+    rows = complete(out)
+    assert all(row.host_cosine > 0.9999 for row in rows)
+    assert not list((lasting_board.home / ".mrl-edge" / "runs" / bundle.name).iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_a_cut_connection_stops_nothing(lasting_board, bundle, task, tmp_path):
+    out = tmp_path / "results.json"
+    process = begin(lasting_board, bundle, task, out, "--overwrite", seconds="4")
+    measuring = worker(lasting_board)
+    assert lasting_board.cut() > 0
+    time.sleep(3)  # it is followed again
+    assert worker(lasting_board) == measuring
+    assert process.wait(120) == 0
+    complete(out)
+
+
+def test_a_board_that_starts_anew_goes_on_after_the_last_row(lasting_board, bundle, task, tmp_path):
+    out = tmp_path / "results.json"
+    process = begin(lasting_board, bundle, task, out, "--overwrite")
+    before = on_board(lasting_board, bundle)
+    measuring = worker(lasting_board)
+    for one in [measuring, *measuring.children(recursive=True)]:
+        one.kill()
+    lasting_board.cut()
+    assert process.wait(120) == 0
+    rows = complete(out)
+    assert [row.encode for row in rows[: len(before)]] == [row.encode for row in before]
+
+
+def test_one_bench_at_a_time_measures_on_a_board(lasting_board, bundle, task, tmp_path):
+    other = shutil.copytree(bundle, tmp_path / "other")
+    assert run_mrl_edge("deploy", other, "board", env=lasting_board.environment).returncode == 0  # the rest is short
+    first = begin(lasting_board, bundle, task, tmp_path / "first.json", "--overwrite", seconds="6")
+    done = bench(lasting_board, other, task, tmp_path / "second.json")
+    assert "board is measuring 'runs/bundle/" in the_one_error_line(done)
+    assert run_mrl_edge("deploy", other, "board", "--remove", env=lasting_board.environment).returncode == 2
+    assert not (tmp_path / "second.json").exists()
+    assert first.wait(240) == 0
+
+
+def test_ctrl_c_here_stops_the_run_there_and_the_same_command_goes_on(lasting_board, bundle, task, tmp_path):
+    out = tmp_path / "results.json"
+    process = begin(lasting_board, bundle, task, out, "--overwrite", seconds="8")
+    measuring = worker(lasting_board)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert not measuring.is_running() or measuring.status() == psutil.STATUS_ZOMBIE
+    assert len(on_board(lasting_board, bundle)) < ROWS
+    done = run_mrl_edge(*arguments(bundle, task, out, seconds="8"), env=lasting_board.environment)
+    assert done.returncode == 0, done.stderr
+    complete(out)
+
+
+def test_results_of_another_run_are_kept(lasting_board, bundle, task, tmp_path):
+    out = tmp_path / "results.json"
+    assert bench(lasting_board, bundle, task, out).returncode == 0
+    content = out.read_bytes()
+    done = run_mrl_edge(*arguments(bundle, task, out, seconds="0.6"), env=lasting_board.environment)
+    assert "of another data or settings: choose another --out" in the_one_error_line(done)
+    assert out.read_bytes() == content
+
+
+def test_a_board_that_fails_stops_no_other(lasting_board, bundle, task, tmp_path):
+    done = bench(lasting_board, bundle, task, tmp_path / "r.json", "--device", "127.0.0.1:1")
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: 127.0.0.1:1: ")
+    complete(tmp_path / "r-board.json")
+
+
+def test_a_hostile_name_is_a_name(lasting_board, bundle, task, tmp_path):
+    hostile = shutil.copytree(bundle, tmp_path / '"; touch x #')
+    done = bench(lasting_board, hostile, task, tmp_path / "results.json")
+    assert done.returncode == 0, done.stderr
+    complete(tmp_path / "results.json")
+    assert not list(lasting_board.home.rglob("x"))
