@@ -21,8 +21,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: threads o
 needs_usearch = pytest.mark.skipif(importlib.util.find_spec("usearch") is None, reason="needs usearch")
 
 DIMS = (8, 16, 32, 64, 128, 384)
-ROWS, DEV_ROWS = 2000, 1000
-CLASSES = 24  # of the first ROWS rows
+ROWS = 3000
+CLASSES = 25  # of the first ROWS rows
 
 
 @pytest.fixture(scope="session")
@@ -61,14 +61,14 @@ def own_cache(made_once):
 @pytest.fixture(scope="session")
 def pairs(made_once):
     """A CSV with the first rows of the built-in training data: gloss, lemmas, label."""
-    return made_once("pairs.csv", lambda path: _write_pairs(path, "train", ROWS))
+    return made_once("pairs.csv", _write_pairs)
 
 
-def _write_pairs(path, split, rows):
+def _write_pairs(path):
     from mrl_edge.datasets import Columns, read_table
 
-    table = read_table(f"builtin:wordnet_nouns/{split}", Columns(query="gloss", positive="lemmas", label="label"))
-    roles = {role: texts[:rows] for role, texts in table.roles.items()}
+    table = read_table("builtin:wordnet_nouns/train", Columns(query="gloss", positive="lemmas", label="label"))
+    roles = {role: texts[:ROWS] for role, texts in table.roles.items()}
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["gloss", "lemmas", "label"])
@@ -84,11 +84,10 @@ def cache(made_once):
 @pytest.fixture(scope="session")
 def model(minilm, pairs, cache, made_once):
     """A model folder, trained through the command line on pairs and classes."""
-    some = made_once("dev.csv", lambda path: _write_pairs(path, "dev", DEV_ROWS))
 
     def train(out):
         mrl_edge(
-            "train", "--encoder", minilm, "--data", pairs, "--dev", some, "--cache", cache,
+            "train", "--encoder", minilm, "--data", pairs, "--dev", "builtin:wordnet_nouns/dev", "--cache", cache,
             "--query", "gloss", "--positive", "lemmas", "--text", "gloss", "--label", "label",
             "--dims", ",".join(map(str, DIMS)), "--out", out,
         )  # fmt: skip
