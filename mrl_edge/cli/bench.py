@@ -12,14 +12,13 @@ from typer.core import TyperCommand
 
 from mrl_edge.cli import bench_boards, bench_calls, bench_place, bench_table, console, options, pair
 from mrl_edge.cli.plans import index_plans
-from mrl_edge.errors import MrlEdgeError, ResultsError, UsageError
+from mrl_edge.errors import ResultsError, UsageError
 
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import Task
     from mrl_edge.bench.results import Results
     from mrl_edge.bundle import Bundle
     from mrl_edge.datasets import Columns
-    from mrl_edge.devices.reach.address import Address
 
 _EPILOG = """Examples:
 
@@ -184,7 +183,9 @@ def bench(
     )
     calls = bench_table.Calls(1 in together.batches or 1 in together.callers, p99_limit_ms)
     if boards:
-        return _measure_on_boards(bench_boards.Sweep(opened, task, data, grid), boards, out, overwrite, as_json, calls)
+        wanted = bench_boards.Sweep(opened, task, data, grid)
+        bench_boards.measure_on_boards(wanted, boards, out, overwrite, as_json, calls)
+        return 0
     with bench_place.open_place(profile) as place:
         if overwrite:
             discard(out)
@@ -193,38 +194,7 @@ def bench(
     return _conclude(results, before, out, as_json, calls)
 
 
-def _measure_on_boards(
-    sweep: bench_boards.Sweep,
-    boards: tuple[Address, ...],
-    out: Path,
-    overwrite: bool,
-    as_json: bool,
-    calls: bench_table.Calls,
-) -> int:
-    found = bench_boards.sweep_boards(sweep, boards, out, overwrite)
-    for place, (address, file, results) in enumerate(found):
-        if isinstance(results, MrlEdgeError):
-            continue
-        if not as_json and len(boards) > 1:
-            console.say(f"\n{address}")
-        try:
-            _conclude(results, None, file, as_json and len(boards) == 1, calls, quiet=as_json and len(boards) > 1)
-        except ResultsError as error:
-            found[place] = address, file, error
-    if as_json and len(boards) > 1:
-        console.print_json({str(file): results for _, file, results in found if not isinstance(results, MrlEdgeError)})
-    bench_boards.failures(found)
-    return 0
-
-
-def _conclude(
-    results: Results,
-    before: Results | None,
-    out: Path,
-    as_json: bool,
-    calls: bench_table.Calls,
-    quiet: bool = False,
-) -> int:
+def _conclude(results: Results, before: Results | None, out: Path, as_json: bool, calls: bench_table.Calls) -> int:
     """Print the results and what is worse than a baseline; return the exit code."""
     from mrl_edge.bench.comparison import against_baseline
 
@@ -232,14 +202,9 @@ def _conclude(
     if as_json:
         found = msgspec.to_builtins(beside) if beside else {}
         console.print_json({**msgspec.to_builtins(results), **found} if beside else results)
-    elif not quiet:
-        bench_table.print_results(results, calls)
-    if all(row.status != "ok" for row in results.measurements):
-        raise ResultsError(
-            f"nothing could be measured: {next((row.reason for row in results.measurements), 'no rows')}"
-        )
-    if not as_json and not quiet:
-        console.say(f"\nresults: {out}\nnext:    mrl-edge pick {out} --max-p50-ms 5 --max-rss-mb 120")
+        bench_table.refuse_unmeasured(results)
+    else:
+        bench_table.print_answer(results, out, calls)
     if beside is None:
         return 0
     for regression in beside.regressions:

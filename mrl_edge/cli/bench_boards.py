@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from mrl_edge.cli import console
-from mrl_edge.errors import DataError, MrlEdgeError, ReachError, UsageError
+from mrl_edge.cli import bench_table, console
+from mrl_edge.errors import DataError, MrlEdgeError, ReachError, ResultsError, UsageError
 
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import Task
@@ -62,6 +62,28 @@ def results_file(out: Path, address: Address, boards: int) -> Path:
     return out if boards == 1 else out.with_name(f"{out.stem}-{safe}{out.suffix}")
 
 
+def measure_on_boards(
+    sweep: Sweep, boards: Sequence[Address], out: Path, overwrite: bool, as_json: bool, calls: bench_table.Calls
+) -> None:
+    """Measure on every board and print what each found; then raise one error for those that failed, if any did."""
+    found = sweep_boards(sweep, boards, out, overwrite)
+    measured = {str(file): results for _, file, results in found if not isinstance(results, MrlEdgeError)}
+    if as_json and measured:
+        console.print_json(measured if len(boards) > 1 else next(iter(measured.values())))
+    for place, (address, file, results) in enumerate(found):
+        if isinstance(results, MrlEdgeError):
+            continue
+        try:
+            if as_json:
+                bench_table.refuse_unmeasured(results)
+            else:
+                console.say(f"\n{address}")
+                bench_table.print_answer(results, file, calls)
+        except ResultsError as error:
+            found[place] = address, file, error
+    _raise_failures(found)
+
+
 def sweep_boards(
     sweep: Sweep, boards: Sequence[Address], out: Path, overwrite: bool
 ) -> list[tuple[Address, Path, Results | MrlEdgeError]]:
@@ -78,7 +100,7 @@ def sweep_boards(
         return asyncio.run(_sweep_all(sweep, expected, boards, out, overwrite, report))
 
 
-def failures(found: Sequence[tuple[Address, Path, Results | MrlEdgeError]]) -> None:
+def _raise_failures(found: Sequence[tuple[Address, Path, Results | MrlEdgeError]]) -> None:
     """Raise one error for the boards that failed, if any did."""
     errors = [(address, error) for address, _, error in found if isinstance(error, MrlEdgeError)]
     if len(found) == 1 and errors:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mrl_edge.cli import console
+from mrl_edge.errors import ResultsError
 
 if TYPE_CHECKING:
     from mrl_edge.bench.results import Encode, Measurement, Results
@@ -22,6 +24,20 @@ class Calls:
 
     alone: bool = False
     p99_limit_ms: float | None = None
+
+
+def print_answer(results: Results, out: Path, calls: Calls) -> None:
+    """Print the results, where they are, and what to do with them; raises as `refuse_unmeasured`."""
+    print_results(results, calls)
+    refuse_unmeasured(results)
+    console.say(f"\nresults: {out}\nnext:    mrl-edge pick {out} --max-p50-ms 5 --max-rss-mb 120")
+
+
+def refuse_unmeasured(results: Results) -> None:
+    """Raise `ResultsError` when no configuration could be measured."""
+    if all(row.status != "ok" for row in results.measurements):
+        reason = next((row.reason for row in results.measurements), "there are no rows")
+        raise ResultsError(f"nothing could be measured: {reason}")
 
 
 def print_results(results: Results, calls: Calls = Calls()) -> None:
