@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from mrl_edge.bench.results import Measurement, Quality, Results, refuse_emulated
 
 from mrl_edge.errors import ResultsError, UsageError
 
 OBJECTIVES = ("ndcg_at_10", "recall_at_10", "mrr_at_10", "map_at_10", "accuracy", "knn_top1")
+_COUNTED = {name: "texts" if name in ("accuracy", "knn_top1") else "queries" for name in OBJECTIVES}
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,16 @@ class Candidate:
     quality: dict[str, float]
     runtime: tuple[str, ...] = ()
     shallow: bool = False  # another row runs more layers
+    target: str = "any"
+    p50_ci95_ms: tuple[float, float] | None = None
+    energy_mj: float | None = None
+    samples: dict[str, int] = field(default_factory=dict)  # queries, or texts, that each metric is a mean over
+    parameters: dict[str, int | str] = field(default_factory=dict)  # of the index
+    plan: str | None = None  # what was asked of the search
+    vectors: str | None = None  # how the corpus is stored
+    n_items: int | None = None
+    predicted: bool = False
+    bounds: dict[str, tuple[float, float]] = field(default_factory=dict)  # of predicted figures, by name
 
     @property
     def name(self) -> str:
@@ -58,7 +70,9 @@ def candidates(results: Results) -> list[Candidate]:
     Raises `ResultsError` when there is none, and for what an emulator measured.
     """
     refuse_emulated(results)
-    rows = [_candidate(row) for row in results.measurements if row.status == "ok" and row.tokens is None]
+    rows = [
+        _candidate(row, results.settings) for row in results.measurements if row.status == "ok" and row.tokens is None
+    ]
     found = [row for row in rows if row is not None]
     if not found:
         raise ResultsError("the results hold no successful measurement: run mrl-edge bench again")
@@ -79,22 +93,17 @@ def choose_objective(rows: Sequence[Candidate], wanted: str | None) -> str:
     raise ResultsError("the results hold no quality to choose by: run mrl-edge bench with labels or pairs")
 
 
-def pareto_front(rows: Sequence[Candidate], objective: str) -> list[Candidate]:
-    """Return the rows that no other is at least as good as in everything and better in something.
+def wilson(share: float, n: int, z: float) -> tuple[float, float]:
+    """Return Wilson's score interval (1927) of a mean of n scores from 0 to 1, `z` standard deviations to each side.
 
-    The axes are the objective, the query's p50, peak RSS and disk; the result is ordered by the objective.
+    It is exact in spirit for hits and misses; scores between 0 and 1 vary less, and it is then too wide.
     """
-    front = [row for row in rows if not any(_dominates(other, row, objective) for other in rows)]
-    return sorted(front, key=lambda row: (row.quality[objective], -row.p50_ms))
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
-def _dominates(a: Candidate, b: Candidate, objective: str) -> bool:
-    ours = (-a.quality[objective], a.p50_ms, a.peak_rss_mb, a.disk_mb)
-    theirs = (-b.quality[objective], b.p50_ms, b.peak_rss_mb, b.disk_mb)
-    return all(x <= y for x, y in zip(ours, theirs, strict=True)) and ours != theirs
-
-
-def _candidate(row: Measurement) -> Candidate | None:
+def _candidate(row: Measurement, settings: dict[str, Any]) -> Candidate | None:
     if row.encode is None or row.memory is None or row.disk is None or row.cold_start_ms is None:
         return None
     search, disk = row.search, row.disk
@@ -117,6 +126,14 @@ def _candidate(row: Measurement) -> Candidate | None:
         stable=whole.stable,
         quality=_present(row.quality or Quality()),
         runtime=row.runtime,
+        target=row.target,
+        p50_ci95_ms=whole.ci95_ms,
+        energy_mj=row.energy_mj,
+        samples={name: count for name in OBJECTIVES if isinstance(count := settings.get(_COUNTED[name]), int)},
+        parameters=search.parameters if search else {},
+        plan=str(row.plan) if row.plan else None,
+        vectors=search.vectors if search else None,
+        n_items=search.n_items if search else None,
     )
 
 

@@ -1,151 +1,105 @@
-"""The best configuration within a budget, why it, and what the next better one would cost."""
+"""The best configuration within a budget, why it, what is not certain, and what more or less would cost."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mrl_edge.bench.candidates import Candidate, pareto_front
+from mrl_edge.bench.budget import COSTS, Budget, Cost, Objective, objective_of
+from mrl_edge.bench.candidates import Candidate
+from mrl_edge.bench.front import AXES, pareto_front
+from mrl_edge.bench.limits import Excess, Limits, excesses, full_model, resolve
+from mrl_edge.bench.trades import Relaxation, Trade, relaxations, trades, uncertain
 
-from mrl_edge.errors import UsageError
 from mrl_edge.metrics import TITLES
-
-
-@dataclass(frozen=True)
-class Cost:
-    """A figure that a budget can cap."""
-
-    option: str
-    title: str
-    unit: str
-    read: Callable[[Candidate], float]
-
-
-COSTS = (
-    Cost("--max-p50-ms", "p50 of a query", "ms", lambda row: row.p50_ms),
-    Cost("--max-p99-ms", "p99 of a query", "ms", lambda row: row.p99_ms),
-    Cost("--max-cold-ms", "cold start", "ms", lambda row: row.cold_start_ms),
-    Cost("--max-rss-mb", "peak RSS", "MB", lambda row: row.peak_rss_mb),
-    Cost("--max-disk-mb", "disk", "MB", lambda row: row.disk_mb),
-)
-_SHOWN = ("--max-p50-ms", "--max-rss-mb", "--max-disk-mb")
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Upper limits by option of `COSTS`, and lower limits by quality metric; what is absent is free."""
-
-    limits: Mapping[str, float]
-    floors: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Excess:
-    """How far a configuration misses one limit."""
-
-    option: str
-    limit: float
-    value: float
-    share: float  # of the limit
-    text: str
 
 
 @dataclass(frozen=True)
 class Choice:
     """What `pick` answers; `chosen` is None when nothing fits, and `over` says what `nearest` misses."""
 
-    objective: str
+    objective: Objective
     chosen: Candidate | None
     nearest: Candidate | None
     over: list[Excess]
     next_better: Candidate | None
     why: list[str]
+    uncertain: list[str]
+    trades: list[Trade]
+    relaxations: list[Relaxation]
     pareto: list[Candidate]
+    full: Candidate | None = None  # the model that shares are of
 
 
-def pick(rows: Sequence[Candidate], budget: Budget, objective: str) -> Choice:
+def pick(rows: Sequence[Candidate], budget: Budget, axes: Sequence[str] = AXES) -> Choice:
     """Choose the row with the best objective within the budget; equals are decided by time, memory, disk.
 
-    Raises `UsageError` for a floor on a metric that the results do not hold.
+    Raises `UsageError` for what the rows have no figure of: a floor, a limit on energy, a full model to keep a share
+    of.
     """
-    for metric in budget.floors:
-        if any(metric not in row.quality for row in rows):
-            raise UsageError(f"the results hold no {TITLES[metric]} to set a floor on")
-    front = pareto_front(rows, objective)
-    fitting = [row for row in rows if not excesses(row, budget)]
+    objective = objective_of(rows, budget)
+    full = full_model(rows, budget) if budget.keep else None
+    limits = resolve(rows, budget, full)
+    front = pareto_front(rows, objective, axes)
+    fitting = [row for row in rows if not excesses(row, limits)]
     if not fitting:
-        nearest = min(rows, key=lambda row: max(excess.share for excess in excesses(row, budget)))
-        over = excesses(nearest, budget)
-        return Choice(objective, None, nearest, over, None, _why_not(rows, nearest, over, budget), front)
-    chosen = min(fitting, key=lambda row: (-row.quality[objective], row.p50_ms, row.peak_rss_mb, row.disk_mb))
-    better = [row for row in rows if row.quality[objective] > chosen.quality[objective]]
-    following = min(better, key=lambda row: max(e.share for e in excesses(row, budget)), default=None)
-    why = _why(rows, fitting, chosen, following, budget, objective)
-    return Choice(objective, chosen, None, [], following, why, front)
-
-
-def excesses(row: Candidate, budget: Budget) -> list[Excess]:
-    """Return the limits that a row misses."""
-    missed = []
-    for cost in COSTS:
-        limit = budget.limits.get(cost.option)
-        if limit is not None and cost.read(row) > limit:
-            over = cost.read(row) - limit
-            text = (
-                f"{cost.title} {cost.read(row):.2f} {cost.unit} is {over:.2f} {cost.unit} over {cost.option} {limit:g}"
-            )
-            missed.append(Excess(cost.option, limit, cost.read(row), over / (limit or 1e-9), text))
-    for metric, floor in budget.floors.items():
-        value = row.quality[metric]
-        if value < floor:
-            text = f"{TITLES[metric]} {value:.4f} is {floor - value:.4f} below the floor of {floor:g}"
-            missed.append(Excess(f"min {metric}", floor, value, (floor - value) / floor, text))
-    return missed
+        nearest = min(rows, key=lambda row: max(excess.share for excess in excesses(row, limits)))
+        over = excesses(nearest, limits)
+        eased = relaxations(rows, limits)
+        why = [f"Nothing fits. The nearest is {nearest.name}:", *(f"  {one.text}" for one in over)]
+        why += [one.text for one in eased]
+        return Choice(objective, None, nearest, over, None, why, uncertain(rows, None, limits, objective), [], eased,
+                      front, full)  # fmt: skip
+    chosen = min(fitting, key=lambda row: (-objective.value(row), row.p50_ms, row.peak_rss_mb, row.disk_mb))
+    better = [row for row in rows if objective.value(row) > objective.value(chosen)]
+    following = min(better, key=lambda row: max(e.share for e in excesses(row, limits)), default=None)
+    why = _why(rows, fitting, chosen, full, budget, objective)
+    why.append(_what_follows(chosen, following, limits, objective))
+    return Choice(
+        objective,
+        chosen,
+        None,
+        [],
+        following,
+        why,
+        uncertain(rows, chosen, limits, objective),
+        trades(rows, fitting, chosen, limits, objective),
+        [],
+        front,
+        full,
+    )
 
 
 def _why(
     rows: Sequence[Candidate],
     fitting: Sequence[Candidate],
     chosen: Candidate,
-    following: Candidate | None,
+    full: Candidate | None,
     budget: Budget,
-    objective: str,
+    objective: Objective,
 ) -> list[str]:
-    title = TITLES[objective]
     lines = [
-        f"{chosen.name}: {title} {chosen.quality[objective]:.4f}, the best of the {len(fitting)} of {len(rows)} "
-        "configurations that fit the budget."
+        f"{chosen.name}: {objective.title} {objective.value(chosen):.4f}, the best of the {len(fitting)} of "
+        f"{len(rows)} configurations that fit the budget."
     ]
+    if full is not None:
+        kept = ", ".join(f"{chosen.quality[m] / full.quality[m]:.1%} of {TITLES[m]}" for m in budget.keep)
+        lines.append(f"Of the full model, {full.name}, it keeps {kept}.")
     if chosen.index:
         lines.append(
             f"A query takes {chosen.encode_p50_ms:.2f} ms to encode and {chosen.search_p50_ms:.2f} ms to search; "
             "the dimension pays in search, index and vectors, the encoder's own time depends on precision and depth."
         )
-    if not chosen.stable:
-        lines.append("Its latency was not measured to within 2%: run mrl-edge bench again on a quiet machine.")
+    return lines
+
+
+def _what_follows(chosen: Candidate, following: Candidate | None, limits: Limits, objective: Objective) -> str:
     if following is None:
-        lines.append(f"No measured configuration has a better {title}.")
-    else:
-        gain = following.quality[objective] - chosen.quality[objective]
-        changes = ", ".join(_change(cost, chosen, following) for cost in COSTS if cost.option in _SHOWN)
-        over = "; ".join(excess.text for excess in excesses(following, budget))
-        lines.append(f"The next better one, {following.name}, gains {gain:.4f} for {changes}; it does not fit: {over}.")
-    return lines
-
-
-def _why_not(rows: Sequence[Candidate], nearest: Candidate, over: Sequence[Excess], budget: Budget) -> list[str]:
-    lines = [f"Nothing fits. The nearest is {nearest.name}:"]
-    lines += [f"  {excess.text}" for excess in over]
-    for cost in COSTS:
-        limit = budget.limits.get(cost.option)
-        least = min(cost.read(row) for row in rows)
-        if limit is not None and least > limit:
-            lines.append(f"No configuration meets {cost.option} {limit:g}: the least {cost.title} is {least:.2f}.")
-    for metric, floor in budget.floors.items():
-        best = max(row.quality[metric] for row in rows)
-        if best < floor:
-            lines.append(f"No configuration reaches {TITLES[metric]} {floor:g}: the best has {best:.4f}.")
-    return lines
+        return f"No measured configuration has a better {objective.title}."
+    gain = objective.value(following) - objective.value(chosen)
+    changes = ", ".join(_change(cost, chosen, following) for cost in COSTS if cost.name in AXES)
+    over = "; ".join(excess.text for excess in excesses(following, limits))
+    return f"The next better one, {following.name}, gains {gain:.4f} for {changes}; it does not fit: {over}."
 
 
 def _change(cost: Cost, before: Candidate, after: Candidate) -> str:

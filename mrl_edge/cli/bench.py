@@ -122,6 +122,10 @@ def bench(
         bool, typer.Option("--capped", help="Hold this machine to the RAM and cores of --device.")
     ] = False,
     max_queries: Annotated[int, typer.Option(min=10, help="Queries (or labelled texts) for the quality.")] = 1000,
+    max_documents: Annotated[
+        int | None,
+        typer.Option(min=10, help="Documents to search, all answers among them, to see what a corpus' size costs."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Results file; an interrupted one is continued.")] = Path("results.json"),
     overwrite: options.Overwrite = False,
     baseline: Annotated[
@@ -159,7 +163,7 @@ def bench(
     check_storage(vectors, opened.manifest.dims)
     chosen, precisions, layers = _variants(opened, dims, precision, depths)
     roles = _read(opened, data, columns)
-    task = _task(roles, max_queries)
+    task = _task(roles, max_queries, max_documents)
     if before is not None:
         _refuse_other_data(before, task, baseline)
     together = bench_calls.read_calls(batches, concurrency, server, p99_limit_ms, max_seconds)
@@ -300,7 +304,7 @@ def _runtimes(text: str | None, pin: bool) -> tuple[tuple[str, ...], ...]:
     return tuple(found)
 
 
-def _task(roles: dict[str, list[str]], limit: int) -> Task:
+def _task(roles: dict[str, list[str]], limit: int, documents: int | None) -> Task:
     from mrl_edge.bench.jobs import Task
     from mrl_edge.datasets import spread
     from mrl_edge.metrics import retrieval_task
@@ -317,4 +321,21 @@ def _task(roles: dict[str, list[str]], limit: int) -> Task:
         return Task([], [], [], texts, labels)
     task = retrieval_task(roles["query"], roles["positive"])
     relevant = [sorted(answers) for answers in task.relevant[:limit]]
-    return Task(task.queries[:limit], task.documents, relevant, texts, labels)
+    kept, relevant = _cut(task.documents, relevant, documents) if documents else (task.documents, relevant)
+    return Task(task.queries[:limit], kept, relevant, texts, labels)
+
+
+def _cut(documents: list[str], relevant: list[list[int]], count: int) -> tuple[list[str], list[list[int]]]:
+    """Keep every answer, and so many of the other documents, evenly spread, that there are `count` in all."""
+    from mrl_edge.datasets import spread
+
+    answers = {document for each in relevant for document in each}
+    if not len(answers) <= count <= len(documents):
+        raise UsageError(
+            f"--max-documents {count}: expected from {len(answers)}, the answers of these queries, to the "
+            f"{len(documents)} documents that there are"
+        )
+    others = [number for number in range(len(documents)) if number not in answers]
+    kept = sorted(answers | {others[place] for place in spread(len(others), count - len(answers))})
+    place = {number: new for new, number in enumerate(kept)}
+    return [documents[number] for number in kept], [[place[answer] for answer in each] for each in relevant]

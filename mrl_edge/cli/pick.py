@@ -1,32 +1,35 @@
-"""`mrl-edge pick`: `results.json` and a budget → one configuration, and why."""
+"""`mrl-edge pick`: results and a budget → one configuration, and why."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mrl_edge.cli import console, options
+from mrl_edge.cli import budgets, console, options
 from mrl_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from mrl_edge.bench.candidates import Candidate
+    from mrl_edge.bench.fleet import Board
     from mrl_edge.bench.pick import Choice
 
 _EPILOG = """Examples:
 
 mrl-edge pick results.json --max-p50-ms 5 --max-rss-mb 120 --max-disk-mb 40 --min-recall 0.5
 
-mrl-edge pick results.json --max-rss-mb 64 --json || echo "nothing fits"
+mrl-edge pick results.json --budget budget.toml --confidence 0.95 --out choice.json
 
-mrl-edge pick results.json --device pi-zero-2w
+mrl-edge pick results.json --max-rss-mb 64 --keep-recall 0.97 --json || echo "nothing fits"
+
+mrl-edge pick pi4.json orin.json --one-for-all --max-p50-ms 20
+
+mrl-edge pick results.json --device pi-zero-2w --pareto p50_ms,peak_rss_mb
 
 MB are 10^6 bytes, memory is the peak RSS. Exit code 3: nothing fits.
 """
-_Max = Annotated[float | None, typer.Option(min=0)]
-_Min = Annotated[float | None, typer.Option(min=0, max=1)]
 
 
 def register(app: typer.Typer) -> None:
@@ -35,69 +38,106 @@ def register(app: typer.Typer) -> None:
 
 
 def pick(
-    results: Annotated[Path, typer.Argument(help="A results file, as mrl-edge bench writes it.")],
-    max_p50_ms: _Max = None,
-    max_p99_ms: _Max = None,
-    max_cold_ms: _Max = None,
-    max_rss_mb: _Max = None,
-    max_disk_mb: _Max = None,
-    min_recall: _Min = None,
-    min_ndcg: _Min = None,
-    min_accuracy: _Min = None,
+    results: Annotated[list[Path], typer.Argument(help="Results files, as mrl-edge bench writes them.")],
+    budget: budgets.File = None,
+    max_p50_ms: budgets.Max = None,
+    max_p99_ms: budgets.Max = None,
+    max_cold_ms: budgets.Max = None,
+    max_rss_mb: budgets.Max = None,
+    max_disk_mb: budgets.Max = None,
+    max_energy_mj: budgets.Max = None,
+    min_recall: budgets.Min = None,
+    min_ndcg: budgets.Min = None,
+    min_accuracy: budgets.Min = None,
+    keep_recall: budgets.Keep = None,
+    keep_ndcg: budgets.Keep = None,
+    keep_accuracy: budgets.Keep = None,
+    confidence: budgets.Confidence = None,
     device: options.DeviceProfile = None,
-    objective: Annotated[
-        str | None, typer.Option(help="Metric to maximise; nDCG@10 for retrieval, else accuracy.")
+    objective: budgets.Objective = None,
+    corpus: Annotated[
+        int | None, typer.Option(help="Documents that there will be: costs and quality are predicted at that size.")
     ] = None,
+    one_for_all: Annotated[
+        bool, typer.Option("--one-for-all", help="One choice for all boards, by the worst figure that any has.")
+    ] = False,
+    pareto: Annotated[
+        str, typer.Option(help="Axes of the Pareto front beside the objective, as in p50_ms,recall_at_10.")
+    ] = "p50_ms,peak_rss_mb,disk_mb",
+    out: Annotated[Path | None, typer.Option(help="Also write the choice as JSON, for mrl-edge ship.")] = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """Pick the best configuration within a budget, and say what the next better one would cost."""
-    from mrl_edge.bench.candidates import candidates, choose_objective
-    from mrl_edge.bench.pick import Budget
+    """Pick the best configuration within a budget, and say what more would buy and less would cost.
+
+    Files of one machine are taken together; of several machines each gets a choice, or all one.
+    """
+    from mrl_edge.bench.fleet import boards_of, in_common
     from mrl_edge.bench.pick import pick as choose
     from mrl_edge.bench.results import read_results
 
-    if device is not None:
-        max_rss_mb = _fit_memory(device, max_rss_mb)
-    limits = {
-        "--max-p50-ms": max_p50_ms,
-        "--max-p99-ms": max_p99_ms,
-        "--max-cold-ms": max_cold_ms,
-        "--max-rss-mb": max_rss_mb,
-        "--max-disk-mb": max_disk_mb,
-    }
-    floors = {"recall_at_10": min_recall, "ndcg_at_10": min_ndcg, "accuracy": min_accuracy}
-    budget = Budget(_given(limits), _given(floors))
-    rows = candidates(read_results(results))
-    choice = choose(rows, budget, choose_objective(rows, objective))
+    wanted = budgets.budget_of(
+        budget,
+        device,
+        {
+            "p50_ms": max_p50_ms, "p99_ms": max_p99_ms, "cold_start_ms": max_cold_ms, "peak_rss_mb": max_rss_mb,
+            "disk_mb": max_disk_mb, "energy_mj": max_energy_mj,
+        },
+        {"recall_at_10": min_recall, "ndcg_at_10": min_ndcg, "accuracy": min_accuracy},
+        {"recall_at_10": keep_recall, "ndcg_at_10": keep_ndcg, "accuracy": keep_accuracy},
+        confidence=confidence,
+        objective=objective,
+        corpus=corpus,
+    )  # fmt: skip
+    axes = options.names(pareto) or ()
+    boards = boards_of([read_results(path) for path in results])
+    if out is not None and len(boards) > 1 and not one_for_all:
+        raise UsageError("--out writes one choice: pick for each board alone, or give --one-for-all")
+    rows = {board.name: board_rows(board, wanted.corpus) for board in boards}
+    if one_for_all:
+        rows = {", ".join(rows): in_common(rows)}
+    choices = {name: choose(ours, wanted, axes) for name, ours in rows.items()}
+    objects = {name: {**_as_object(choice), "bundle": _bundle(boards[0])} for name, choice in choices.items()}
+    found = next(iter(objects.values())) if len(choices) == 1 else {"boards": objects}
+    if out is not None:
+        _write(out, found)
     if as_json:
-        console.print_json(_as_object(choice))
+        console.print_json(found)
     else:
-        print_choice(choice)
-        print_front(choice)
-    return 0 if choice.chosen else 3
+        for name, choice in choices.items():
+            if len(boards) > 1:
+                console.say(f"\n{name}")
+            print_choice(choice)
+            print_front(choice)
+        if out is not None:
+            console.say(f"\nchoice: {out}\nnext:   mrl-edge ship BUNDLE --pick {out} --out app")
+    return 0 if all(choice.chosen for choice in choices.values()) else 3
 
 
-def _fit_memory(device: str, limit_mb: float | None) -> float:
-    """Return the least of a limit and what the device leaves an application, in 10^6 bytes, and say so."""
-    from mrl_edge.devices.profiles import resolve
+def board_rows(board: Board, corpus: int | None) -> list[Candidate]:
+    """Return what was measured on a board, or what is predicted of it for a corpus of another size."""
+    if corpus is None:
+        return board.rows()
+    from mrl_edge.bench.forecast import at_size
 
-    profile = resolve(device)
-    if profile.memory is None:
-        raise UsageError(f"{profile.name} is a card, and its host's memory any: give --max-rss-mb")
-    left_mb = profile.memory.application_bytes / 1e6
-    console.note(f"  {profile.name} leaves an application {left_mb:,.0f} MB; times are of the machine measured on")
-    return left_mb if limit_mb is None else min(left_mb, limit_mb)
+    return at_size(board.results, corpus)
 
 
 def print_choice(choice: Choice) -> None:
     """Print the answer in words."""
     for line in choice.why:
         console.say(line)
+    for line in choice.uncertain:
+        console.say(f"Not certain: {line}")
+    if choice.trades:
+        console.say("")
+    for trade in choice.trades:
+        console.say(f"  {trade.text}")
 
 
 def print_front(choice: Choice) -> None:
     """Print the Pareto front, the chosen row marked."""
     nested = any(row.shallow for row in choice.pareto)
+    threads = any(row.threads > 1 for row in choice.pareto)
     rows = [
         [
             "→" if row == choice.chosen else "",
@@ -105,49 +145,65 @@ def print_front(choice: Choice) -> None:
             *([row.depth] if nested else []),
             row.dim,
             row.index if row.rerank_dim is None else f"{row.index} → {row.rerank_dim}",
-            row.threads,
+            *([row.threads] if threads else []),
             row.p50_ms,
             row.peak_rss_mb,
             row.disk_mb,
-            row.quality[choice.objective],
+            choice.objective.value(row),
         ]
         for row in choice.pareto
     ]
-    heads = [
-        "",
-        "precision",
-        *(["depth"] if nested else []),
-        "dim",
-        "index",
-        "threads",
-        "p50 ms",
-        "RSS MB",
-        "disk MB",
-        choice.objective,
-    ]
-    console.print_table("\nPareto front: nothing is better in everything", heads, rows)
+    heads = ["", "precision", *(["depth"] if nested else []), "dim", "index", *(["threads"] if threads else [])]
+    heads += ["p50 ms", "RSS MB", "disk MB", choice.objective.title]
+    predicted = " (predicted)" if any(row.predicted for row in choice.pareto) else ""
+    console.print_table(f"\nPareto front{predicted}: nothing is better in everything", heads, rows)
 
 
 def _as_object(choice: Choice) -> dict[str, object]:
     """The chosen row's figures at the top, the rest beside them."""
-    chosen = _figures(choice.chosen) if choice.chosen else {}
+    chosen = choice.chosen
     return {
-        "fits": choice.chosen is not None,
-        **chosen,
-        "objective": choice.objective,
+        "fits": chosen is not None,
+        "configuration": configuration_object(chosen) if chosen else None,
+        **(_figures(chosen) if chosen else {}),
+        "objective": choice.objective.name,
+        "value": choice.objective.value(chosen) if chosen else None,
         "why": choice.why,
+        "uncertain": choice.uncertain,
+        "trades": [_with_row(trade) for trade in choice.trades],
+        "relaxations": [_with_row(one) for one in choice.relaxations],
         "next_better": _figures(choice.next_better) if choice.next_better else None,
         "nearest": _figures(choice.nearest) if choice.nearest else None,
+        "full": _figures(choice.full) if choice.full else None,
         "over": [asdict(excess) for excess in choice.over],
         "pareto": [_figures(row) for row in choice.pareto],
     }
 
 
+def configuration_object(row: Candidate) -> dict[str, object]:
+    """Return what a device runs, as `ship` reads it."""
+    names = "precision target depth dim threads runtime index parameters vectors shortlist rerank_dim"
+    return {name: getattr(row, name) for name in names.split()}
+
+
+def _with_row(one: Any) -> dict[str, object]:
+    found = asdict(replace(one, row=None))
+    return {**found, "row": _figures(one.row) if one.row else None}
+
+
 def _figures(row: Candidate) -> dict[str, object]:
     figures = asdict(row)
     quality: dict[str, float] = figures.pop("quality")
-    return {**figures, **quality}
+    return {"name": row.name, **figures, **quality}
 
 
-def _given(values: dict[str, float | None]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if value is not None}
+def _bundle(board: Board) -> dict[str, str]:
+    return {"name": board.bundle.name, "sha256": board.bundle.sha256}
+
+
+def _write(out: Path, found: object) -> None:
+    import msgspec
+
+    from mrl_edge.atomic import write_file
+
+    write_file(out, msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")

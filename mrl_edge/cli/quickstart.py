@@ -19,9 +19,9 @@ _WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 _DIMS = "8,16,32,64,128,256,384"
 _QUERY = "a short musical passage"
 _BUDGETS: dict[str, dict[str, float]] = {
-    "a tight budget": {"--max-p50-ms": 5, "--max-rss-mb": 150, "--max-disk-mb": 25},
-    "a middling budget": {"--max-p50-ms": 20, "--max-rss-mb": 150, "--max-disk-mb": 28.5},
-    "a generous budget": {"--max-p50-ms": 50, "--max-rss-mb": 512, "--max-disk-mb": 200},
+    "a tight budget": {"p50_ms": 5, "peak_rss_mb": 150, "disk_mb": 25},
+    "a middling budget": {"p50_ms": 20, "peak_rss_mb": 150, "disk_mb": 28.5},
+    "a generous budget": {"p50_ms": 50, "peak_rss_mb": 512, "disk_mb": 200},
 }
 
 
@@ -90,9 +90,11 @@ def quickstart(
     )
     _step(5, "report: the same as one page", out / "report.html")
     report.report(results, out / "report.html")
+    from mrl_edge.bench.budget import option
+
     _step(6, "pick: what to deploy within a budget", results)
     for name, limits in _BUDGETS.items():
-        console.say(f"\n{name}: {' '.join(f'{option} {limit}' for option, limit in limits.items())}")
+        console.say(f"\n{name}: {' '.join(f'{option(figure)} {limit}' for figure, limit in limits.items())}")
         _print_pick(results, limits)
     console.say(f"\nall of it took {time.perf_counter() - started:.0f} s and lies in {out}/")
 
@@ -117,10 +119,9 @@ def _step(number: int, what: str, where: Path) -> None:
 
 
 def _print_pick(results: Path, limits: Mapping[str, float]) -> None:
-    from mrl_edge.bench.candidates import candidates, choose_objective
-    from mrl_edge.bench.pick import Budget
+    from mrl_edge.bench.budget import Budget
+    from mrl_edge.bench.candidates import candidates
     from mrl_edge.bench.pick import pick as choose
     from mrl_edge.bench.results import read_results
 
-    rows = candidates(read_results(results))
-    pick.print_choice(choose(rows, Budget(limits, {}), choose_objective(rows, None)))
+    pick.print_choice(choose(candidates(read_results(results)), Budget(max=dict(limits))))

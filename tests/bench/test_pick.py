@@ -8,8 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 from conftest import mrl_edge, run_here, run_mrl_edge, the_one_error_line
-from mrl_edge.bench.candidates import candidates, choose_objective, pareto_front
-from mrl_edge.bench.pick import COSTS, Budget, pick
+from mrl_edge.bench.budget import COSTS, Budget, Objective
+from mrl_edge.bench.candidates import candidates, choose_objective
+from mrl_edge.bench.front import pareto_front
+from mrl_edge.bench.pick import pick
 from mrl_edge.bench.results import write_results
 from rows import measurement, results
 
@@ -42,16 +44,16 @@ def test_the_choice_is_the_best_of_all_rows_that_fit(seed):
     rows = random_rows(seed)
     rng = random.Random(seed)
     budget = Budget(
-        {"--max-p50-ms": rng.randint(2, 6), "--max-rss-mb": rng.randint(104, 118)}, {"ndcg_at_10": rng.random() / 3}
+        {"p50_ms": rng.randint(2, 6), "peak_rss_mb": rng.randint(104, 118)}, {"ndcg_at_10": rng.random() / 3}
     )
     fitting = [
         row
         for row in rows
-        if row.p50_ms <= budget.limits["--max-p50-ms"]
-        and row.peak_rss_mb <= budget.limits["--max-rss-mb"]
-        and row.quality["ndcg_at_10"] >= budget.floors["ndcg_at_10"]
+        if row.p50_ms <= budget.max["p50_ms"]
+        and row.peak_rss_mb <= budget.max["peak_rss_mb"]
+        and row.quality["ndcg_at_10"] >= budget.min["ndcg_at_10"]
     ]
-    choice = pick(rows, budget, "ndcg_at_10")
+    choice = pick(rows, budget)
     assert choice.chosen == min(fitting, key=axes, default=None)
     if choice.next_better:
         assert choice.next_better not in fitting
@@ -61,7 +63,7 @@ def test_the_choice_is_the_best_of_all_rows_that_fit(seed):
 @pytest.mark.parametrize("seed", range(20))
 def test_the_pareto_front_is_every_row_that_nothing_beats(seed):
     rows = random_rows(seed)
-    front = pareto_front(rows, "ndcg_at_10")
+    front = pareto_front(rows, Objective("ndcg_at_10", "nDCG@10", {"ndcg_at_10": 1.0}))
     for row in rows:
         beaten = any(
             all(a <= b for a, b in zip(axes(other), axes(row), strict=True)) and axes(other) != axes(row)
@@ -78,15 +80,15 @@ def test_the_whole_query_counts_encoding_and_searching():
 
 def test_a_limit_is_met_when_it_is_equalled():
     rows = candidates(results(measurement("int8", 64, encode_ms=2, rss_mb=100)))
-    assert pick(rows, Budget({"--max-rss-mb": 100}, {}), "ndcg_at_10").chosen == rows[0]
+    assert pick(rows, Budget(max={"peak_rss_mb": 100})).chosen == rows[0]
 
 
 def test_a_p99_that_is_not_known_fits_no_limit_on_it():
     row = measurement("int8", 64)
     looped = msgspec.structs.replace(row, encode=msgspec.structs.replace(row.encode, p99_ms=None, loops=4))
     rows = candidates(results(looped))
-    assert pick(rows, Budget({"--max-p99-ms": 1e9}, {}), "ndcg_at_10").chosen is None
-    assert pick(rows, Budget({"--max-p50-ms": 5}, {}), "ndcg_at_10").chosen == rows[0]
+    assert pick(rows, Budget(max={"p99_ms": 1e9})).chosen is None
+    assert pick(rows, Budget(max={"p50_ms": 5})).chosen == rows[0]
 
 
 def test_failed_rows_and_fixed_lengths_are_never_chosen():
@@ -152,7 +154,7 @@ def test_nothing_fits_exits_3_and_names_the_nearest_limit_and_by_how_much(file):
     assert answer["fits"] is False
     assert "dim" not in answer
     assert answer["over"][0] == {
-        "option": "--max-rss-mb", "limit": 100.0, "value": 110.0, "share": pytest.approx(0.1),
+        "figure": "peak_rss_mb", "limit": 100.0, "value": 110.0, "share": pytest.approx(0.1),
         "text": "peak RSS 110.00 MB is 10.00 MB over --max-rss-mb 100",
     }  # fmt: skip
 

@@ -1,0 +1,140 @@
+"""What a choice leaves open: limits that its intervals straddle, what more would buy, what less would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mrl_edge.bench.budget import COSTS, Cost, Objective, figure, interval
+from mrl_edge.bench.candidates import Candidate
+from mrl_edge.bench.front import AXES
+from mrl_edge.bench.limits import Excess, Limits, excesses, titled
+
+
+@dataclass(frozen=True)
+class Trade:
+    """What another limit would buy, or another configuration save: `amount` in the cost's unit, `gain` in quality."""
+
+    figure: str
+    amount: float
+    gain: float
+    row: Candidate
+    text: str
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """The least that one limit alone would have to give for something to fit; `to` is None where it alone cannot."""
+
+    figure: str
+    limit: float
+    to: float | None
+    row: Candidate | None
+    text: str
+
+
+def trades(
+    rows: Sequence[Candidate],
+    fitting: Sequence[Candidate],
+    chosen: Candidate,
+    limits: Limits,
+    objective: Objective,
+) -> list[Trade]:
+    """Return for each cost the least that buys something, and the saving that costs least."""
+    found = []
+    for cost in COSTS:
+        limit = limits.max.get(cost.name)
+        buys = [
+            (excess.value, row)
+            for excess, row in _missing_alone(rows, cost.name, limits)
+            if objective.value(row) > objective.value(chosen)
+        ]
+        if limit is not None and buys:
+            value, row = min(buys, key=lambda one: (one[0], -objective.value(one[1])))
+            amount, gain = value - limit, objective.value(row) - objective.value(chosen)
+            text = f"{amount:.3g} {cost.unit} more {cost.title} buys {objective.points(gain)}: {row.name}"
+            found.append(Trade(cost.name, amount, gain, row, text))
+        here = cost.read(chosen)
+        less = [row for row in fitting if _saves(row, chosen, cost)]
+        if less and (limit is not None or cost.name in AXES):
+            row = min(less, key=lambda one: (-objective.value(one), cost.read(one)))
+            amount, gain = cost.read(row) - here, objective.value(row) - objective.value(chosen)
+            text = f"{-amount:.3g} {cost.unit} less {cost.title} costs {objective.points(-gain)}: {row.name}"
+            found.append(Trade(cost.name, amount, gain, row, text))
+    return found
+
+
+def relaxations(rows: Sequence[Candidate], limits: Limits) -> list[Relaxation]:
+    """Return for each limit the least that it alone would have to give."""
+    found = []
+    for name, limit in {**limits.max, **limits.min}.items():
+        title, unit = titled(name)
+        alone = _missing_alone(rows, name, limits)
+        if alone:
+            excess, row = min(alone, key=lambda one: one[0].share)
+            text = f"With {title} {excess.value:.4g}{unit} instead of {limit:.4g} it would be {row.name}."
+            found.append(Relaxation(name, limit, excess.value, row, text))
+        elif all(any(one.figure == name for one in excesses(row, limits)) for row in rows):
+            best = min((one for row in rows for one in excesses(row, limits) if one.figure == name),
+                       key=lambda one: one.share)  # fmt: skip
+            text = (
+                f"No configuration meets {title} {limit:.4g}{unit}, whatever the rest: the best has {best.value:.4g}."
+            )
+            found.append(Relaxation(name, limit, None, None, text))
+    return found
+
+
+def uncertain(rows: Sequence[Candidate], chosen: Candidate | None, limits: Limits, objective: Objective) -> list[str]:
+    """Say which limits the intervals of the choice straddle, and which better row only the uncertainty decides of."""
+    said = []
+    if chosen is not None:
+        if not chosen.stable:
+            said.append("Its latency was not measured to within 2%: run mrl-edge bench again on a quiet machine.")
+        said += [f"It may not fit: its {text}." for text in straddled(chosen, limits)]
+    least = objective.value(chosen) if chosen is not None else float("-inf")
+    close = [
+        row
+        for row in rows
+        if objective.value(row) > least
+        and (missed := excesses(row, limits))
+        and all(_within(row, excess) for excess in missed)
+    ]
+    if close:
+        best = max(close, key=objective.value)
+        texts = "; ".join(straddled(best, limits) or [excess.text for excess in excesses(best, limits)])
+        more = f", as may {len(close) - 1} more" if len(close) > 1 else ""
+        said.append(f"{best.name} may fit after all{more}: its {texts}.")
+    return said
+
+
+def straddled(row: Candidate, limits: Limits) -> list[str]:
+    """Name the limits that lie inside a row's 95% intervals."""
+    said = []
+    for name, limit in {**limits.max, **limits.min}.items():
+        found = interval(row, name)
+        if found is not None and found[0] <= limit <= found[1]:
+            title, unit = titled(name)
+            said.append(
+                f"{title} {figure(row, name):.4g}{unit} has a 95% interval of {found[0]:.4g} to {found[1]:.4g}{unit}, "
+                f"which straddles {limit:.4g}"
+            )
+    return said
+
+
+def _saves(row: Candidate, chosen: Candidate, cost: Cost) -> bool:
+    """Whether a row costs less, by more than its measurement leaves open, or by a hundredth where that is not known."""
+    ours, theirs = interval(row, cost.name), interval(chosen, cost.name)
+    if ours is not None and theirs is not None:
+        return ours[1] < theirs[0]
+    return cost.read(row) < 0.99 * cost.read(chosen)
+
+
+def _within(row: Candidate, excess: Excess) -> bool:
+    found = interval(row, excess.figure)
+    return found is not None and found[0] <= excess.limit <= found[1]
+
+
+def _missing_alone(rows: Sequence[Candidate], name: str, limits: Limits) -> list[tuple[Excess, Candidate]]:
+    """Return the rows that miss this one limit and no other, with how they do."""
+    missed = [(excesses(row, limits), row) for row in rows]
+    return [(over[0], row) for over, row in missed if [one.figure for one in over] == [name]]

@@ -1,0 +1,74 @@
+"""The options of a budget, which `pick` and `tune` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mrl_edge.cli import console
+from mrl_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from mrl_edge.bench.budget import Budget
+
+Max = Annotated[float | None, typer.Option(min=0, help="At most, on the machine that was measured.")]
+Min = Annotated[float | None, typer.Option(min=0, max=1, help="At least.")]
+Keep = Annotated[float | None, typer.Option(min=0, max=1, help="At least this share of the full model's, fp32.")]
+File = Annotated[
+    Path | None, typer.Option("--budget", help="Budget file (TOML); options beside it replace what it says.")
+]
+Confidence = Annotated[
+    float | None,
+    typer.Option(help="Hold limits by the one-sided bound of each interval, as in 0.95; else by the figure."),
+]
+Objective = Annotated[str | None, typer.Option(help="Metric to maximise; nDCG@10 for retrieval, else accuracy.")]
+
+
+def budget_of(
+    file: Path | None,
+    device: str | None,
+    limits: dict[str, float | None],
+    floors: dict[str, float | None],
+    shares: dict[str, float | None],
+    **others: Any,
+) -> Budget:
+    """Return a file's budget with the options that were given in the place of its own; say what contradicts itself.
+
+    `device` is a profile, whose memory for an application is a limit beside any other. Raises `UsageError` for a
+    budget that cannot be.
+    """
+    import msgspec
+
+    from mrl_edge.bench.budget import Budget, contradictions, read_budget
+
+    budget = read_budget(file) if file else Budget()
+    changes: dict[str, Any] = {name: value for name, value in others.items() if value is not None}
+    if "objective" in changes and budget.utility:
+        changes["utility"] = {}
+    most = {**budget.max, **_given(limits)}
+    if device is not None:
+        most["peak_rss_mb"] = _fit_memory(device, most.get("peak_rss_mb"))
+    budget = msgspec.structs.replace(
+        budget, max=most, min={**budget.min, **_given(floors)}, keep={**budget.keep, **_given(shares)}, **changes
+    )
+    for line in contradictions(budget):
+        console.note(f"warning: {line}")
+    return budget
+
+
+def _fit_memory(device: str, limit_mb: float | None) -> float:
+    """Return the least of a limit and what the device leaves an application, in 10^6 bytes, and say so."""
+    from mrl_edge.devices.profiles import resolve
+
+    profile = resolve(device)
+    if profile.memory is None:
+        raise UsageError(f"{profile.name} is a card, and its host's memory any: give --max-rss-mb")
+    left_mb = profile.memory.application_bytes / 1e6
+    console.note(f"  {profile.name} leaves an application {left_mb:,.0f} MB; times are of the machine measured on")
+    return left_mb if limit_mb is None else min(left_mb, limit_mb)
+
+
+def _given(values: dict[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}
