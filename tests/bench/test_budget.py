@@ -1,0 +1,226 @@
+"""Budgets: what is read, what is refused, and what uncertainty makes of a limit, against sums done by hand."""
+
+import dataclasses
+import itertools
+import math
+import random
+
+import msgspec
+import pytest
+from conftest import run_here, the_one_error_line
+from mrl_edge.bench.budget import COSTS, Budget, contradictions, figure, interval, objective_of, read_budget
+from mrl_edge.bench.candidates import candidates, wilson
+from mrl_edge.bench.front import pareto_front
+from mrl_edge.bench.limits import excesses, full_model, resolve
+from mrl_edge.bench.pick import pick
+from mrl_edge.bench.results import write_results
+from rows import measurement, results
+from scipy.stats import binomtest, norm
+
+from mrl_edge.errors import UsageError
+
+METRICS = ("ndcg_at_10", "recall_at_10")
+
+
+def rows_with_intervals(seed, count=36):
+    rng = random.Random(seed)
+    made = []
+    for precision, dim in itertools.product(("fp32", "int8"), range(8, 8 * (count // 2 + 1), 8)):
+        ms = rng.uniform(1, 8)
+        row = measurement(
+            precision, dim, encode_ms=ms, rss_mb=rng.uniform(80, 200), disk_mb=rng.uniform(20, 100),
+            ndcg=rng.uniform(0.2, 0.7), recall=rng.uniform(0.2, 0.8),
+        )  # fmt: skip
+        width = rng.uniform(1.01, 1.4)
+        made.append(
+            msgspec.structs.replace(row, encode=msgspec.structs.replace(row.encode, ci95_ms=(ms / width, ms * width)))
+        )
+    content = results(*made)
+    return candidates(msgspec.structs.replace(content, settings={**content.settings, "queries": 400, "texts": 0}))
+
+
+def random_budget(seed, **more):
+    rng = random.Random(1000 + seed)
+    return Budget(max={"p50_ms": rng.uniform(2, 8), "peak_rss_mb": rng.uniform(90, 200)}, **more)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_confidence_holds_the_limit_by_the_bound_and_the_floor_by_wilsons(seed):
+    rows = rows_with_intervals(seed)
+    budget = random_budget(seed, min={"recall_at_10": 0.3}, confidence=0.95)
+    z = norm.ppf(0.95)
+    fitting = [
+        row
+        for row in rows
+        if row.p50_ms * (row.p50_ci95_ms[1] / row.p50_ms) ** (z / norm.ppf(0.975)) <= budget.max["p50_ms"]
+        and row.peak_rss_mb <= budget.max["peak_rss_mb"]
+        and wilson(row.quality["recall_at_10"], 400, z)[0] >= 0.3
+    ]
+    best = max(fitting, key=lambda row: row.quality["ndcg_at_10"], default=None)
+    assert pick(rows, budget).chosen == best
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 50), (7, 50), (25, 50), (50, 50), (613, 1000)])
+def test_wilsons_interval_is_scipys(hits, n):
+    theirs = binomtest(hits, n).proportion_ci(0.95, "wilson")
+    assert wilson(hits / n, n, norm.ppf(0.975)) == pytest.approx((theirs.low, theirs.high))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_share_of_the_full_model_is_a_floor(seed):
+    rows = rows_with_intervals(seed)
+    budget = random_budget(seed, keep={"recall_at_10": 0.9})
+    (full,) = [row for row in rows if row.precision == "fp32" and row.dim == max(row.dim for row in rows)]
+    fitting = [
+        row
+        for row in rows
+        if row.p50_ms <= budget.max["p50_ms"]
+        and row.peak_rss_mb <= budget.max["peak_rss_mb"]
+        and row.quality["recall_at_10"] >= 0.9 * full.quality["recall_at_10"]
+    ]
+    choice = pick(rows, budget)
+    assert choice.full == full
+    assert choice.chosen == max(fitting, key=lambda row: row.quality["ndcg_at_10"], default=None)
+
+
+def test_a_share_needs_the_full_model():
+    rows = candidates(results(measurement("int8", 64)))
+    with pytest.raises(UsageError, match="no fp32 at dimension 64"):
+        pick(rows, Budget(keep={"ndcg_at_10": 0.9}))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_utility_is_the_weighted_sum(seed):
+    rows = rows_with_intervals(seed)
+    budget = random_budget(seed, utility={"recall_at_10": 2.0, "p50_ms": -0.05})
+    fitting = [row for row in rows if not excesses(row, resolve(rows, budget, None))]
+    best = max(fitting, key=lambda row: 2 * row.quality["recall_at_10"] - 0.05 * row.p50_ms, default=None)
+    assert pick(rows, budget).chosen == best
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_trade_and_relaxation_is_what_another_pick_finds(seed):
+    rows = rows_with_intervals(seed)
+    budget = random_budget(seed, min={"recall_at_10": 0.75} if seed % 2 else {})
+    choice = pick(rows, budget)
+    for trade in choice.trades:
+        if trade.amount > 0:
+            eased = {**budget.max, trade.figure: budget.max[trade.figure] + trade.amount + 1e-9}
+            more = pick(rows, msgspec.structs.replace(budget, max=eased)).chosen
+            assert more == trade.row
+            tighter = {**budget.max, trade.figure: budget.max[trade.figure] + trade.amount * 0.999}
+            assert pick(rows, msgspec.structs.replace(budget, max=tighter)).chosen == choice.chosen
+        else:
+            assert trade.gain <= 0
+            assert figure(trade.row, trade.figure) < figure(choice.chosen, trade.figure)
+    for one in choice.relaxations:
+        if one.to is not None:
+            table = "max" if one.figure in budget.max else "min"
+            eased = {**getattr(budget, table), one.figure: one.to}
+            assert pick(rows, msgspec.structs.replace(budget, **{table: eased})).chosen is not None
+    assert bool(choice.relaxations or choice.chosen)
+
+
+def test_a_limit_inside_the_interval_is_named_and_the_better_row_that_may_fit():
+    def row(dim, ms, low, high, ndcg):
+        made = measurement("fp32", dim, encode_ms=ms, ndcg=ndcg)
+        return msgspec.structs.replace(made, encode=msgspec.structs.replace(made.encode, ci95_ms=(low, high)))
+
+    rows = candidates(results(row(64, 4.9, 4.7, 5.1, 0.5), row(128, 5.05, 4.95, 5.2, 0.6), row(384, 9, 8, 10, 0.7)))
+    choice = pick(rows, Budget(max={"p50_ms": 5}))
+    assert choice.chosen.dim == 64
+    said = " ".join(choice.uncertain)
+    assert "It may not fit: its p50 of a query 4.9 ms has a 95% interval of 4.7 to 5.1 ms" in said
+    assert "fp32 at dimension 128 may fit after all" in said
+    assert "384" not in said
+    sure = pick(rows, Budget(max={"p50_ms": 5}, confidence=0.95))
+    assert sure.chosen is None  # 4.9 × (5.1 / 4.9) ** (1.645 / 1.96) > 5
+    assert "95.0% bound of the p50 of a query 5.07 ms" in sure.over[0].text
+
+
+def test_a_p50_without_an_interval_has_no_bound():
+    made = measurement("fp32", 64, encode_ms=2)
+    short = msgspec.structs.replace(made, encode=msgspec.structs.replace(made.encode, ci95_ms=None))
+    rows = candidates(results(short))
+    assert pick(rows, Budget(max={"p50_ms": 5})).chosen
+    choice = pick(rows, Budget(max={"p50_ms": 5}, confidence=0.9))
+    assert "p50 of a query is not known to within an interval" in choice.over[0].text
+
+
+def test_energy_is_a_cost_where_the_machine_says_it():
+    told = [msgspec.structs.replace(measurement("fp32", dim), energy_mj=mj) for dim, mj in ((64, 20.0), (384, 50.0))]
+    assert pick(candidates(results(*told)), Budget(max={"energy_mj": 30})).chosen.dim == 64
+    with pytest.raises(UsageError, match="cannot say what a query takes of energy"):
+        pick(candidates(results(measurement("fp32", 64))), Budget(max={"energy_mj": 30}))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_front_on_any_axes_is_every_row_that_nothing_beats(seed):
+    rows = rows_with_intervals(seed)
+    objective = objective_of(rows, Budget())
+    front = pareto_front(rows, objective, ("recall_at_10", "disk_mb"))
+    for row in rows:
+        ours = (row.quality["ndcg_at_10"], row.quality["recall_at_10"], -row.disk_mb)
+        beaten = any(
+            all(
+                a >= b
+                for a, b in zip((o.quality["ndcg_at_10"], o.quality["recall_at_10"], -o.disk_mb), ours, strict=True)
+            )
+            for o in rows
+            if o != row
+        )
+        assert (row in front) == (not beaten)
+    with pytest.raises(UsageError, match="--pareto beauty"):
+        pareto_front(rows, objective, ("beauty",))
+
+
+def test_a_file_is_read_and_options_replace_what_it_says(tmp_path):
+    file = tmp_path / "budget.toml"
+    file.write_text("confidence = 0.9\n[max]\np50_ms = 20\npeak_rss_mb = 512\n[keep]\nrecall_at_10 = 0.97\n")
+    assert read_budget(file) == Budget(
+        max={"p50_ms": 20.0, "peak_rss_mb": 512.0}, keep={"recall_at_10": 0.97}, confidence=0.9
+    )
+    write_results(tmp_path / "r.json", results(measurement("fp32", 64, encode_ms=3, recall=0.5)))
+    assert run_here("pick", tmp_path / "r.json", "--budget", file).returncode == 0
+    assert run_here("pick", tmp_path / "r.json", "--budget", file, "--max-p50-ms", "2").returncode == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[max]\nspeed = 3", "max.speed: no such figure; there is p50_ms"),
+        ("[max]\np50_ms = -3", "--max-p50-ms -3"),
+        ("[max]\np50_ms = nan", "expected a number from 0"),
+        ("[min]\nrecall_at_10 = 50", "min.recall_at_10 = 50: expected a share"),
+        ("[keep]\nbeauty = 0.5", "keep.beauty"),
+        ("confidence = 0.99", "--confidence 0.99: expected more than 0.5 and at most 0.975"),
+        ('objective = "accuracy"\n[utility]\naccuracy = 1', "not both"),
+        ("[utility]\np50_ms = 0.1", "utility.p50_ms = 0.1: expected 0 or less"),
+        ("[limits]\np50_ms = 3", "unknown field `limits`"),
+        ("p50", "is no budget"),
+    ],
+)
+def test_files_that_are_no_budget_are_one_line(tmp_path, content, said):
+    file = tmp_path / "budget.toml"
+    file.write_text(content)
+    write_results(tmp_path / "r.json", results(measurement("fp32", 64)))
+    line = the_one_error_line(run_here("pick", tmp_path / "r.json", "--budget", file))
+    assert said in line
+    assert "budget.toml" in line
+
+
+def test_limits_that_do_nothing_beside_others_are_pointed_out():
+    (line,) = contradictions(Budget(max={"p50_ms": 50, "p99_ms": 20}))
+    assert "--max-p50-ms 50 does nothing beside --max-p99-ms 20" in line
+    (line,) = contradictions(Budget(max={"p50_ms": 50, "cold_start_ms": 20}))
+    assert "--max-cold-ms 20 is below --max-p50-ms 50" in line
+    assert contradictions(Budget(max={"p50_ms": 5, "p99_ms": 20, "cold_start_ms": 300})) == []
+
+
+def test_every_cost_is_read_from_a_row():
+    (row,) = candidates(results(measurement("fp32", 64)))
+    known = {cost.name: cost.read(row) for cost in COSTS}
+    assert known["energy_mj"] == math.inf
+    assert all(math.isfinite(value) for name, value in known.items() if name != "energy_mj")
+    assert interval(dataclasses.replace(row, samples={}), "ndcg_at_10") is None
+    assert full_model([row], Budget(keep={"ndcg_at_10": 1})) == row
