@@ -80,6 +80,7 @@ def stop(run: Path) -> int:
 def work(run: Path) -> int:
     """Measure what the order says; the lock is held by an open file that `follow` has handed down."""
     # Imported here alone: who follows stays beside what is measured, and small.
+    from mrl_edge.bench.narrowing import narrow
     from mrl_edge.bench.place import Place
     from mrl_edge.bench.sweep import sweep
     from mrl_edge.devices.local import describe
@@ -97,7 +98,11 @@ def work(run: Path) -> int:
         error = None
         try:
             place = Place(msgspec.structs.replace(describe(), name=order.name), expected=order.expected)
-            sweep(open_bundle(Path(order.bundle)), order.task, order.source, order.grid, run / RESULTS, report, place)
+            what = open_bundle(Path(order.bundle)), order.task, order.source, order.grid
+            if order.budget is None:
+                sweep(*what, run / RESULTS, report, place)
+            else:
+                narrow(*what, order.budget, run / RESULTS, report, place)
         except MrlEdgeError as problem:
             error = str(problem)
         except KeyboardInterrupt:

@@ -6,6 +6,7 @@ import hashlib
 from typing import Annotated
 
 import msgspec
+from mrl_edge.bench.budget import Budget
 from mrl_edge.bench.jobs import Task
 from mrl_edge.bench.preparing import Grid
 
@@ -23,6 +24,7 @@ class Order(msgspec.Struct, frozen=True):
     source: str
     grid: Grid
     expected: dict[str, bytes]  # the host's vectors; see `agreement`
+    budget: Budget | None = None  # measure only what can be the choice within it
 
     def identity(self, bundle_sha256: str) -> str:
         """Return what tells it from another order of what is measured."""

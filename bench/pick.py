@@ -31,14 +31,18 @@ class Choice:
     full: Candidate | None = None  # the model that shares are of
 
 
-def pick(rows: Sequence[Candidate], budget: Budget, axes: Sequence[str] = AXES) -> Choice:
+def pick(
+    rows: Sequence[Candidate], budget: Budget, axes: Sequence[str] = AXES, full: Candidate | None = None
+) -> Choice:
     """Choose the row with the best objective within the budget; equals are decided by time, memory, disk.
+
+    `full` is the model that shares are of, where it is not among the rows.
 
     Raises `UsageError` for what the rows have no figure of: a floor, a limit on energy, a full model to keep a share
     of.
     """
     objective = objective_of(rows, budget)
-    full = full_model(rows, budget) if budget.keep else None
+    full = (full or full_model(rows, budget)) if budget.keep else None
     limits = resolve(rows, budget, full)
     front = pareto_front(rows, objective, axes)
     fitting = [row for row in rows if not excesses(row, limits)]

@@ -12,7 +12,7 @@ from typing import NoReturn
 import msgspec
 from mrl_edge.bench.order import INTERRUPTED, ORDER, RESULTS, Order, Said
 from mrl_edge.bench.results import Results, read_results
-from mrl_edge.bench.sweep import settings_of
+from mrl_edge.bench.run import settings_of
 from mrl_edge.devices.deploy.bring import BUNDLES, FOLDER, bring, name_of
 from mrl_edge.devices.reach.ssh import SshMachine
 

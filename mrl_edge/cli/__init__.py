@@ -1,4 +1,4 @@
-"""The command line, in the order of the work: train → export → index → search → bench → compare → pick → report.
+"""The command line, in the order of the work: train → export → index → search → bench → compare → tune → pick → report.
 
 Each command lives in a module of its own that imports its stage only when it runs, so that `--help` is instant.
 """
@@ -26,6 +26,7 @@ from mrl_edge.cli import (
     search,
     show,
     train,
+    tune,
     verify,
 )
 from mrl_edge.errors import MrlEdgeError
@@ -52,6 +53,7 @@ for module in (
     classify,
     bench,
     compare,
+    tune,
     pick,
     report,
     deploy,

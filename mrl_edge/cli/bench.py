@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,15 +9,13 @@ import msgspec
 import typer
 from typer.core import TyperCommand
 
-from mrl_edge.cli import bench_boards, bench_calls, bench_place, bench_table, console, options, pair
+from mrl_edge.cli import bench_boards, bench_calls, bench_place, bench_table, bench_task, console, options, pair
 from mrl_edge.cli.plans import index_plans
 from mrl_edge.errors import ResultsError, UsageError
 
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import Task
     from mrl_edge.bench.results import Results
-    from mrl_edge.bundle import Bundle
-    from mrl_edge.datasets import Columns
 
 _EPILOG = """Examples:
 
@@ -158,12 +155,12 @@ def bench(
     opened = open_bundle(bundle)
     columns = Columns(text=text, image=image, label=label, query=query, positive=positive)
     if compare is not None:
-        pair.compare_two(opened, compare, _read(opened, data, columns), max_seconds, as_json)
+        pair.compare_two(opened, compare, bench_task.read_roles(opened, data, columns), max_seconds, as_json)
         return 0
     check_storage(vectors, opened.manifest.dims)
-    chosen, precisions, layers = _variants(opened, dims, precision, depths)
-    roles = _read(opened, data, columns)
-    task = _task(roles, max_queries, max_documents)
+    chosen, precisions, layers = bench_task.read_variants(opened, dims, precision, depths)
+    roles = bench_task.read_roles(opened, data, columns)
+    task = bench_task.read_task(roles, max_queries, max_documents)
     if before is not None:
         _refuse_other_data(before, task, baseline)
     together = bench_calls.read_calls(batches, concurrency, server, p99_limit_ms, max_seconds)
@@ -182,7 +179,7 @@ def bench(
         callers=tuple(number for number in together.callers if number > 1),
         servers=together.servers,
         p99_limit_ms=p99_limit_ms if server else None,
-        runtimes=_runtimes(runtime, pin),
+        runtimes=bench_task.read_runtimes(runtime, pin),
         new_ceilings=new_ceilings,
     )
     calls = bench_table.Calls(1 in together.batches or 1 in together.callers, p99_limit_ms)
@@ -223,35 +220,6 @@ def _conclude(results: Results, before: Results | None, out: Path, as_json: bool
     return _REGRESSED if beside.regressions else 0
 
 
-def _read(bundle: Bundle, data: str, columns: Columns) -> dict[str, list[str]]:
-    """Read the table's columns by role; they must hold what the bundle embeds."""
-    from mrl_edge.datasets import read_table
-
-    table = read_table(data, columns)
-    modality = "image" if "image" in table.roles else "text"
-    embeds = bundle.manifest.encoder.modality
-    if modality != embeds:
-        raise UsageError(f"{bundle.folder} embeds {embeds}s, and these columns hold {modality}s")
-    return table.roles
-
-
-def _variants(
-    bundle: Bundle, dims: str | None, precision: str | None, depths: str | None
-) -> tuple[tuple[int, ...], tuple[str, ...], tuple[int, ...]]:
-    """Return the dimensions, precisions and depths to measure, after checking their files."""
-    from mrl_edge.nesting import parse_dims, select_dims
-
-    chosen = select_dims(parse_dims(dims) if dims else None, bundle.manifest.dims, str(bundle.folder))
-    precisions = options.names(precision) or bundle.precisions()
-    layers = _depths(depths, bundle.manifest.depths, str(bundle.folder))
-    for name in precisions:
-        for depth in layers:
-            bundle.check_variant(bundle.variant(name, depth))
-    if (bundle.folder / "fp32").is_dir() and "fp32" in bundle.precisions():  # the fidelity of all others is to fp32
-        bundle.check_variant(bundle.variant("fp32", None))
-    return chosen, precisions, layers
-
-
 def _read_baseline(path: Path, out: Path, capped: str | None) -> Results:
     """Read it before anything is measured; times of another processor are nothing to compare with."""
     from mrl_edge.bench.results import read_results
@@ -268,74 +236,7 @@ def _read_baseline(path: Path, out: Path, capped: str | None) -> Results:
 
 
 def _refuse_other_data(baseline: Results, task: Task, path: Path | None) -> None:
-    from mrl_edge.bench.sweep import data_sha256
+    from mrl_edge.bench.run import data_sha256
 
     if baseline.settings.get("data_sha256") != data_sha256(task):
         raise ResultsError(f"{path} was measured on other data, columns or --max-queries: nothing to compare with")
-
-
-def _depths(text: str | None, there: tuple[int, ...], where: str) -> tuple[int, ...]:
-    from mrl_edge.nesting import parse_ascending
-
-    chosen = parse_ascending("--depths", text) if text else there
-    for depth in chosen:
-        if depth not in there:
-            raise UsageError(f"--depths {text}: {where} has depth {', '.join(map(str, there))}")
-    return chosen
-
-
-def _runtimes(text: str | None, pin: bool) -> tuple[tuple[str, ...], ...]:
-    """Read `default,no-arena+no-prepack` as one tuple of names each."""
-    from mrl_edge.bench.jobs import PINNED
-    from mrl_edge.levers import NAMES, check
-
-    if pin and not hasattr(os, "sched_setaffinity"):
-        raise UsageError("--pin: this system cannot hold a process to cores")
-    found = []
-    for one in options.names(text) or ("default",):
-        names = () if one == "default" else tuple(one.split("+"))
-        for name in names:
-            if name not in NAMES:
-                raise UsageError(f"--runtime {one}: unknown; there is default, {', '.join(NAMES)}, joined by +")
-        check(names)
-        found.append((*((PINNED,) if pin else ()), *sorted(names)))
-    if len(set(found)) < len(found):
-        raise UsageError(f"--runtime {text}: name each setting once")
-    return tuple(found)
-
-
-def _task(roles: dict[str, list[str]], limit: int, documents: int | None) -> Task:
-    from mrl_edge.bench.jobs import Task
-    from mrl_edge.datasets import spread
-    from mrl_edge.metrics import retrieval_task
-
-    items = roles.get("text") or roles.get("image") or []  # paths of images stand where texts do
-    if ("query" in roles) != ("positive" in roles) or ("label" in roles and not items):
-        raise UsageError(
-            "a task needs --query with --positive (retrieval), or --text (or --image) with --label (classes), or both"
-        )
-    places = spread(len(items), limit) if "image" in roles else range(len(items))[:limit]  # a class after the other
-    texts = [items[i] for i in places]
-    labels = [roles["label"][i] for i in places] if "label" in roles else []
-    if "query" not in roles:
-        return Task([], [], [], texts, labels)
-    task = retrieval_task(roles["query"], roles["positive"])
-    relevant = [sorted(answers) for answers in task.relevant[:limit]]
-    kept, relevant = _cut(task.documents, relevant, documents) if documents else (task.documents, relevant)
-    return Task(task.queries[:limit], kept, relevant, texts, labels)
-
-
-def _cut(documents: list[str], relevant: list[list[int]], count: int) -> tuple[list[str], list[list[int]]]:
-    """Keep every answer, and so many of the other documents, evenly spread, that there are `count` in all."""
-    from mrl_edge.datasets import spread
-
-    answers = {document for each in relevant for document in each}
-    if not len(answers) <= count <= len(documents):
-        raise UsageError(
-            f"--max-documents {count}: expected from {len(answers)}, the answers of these queries, to the "
-            f"{len(documents)} documents that there are"
-        )
-    others = [number for number in range(len(documents)) if number not in answers]
-    kept = sorted(answers | {others[place] for place in spread(len(others), count - len(answers))})
-    place = {number: new for new, number in enumerate(kept)}
-    return [documents[number] for number in kept], [[place[answer] for answer in each] for each in relevant]

@@ -16,6 +16,7 @@ from mrl_edge.cli import bench_table, console
 from mrl_edge.errors import DataError, MrlEdgeError, ReachError, ResultsError, UsageError
 
 if TYPE_CHECKING:
+    from mrl_edge.bench.budget import Budget
     from mrl_edge.bench.jobs import Task
     from mrl_edge.bench.order import Order
     from mrl_edge.bench.preparing import Grid
@@ -43,6 +44,7 @@ class Sweep:
     task: Task
     source: str
     grid: Grid
+    budget: Budget | None = None  # measure only what can be the choice within it
 
 
 def read_boards(devices: Sequence[str], fleet: Path | None) -> tuple[Address, ...]:
@@ -81,7 +83,7 @@ def measure_on_boards(
                 bench_table.print_answer(results, file, calls)
         except ResultsError as error:
             found[place] = address, file, error
-    _raise_failures(found)
+    raise_failures(found)
 
 
 def sweep_boards(
@@ -100,7 +102,7 @@ def sweep_boards(
         return asyncio.run(_sweep_all(sweep, expected, boards, out, overwrite, report))
 
 
-def _raise_failures(found: Sequence[tuple[Address, Path, Results | MrlEdgeError]]) -> None:
+def raise_failures(found: Sequence[tuple[Address, Path, Results | MrlEdgeError]]) -> None:
     """Raise one error for the boards that failed, if any did."""
     errors = [(address, error) for address, _, error in found if isinstance(error, MrlEdgeError)]
     if len(found) == 1 and errors:
@@ -137,7 +139,7 @@ async def _sweep_one(
     from mrl_edge.cli.deploy import WHEELS
     from mrl_edge.devices.reach.ssh import SshMachine
 
-    order: Order = Order(str(address), "", sweep.task, Path(sweep.source).name, sweep.grid, expected)
+    order: Order = Order(str(address), "", sweep.task, Path(sweep.source).name, sweep.grid, expected, sweep.budget)
     async with SshMachine(address) as machine:
         return await sweep_there(machine, sweep.bundle, order, WHEELS.expanduser(), out, overwrite, report)
 

@@ -96,10 +96,10 @@ def pick(
     if one_for_all:
         rows = {", ".join(rows): in_common(rows)}
     choices = {name: choose(ours, wanted, axes) for name, ours in rows.items()}
-    objects = {name: {**_as_object(choice), "bundle": _bundle(boards[0])} for name, choice in choices.items()}
+    objects = {name: {**as_object(choice), "bundle": _bundle(boards[0])} for name, choice in choices.items()}
     found = next(iter(objects.values())) if len(choices) == 1 else {"boards": objects}
     if out is not None:
-        _write(out, found)
+        write_choice(out, found)
     if as_json:
         console.print_json(found)
     else:
@@ -159,8 +159,8 @@ def print_front(choice: Choice) -> None:
     console.print_table(f"\nPareto front{predicted}: nothing is better in everything", heads, rows)
 
 
-def _as_object(choice: Choice) -> dict[str, object]:
-    """The chosen row's figures at the top, the rest beside them."""
+def as_object(choice: Choice) -> dict[str, object]:
+    """Return the chosen row's figures at the top, the rest beside them."""
     chosen = choice.chosen
     return {
         "fits": chosen is not None,
@@ -201,7 +201,8 @@ def _bundle(board: Board) -> dict[str, str]:
     return {"name": board.bundle.name, "sha256": board.bundle.sha256}
 
 
-def _write(out: Path, found: object) -> None:
+def write_choice(out: Path, found: object) -> None:
+    """Write a choice as JSON, so that the file is either the old one or the new one."""
     import msgspec
 
     from mrl_edge.atomic import write_file

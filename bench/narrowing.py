@@ -1,0 +1,262 @@
+"""Measuring only what can still be the choice: a budget and a grid → the pick of the whole sweep, in less time.
+
+1. A short process encodes with each variant, threads and runtime: what is over a limit there is over it with any
+   index, and where every one of a variant's is, its task is not embedded at all.
+2. The others' quality and disk are known from their preparation, before anything is timed; floors decide.
+3. What remains is measured from the best objective downwards until one fits: nothing below it can be better.
+
+A first process that is far over a limit is not followed by others. Of equals all are measured, as `pick` decides
+them by time, memory and disk.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import msgspec
+from mrl_edge.bench import jobs
+from mrl_edge.bench.budget import Budget, Objective, objective_of
+from mrl_edge.bench.candidates import Candidate, candidate
+from mrl_edge.bench.configuration import Configuration, configuration_of
+from mrl_edge.bench.limits import Excess, Limits, excesses, full_model, resolve
+from mrl_edge.bench.place import Place, here
+from mrl_edge.bench.preparing import Grid
+from mrl_edge.bench.results import Disk, Measurement, Results
+from mrl_edge.bench.resuming import exclusive
+from mrl_edge.bench.run import Run
+from mrl_edge.bench.sweep import variants_of
+
+from mrl_edge.bundle import Bundle, Variant
+from mrl_edge.errors import ResultsError
+from mrl_edge.progress import Report, silent
+
+_GLIMPSE_SECONDS = 0.3
+# What a short process of encoding alone shows of a configuration is at least so much of its own figure.
+_LEAST_P50, _LEAST_RSS, _LEAST_COLD = 0.95, 0.95, 0.8
+_FAR_OVER = 0.25  # of a limit: one process is enough to see it
+
+
+class LeftOut(msgspec.Struct, frozen=True):
+    """A configuration that was not measured to the end, and why."""
+
+    configuration: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """The rows that were measured, what was left out, and the model that shares are of, measured or not."""
+
+    results: Results
+    left_out: tuple[LeftOut, ...]
+    full: Candidate | None
+
+    def summary(self) -> list[str]:
+        """Count what was left out by its reason."""
+        return [f"{count} {why}" for why, count in Counter(one.why for one in self.left_out).most_common()]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A configuration before it is measured: its quality and disk, and the least that its costs can be."""
+
+    variant: Variant
+    configuration: Configuration
+    least: Candidate
+
+
+def narrow(
+    bundle: Bundle,
+    task: jobs.Task,
+    source: str,
+    grid: Grid,
+    budget: Budget,
+    out: Path,
+    report: Report = silent,
+    place: Place | None = None,
+) -> Narrowed:
+    """Measure what can still be the choice and write `out` after every process, as a sweep does.
+
+    Raises what `sweep` and `pick` raise.
+    """
+    with exclusive(out):
+        return _Narrowing(Run(bundle, task, source, grid, out, report, place or here()), budget, report).run()
+
+
+class _Narrowing:
+    """The search, and what it has left out so far."""
+
+    def __init__(self, run: Run, budget: Budget, report: Report) -> None:
+        self._run, self._budget, self._report = run, budget, report
+        self._left_out: list[LeftOut] = []
+        self._missing = {
+            configuration: variant
+            for variant in variants_of(run.bundle, run.grid)
+            for configuration in run.missing(variant)
+        }
+
+    def run(self) -> Narrowed:
+        glimpsed = self._glimpses()
+        known = [one for row in glimpsed for one in self._prepared(*row)]
+        measured = [found for row in self._run.results.measurements if (found := self._candidate(row))]
+        everything = [*(one.least for one in known), *measured]
+        if not everything:
+            self._run.finish()
+            return Narrowed(self._run.results, tuple(self._left_out), None)
+        full = self._full(everything) if self._budget.keep else None
+        limits = resolve(everything, self._budget, full)
+        objective = objective_of(everything, self._budget)
+        able = []
+        for one in known:
+            over = excesses(one.least, limits)
+            if over:
+                self._leave(one.configuration, _reason(over))
+            else:
+                able.append(one)
+        self._measure(able, measured, limits, objective)
+        self._run.finish()
+        return Narrowed(self._run.results, tuple(self._left_out), full)
+
+    def _glimpses(self) -> list[tuple[Variant, Configuration, jobs.MeasureResult]]:
+        """Return what short processes saw of encoding, of those that no limit rules out yet."""
+        grid, full = self._run.grid, self._run.bundle.manifest.dims[-1]
+        every = [
+            (variant, Configuration(variant.precision, variant.depth, full, threads, None, None, runtime=runtime))
+            for variant in variants_of(self._run.bundle, grid)
+            for threads, runtime in product(grid.threads, grid.runtimes)
+        ]
+        limits = Limits(dict(self._budget.max), {}, self._budget.confidence)
+        found = []
+        for number, (variant, configuration) in enumerate(every):
+            self._report("a glimpse of each variant", number, len(every), str(configuration))
+            answer = self._run.glimpse(configuration, _GLIMPSE_SECONDS)
+            if isinstance(answer, jobs.Failure):
+                self._leave_all(configuration, answer.reason)
+                continue
+            alone = candidate(_as_row(self._run.row(variant, configuration), answer, None), {})
+            over = excesses(_at_least(alone), limits) if alone else []
+            if over:
+                self._leave_all(configuration, f"encoding alone: {_reason(over)}")
+            else:
+                found.append((variant, configuration, answer))
+        self._report("a glimpse of each variant", len(every), len(every))
+        return found
+
+    def _prepared(self, variant: Variant, alone: Configuration, glimpse: jobs.MeasureResult) -> Iterator[_Known]:
+        """Yield the configurations of a variant, threads and runtime, with what their preparation says."""
+        answer = self._run.preparations.of(variant)
+        if isinstance(answer, jobs.Failure):
+            self._leave_all(alone, answer.reason)
+            return
+        for prepared in answer.configurations:
+            configuration = replace(alone, dim=prepared.dim, plan=prepared.plan)
+            if configuration in self._missing:
+                row = _as_row(self._run.row(variant, configuration), glimpse, prepared)
+                if (found := candidate(row, self._run.results.settings)) is not None:
+                    yield _Known(variant, configuration, _at_least(found))
+
+    def _full(self, rows: Sequence[Candidate]) -> Candidate:
+        """Return the model that shares are of, prepared for its quality alone where no budget fits it."""
+        run, manifest = self._run, self._run.bundle.manifest
+        if any((row.precision, row.dim, row.depth) == ("fp32", manifest.dims[-1], manifest.depths[-1]) for row in rows):
+            return full_model(rows, self._budget)
+        variant = run.bundle.variant("fp32", None)
+        answer = run.preparations.of(variant)
+        if isinstance(answer, jobs.Failure):
+            raise ResultsError(f"the full model, whose share is to be kept, could not be run: {answer.reason}")
+        any_row = rows[0]  # its costs are not read
+        whole = [
+            replace(any_row, precision="fp32", depth=variant.depth, dim=one.dim, quality=_quality(one), shallow=False)
+            for one in answer.configurations
+            if one.dim == manifest.dims[-1]
+        ]
+        if not whole:
+            raise ResultsError("a share of the full model is to be kept: leave its dimension among --dims")
+        return full_model(whole, self._budget)
+
+    def _measure(
+        self, able: Sequence[_Known], measured: Sequence[Candidate], limits: Limits, objective: Objective
+    ) -> None:
+        """Measure from the best objective downwards until nothing that is left can be better than what fits."""
+        fitting = [objective.value(row) for row in measured if not excesses(row, limits)]
+        best = max(fitting, default=None)
+        order = sorted(able, key=lambda one: (-objective.value(one.least), one.least.p50_ms, one.least.disk_mb))
+        for number, one in enumerate(order):
+            if best is not None and objective.value(one.least) < best:
+                for other in order[number:]:
+                    self._leave(other.configuration, "cannot be better than what fits")
+                break
+            self._report("measuring", number, len(order), str(one.configuration))
+            row = self._row(one, limits)
+            if row is not None and not excesses(row, limits):
+                best = objective.value(row) if best is None else max(best, objective.value(row))
+        if order:
+            self._report("measuring", len(order), len(order))
+
+    def _row(self, one: _Known, limits: Limits) -> Candidate | None:
+        """Measure a configuration in all its processes, or until one is far over a limit; return its figures."""
+        found = None
+        for number in range(self._run.grid.processes(one.configuration)):
+            if self._run.processes.wants(one.configuration, number):
+                self._run.add(self._run.measure(one.variant, one.configuration))
+            (row,) = [r for r in self._run.results.measurements if configuration_of(r) == one.configuration]
+            found = self._candidate(row)
+            if found is None:
+                self._leave(one.configuration, row.reason or row.status)
+                return None
+            point = excesses(replace(found, p50_ci95_ms=(found.p50_ms, found.p50_ms)), limits)
+            if any(over.share > _FAR_OVER for over in point):
+                self._leave(one.configuration, f"in {number + 1} of its processes: {_reason(point)}")
+                return None
+        return found
+
+    def _candidate(self, row: Measurement) -> Candidate | None:
+        return candidate(row, self._run.results.settings)
+
+    def _leave(self, configuration: Configuration, why: str) -> None:
+        self._left_out.append(LeftOut(str(configuration), why))
+
+    def _leave_all(self, alone: Configuration, why: str) -> None:
+        """Leave out whatever is measured with a variant, threads and runtime."""
+        same = (alone.precision, alone.depth, alone.threads, alone.runtime)
+        for other in self._missing:
+            if (other.precision, other.depth, other.threads, other.runtime) == same:
+                self._leave(other, why)
+
+
+def _as_row(row: Measurement, glimpse: jobs.MeasureResult, prepared: jobs.Prepared | None) -> Measurement:
+    """Return a row with the figures of a short process of encoding alone, and what a preparation knows."""
+    disk = prepared.disk if prepared else Disk(0, 0, 0)
+    row = msgspec.structs.replace(
+        row, encode=glimpse.encode, memory=glimpse.memory, cold_start_ms=glimpse.cold_start_ms, disk=disk
+    )
+    if prepared is None:
+        return row
+    return msgspec.structs.replace(row, search=prepared.search, quality=prepared.quality)
+
+
+def _at_least(row: Candidate) -> Candidate:
+    """Return the least that a configuration's costs can be, where `row` is of encoding alone and of a short process."""
+    low = (row.p50_ci95_ms[0] if row.p50_ci95_ms else row.p50_ms) * _LEAST_P50
+    return replace(
+        row,
+        p50_ms=low,
+        p99_ms=low,
+        p50_ci95_ms=(low, low),
+        cold_start_ms=row.cold_start_ms * _LEAST_COLD,
+        peak_rss_mb=row.peak_rss_mb * _LEAST_RSS,
+        energy_mj=0.0,
+    )
+
+
+def _quality(prepared: jobs.Prepared) -> dict[str, float]:
+    return {name: value for name, value in msgspec.structs.asdict(prepared.quality).items() if value is not None}
+
+
+def _reason(missed: Sequence[Excess]) -> str:
+    """Name the limits without the values: configurations are counted by it."""
+    return f"beyond the budget's {' and '.join(one.figure for one in missed)}"

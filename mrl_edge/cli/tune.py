@@ -1,0 +1,208 @@
+"""`mrl-edge tune`: a bundle, a task and a budget → the choice of a whole sweep, in a part of its time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mrl_edge.cli import bench_boards, bench_place, bench_task, budgets, console, options, pick
+from mrl_edge.cli.plans import index_plans
+from mrl_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from mrl_edge.bench.budget import Budget
+    from mrl_edge.bench.candidates import Candidate
+    from mrl_edge.bench.results import Results
+    from mrl_edge.devices.reach.address import Address
+
+_EPILOG = """Examples:
+
+mrl-edge tune bundle --data dev.csv --query question --positive answer --budget budget.toml --out tuned.json
+
+mrl-edge tune bundle --data dev.csv --query question --positive answer --max-p50-ms 20 --choice choice.json
+
+mrl-edge tune bundle --data dev.csv --query question --positive answer --max-p50-ms 50 --device pi@raspberrypi.local
+
+The rows that it measures are those that mrl-edge bench would, in the same file. Exit code 3: nothing fits.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command("tune", epilog=_EPILOG)(tune)
+
+
+def tune(
+    bundle: options.BundleFolder,
+    data: Annotated[str, typer.Option(help="Table with the task.")],
+    text: options.Text = None,
+    image: options.Image = None,
+    label: options.Label = None,
+    query: options.Query = None,
+    positive: options.Positive = None,
+    precision: options.Precisions = None,
+    dims: options.Dims = None,
+    depths: options.Depths = None,
+    threads: Annotated[str, typer.Option(help="Intra-op threads to choose among, as in 1,2.")] = "1",
+    index: Annotated[str, typer.Option(help="Kinds of index: scan, binary, annoy, hnsw, ivf.")] = "annoy,scan",
+    vectors: Annotated[str, typer.Option(help="How vectors are stored: fp32, fp16, int8, int8-int4.")] = "fp32",
+    rerank_dim: Annotated[
+        str | None, typer.Option(help="Also adaptive retrieval, reranked at this dimension, or at one that is `tuned`.")
+    ] = None,
+    shortlist: Annotated[int, typer.Option(min=10, help="Shortlist of adaptive retrieval.")] = 200,
+    runtime: Annotated[str | None, typer.Option(help="Settings of onnxruntime, as in default,no-arena.")] = None,
+    recall: Annotated[
+        float, typer.Option("--recall", "--target-recall", min=0.01, max=1, help="Recall@10 that indexes are tuned to.")
+    ] = 0.95,
+    max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest measurement of one latency.")] = 4.0,
+    repeats: Annotated[int, typer.Option(min=1, help="Processes that a configuration is measured in.")] = 3,
+    max_queries: Annotated[int, typer.Option(min=10, help="Queries (or labelled texts) for the quality.")] = 1000,
+    max_documents: Annotated[int | None, typer.Option(min=10, help="Documents to search.")] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(help="A board, as user@host, once or often; with --capped a device's profile.")
+    ] = None,
+    fleet: Annotated[Path | None, typer.Option(help="A file of boards, as for mrl-edge bench.")] = None,
+    capped: Annotated[
+        bool, typer.Option("--capped", help="Hold this machine to the RAM and cores of --device.")
+    ] = False,
+    budget: budgets.File = None,
+    max_p50_ms: budgets.Max = None,
+    max_p99_ms: budgets.Max = None,
+    max_cold_ms: budgets.Max = None,
+    max_rss_mb: budgets.Max = None,
+    max_disk_mb: budgets.Max = None,
+    max_energy_mj: budgets.Max = None,
+    min_recall: budgets.Min = None,
+    min_ndcg: budgets.Min = None,
+    min_accuracy: budgets.Min = None,
+    keep_recall: budgets.Keep = None,
+    keep_ndcg: budgets.Keep = None,
+    keep_accuracy: budgets.Keep = None,
+    confidence: budgets.Confidence = None,
+    objective: budgets.Objective = None,
+    out: Annotated[Path, typer.Option(help="Results file; an interrupted one is continued.")] = Path("tuned.json"),
+    choice: Annotated[Path | None, typer.Option(help="Also write the choice as JSON, for mrl-edge ship.")] = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+) -> int:
+    """Measure only what can still be the choice within a budget, from the best downwards, and pick it.
+
+    What encodes too slowly is seen in a short process and not prepared; what is left is measured until one fits.
+    """
+    from mrl_edge.bench.preparing import Grid
+    from mrl_edge.bundle import open_bundle
+    from mrl_edge.datasets import Columns
+    from mrl_edge.index.vectors import check_storage
+
+    wanted = budgets.budget_of(
+        budget,
+        None,
+        {
+            "p50_ms": max_p50_ms, "p99_ms": max_p99_ms, "cold_start_ms": max_cold_ms, "peak_rss_mb": max_rss_mb,
+            "disk_mb": max_disk_mb, "energy_mj": max_energy_mj,
+        },
+        {"recall_at_10": min_recall, "ndcg_at_10": min_ndcg, "accuracy": min_accuracy},
+        {"recall_at_10": keep_recall, "ndcg_at_10": keep_ndcg, "accuracy": keep_accuracy},
+        confidence=confidence,
+        objective=objective,
+    )  # fmt: skip
+    if not wanted.max:
+        raise UsageError("tune needs a limit, as in --max-p50-ms 20: without one mrl-edge bench measures everything")
+    profile = bench_place.capped_profile(device or [], fleet, capped)
+    boards = () if profile else bench_boards.read_boards(device or [], fleet)
+    opened = open_bundle(bundle)
+    check_storage(vectors, opened.manifest.dims)
+    chosen, precisions, layers = bench_task.read_variants(opened, dims, precision, depths)
+    columns = Columns(text=text, image=image, label=label, query=query, positive=positive)
+    task = bench_task.read_task(bench_task.read_roles(opened, data, columns), max_queries, max_documents)
+    grid = Grid(
+        precisions=precisions,
+        depths=layers,
+        dims=chosen,
+        threads=options.numbers("--threads", threads, least=1),
+        plans=index_plans(index, rerank_dim, shortlist, opened.manifest.dims),
+        tokens=(),
+        max_seconds=max_seconds,
+        target_recall=recall,
+        storage=vectors,
+        repeats=repeats,
+        runtimes=bench_task.read_runtimes(runtime, pin=False),
+    )
+    what = bench_boards.Sweep(opened, task, data, grid, wanted)
+    if boards:
+        return _on_boards(what, boards, out, overwrite, choice, as_json)
+    return _here(what, profile, out, overwrite, choice, as_json)
+
+
+def _here(
+    what: bench_boards.Sweep, profile: str | None, out: Path, overwrite: bool, choice: Path | None, as_json: bool
+) -> int:
+    from mrl_edge.bench.narrowing import narrow
+    from mrl_edge.bench.resuming import discard
+
+    if what.budget is None:
+        raise AssertionError("tune has a budget")
+    with bench_place.open_place(profile) as place:
+        if overwrite:
+            discard(out)
+        with console.progress_bar() as report:
+            found = narrow(what.bundle, what.task, what.source, what.grid, what.budget, out, report, place)
+    code = _answer(found.results, what.budget, found.full, out, choice, as_json)
+    if not as_json:
+        for line in found.summary():
+            console.say(f"not measured: {line}")
+    return code
+
+
+def _on_boards(
+    what: bench_boards.Sweep,
+    boards: tuple[Address, ...],
+    out: Path,
+    overwrite: bool,
+    choice: Path | None,
+    as_json: bool,
+) -> int:
+    from mrl_edge.errors import MrlEdgeError
+
+    if choice is not None and len(boards) > 1:
+        raise UsageError("--choice writes one choice: tune each board alone")
+    if what.budget is None:
+        raise AssertionError("tune has a budget")
+    found = bench_boards.sweep_boards(what, boards, out, overwrite)
+    codes = [0]
+    for address, file, results in found:
+        if not isinstance(results, MrlEdgeError):
+            if len(boards) > 1 and not as_json:
+                console.say(f"\n{address}")
+            codes.append(_answer(results, what.budget, None, file, choice, as_json))
+    bench_boards.raise_failures(found)
+    return max(codes)
+
+
+def _answer(
+    results: Results, budget: Budget, full: Candidate | None, out: Path, choice: Path | None, as_json: bool
+) -> int:
+    """Print what was chosen among the rows that were measured, and how many those are."""
+    from mrl_edge.bench.candidates import candidates
+    from mrl_edge.bench.pick import pick as choose
+    from mrl_edge.bench.results import refuse_emulated
+
+    refuse_emulated(results)
+    if all(row.status != "ok" for row in results.measurements):
+        console.note("nothing was measured: no configuration can fit this budget, or none could be run")
+        if as_json:
+            console.print_json({"fits": False, "configuration": None})
+        return 3
+    chosen = choose(candidates(results), budget, full=full)
+    answer = {**pick.as_object(chosen), "bundle": {"name": results.bundle.name, "sha256": results.bundle.sha256}}
+    if choice is not None:
+        pick.write_choice(choice, answer)
+    if as_json:
+        console.print_json(answer)
+    else:
+        pick.print_choice(chosen)
+        spent = sum(results.spent_s.values())
+        console.say(f"\nmeasured {len(results.measurements)} configurations in {spent:.0f} s: {out}")
+    return 0 if chosen.chosen else 3
