@@ -86,7 +86,7 @@ def test_the_runtime_loads_no_heavy_package(indexed):
     program = f"""
 import sys, mrl_edge
 from mrl_edge.search import Search
-import mrl_edge.bench.child, mrl_edge.bench.prepare, mrl_edge.bench.sweep, mrl_edge.bench.pick
+import mrl_edge.bench.child, mrl_edge.bench.prepare, mrl_edge.bench.sweep, mrl_edge.bench.pick, mrl_edge.bench.narrowing
 mrl_edge.load({str(indexed)!r}, 64, "int8", threads=1).classify(["a text"])
 Search({str(indexed)!r}, 64)("a text", k=1)
 heavy = {{"torch", "transformers", "onnx", "optimum", "datasets", "pandas", "pyarrow", "scipy", "sklearn", "plotly"}}

@@ -1,0 +1,80 @@
+"""Several boards: a choice for each, or one for all by the worst figure that any has."""
+
+import json
+
+import msgspec
+import pytest
+from conftest import run_here, the_one_error_line
+from mrl_edge.bench.results import write_results
+from rows import measurement, results
+
+
+def on(name, *rows, **settings):
+    content = results(*rows)
+    device = msgspec.structs.replace(content.device, name=name, cpu=f"cpu of {name}")
+    return msgspec.structs.replace(content, device=device, settings={**content.settings, **settings})
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    """A slow board and a fast one."""
+    slow = on(
+        "slow",
+        measurement("int8", 64, encode_ms=8, rss_mb=100, ndcg=0.50),
+        measurement("int8", 384, encode_ms=12, rss_mb=110, ndcg=0.56),
+        measurement("fp32", 384, encode_ms=40, rss_mb=180, ndcg=0.57),
+    )
+    fast = on(
+        "fast",
+        measurement("int8", 64, encode_ms=2, rss_mb=120, ndcg=0.49),
+        measurement("fp32", 384, encode_ms=9, rss_mb=185, ndcg=0.57),
+        measurement("int4", 384, encode_ms=3, rss_mb=90, ndcg=0.55),
+    )
+    files = []
+    for content in (slow, fast):
+        files.append(tmp_path / f"{content.device.name}.json")
+        write_results(files[-1], content)
+    return files
+
+
+def test_each_board_gets_its_own_choice(fleet):
+    answer = json.loads(run_here("pick", *fleet, "--max-p50-ms", "15", "--json").stdout)["boards"]
+    assert (answer["slow"]["precision"], answer["slow"]["dim"]) == ("int8", 384)
+    assert (answer["fast"]["precision"], answer["fast"]["dim"]) == ("fp32", 384)
+    text = run_here("pick", *fleet, "--max-p50-ms", "15").stdout
+    assert text.index("slow") < text.index("int8 at dimension 384") < text.index("fast")
+
+
+def test_one_for_all_is_what_every_board_can_run_by_its_worst(fleet, tmp_path):
+    out = tmp_path / "choice.json"
+    done = run_here("pick", *fleet, "--max-p50-ms", "15", "--one-for-all", "--json", "--out", out)
+    answer = json.loads(done.stdout)
+    assert answer == json.loads(out.read_bytes())
+    assert (answer["configuration"]["precision"], answer["configuration"]["dim"]) == ("int8", 64)
+    assert (answer["p50_ms"], answer["peak_rss_mb"], answer["ndcg_at_10"]) == pytest.approx((8, 120, 0.49))
+    assert answer["bundle"] == {"name": "model", "sha256": "0" * 64}
+    assert run_here("pick", *fleet, "--max-p50-ms", "5", "--one-for-all").returncode == 3
+
+
+def test_files_of_one_machine_are_taken_together(tmp_path):
+    for number, row in enumerate((measurement("int8", 64), measurement("int8", 384, ndcg=0.6, disk_mb=30))):
+        write_results(tmp_path / f"{number}.json", on("board", row))
+    answer = json.loads(run_here("pick", tmp_path / "0.json", tmp_path / "1.json", "--json").stdout)
+    assert answer["dim"] == 384
+    assert len(answer["pareto"]) == 2
+
+
+def test_what_cannot_be_compared_is_refused(fleet, tmp_path):
+    other = tmp_path / "other.json"
+    bundle = msgspec.structs.replace(results().bundle, sha256="1" * 64)
+    write_results(other, msgspec.structs.replace(results(measurement("int8", 64)), bundle=bundle))
+    assert "different bundles" in the_one_error_line(run_here("pick", fleet[0], other))
+    same = tmp_path / "same.json"
+    write_results(same, on("slow", measurement("int8", 64), data_sha256="another"))
+    assert "different data" in the_one_error_line(run_here("pick", fleet[0], same))
+    assert "--out writes one choice" in the_one_error_line(run_here("pick", *fleet, "--out", tmp_path / "c.json"))
+    alone = tmp_path / "alone.json"
+    write_results(alone, on("third", measurement("fp16", 8)))
+    assert "no configuration was measured on all of" in the_one_error_line(
+        run_here("pick", *fleet, alone, "--one-for-all")
+    )
