@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM ?= chromium
 
-.PHONY: .venv quickstart test test-deploy test-arm64 browser browser-tools lint typecheck peers ladder training-peers export-peers harness roofline levers loadgen search-peers clean
+.PHONY: .venv quickstart test test-deploy test-arm64 browser browser-tools lint typecheck peers ladder training-peers export-peers harness roofline levers loadgen search-peers forecast clean
 
 .venv: .venv/installed
 
@@ -95,6 +95,10 @@ build/loadgen/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear build/loadgen
 	build/loadgen/bin/pip install --quiet --constraint constraints.txt mlcommons-loadgen .
 	touch $@
+
+# Predictions for corpora of other sizes, each measured size foretold from the others.
+forecast: .venv
+	$(BIN)/python bench/peers/forecasting.py --folder quickstart
 
 clean:
 	rm -rf build .venv quickstart *.egg-info tests/browser/node_modules
