@@ -68,7 +68,8 @@ def _measure(bundle: Path, work: Path, size: int, queries: int) -> Path:
     out = work / f"{size}.json"
     command = [
         sys.executable, "-m", "mrl_edge", "bench", str(bundle), "--data", "builtin:wordnet_nouns/dev",
-        "--query", "gloss", "--positive", "lemmas", "--max-queries", str(queries), "--max-documents", str(size), "--precision", "int8",
+        "--query", "gloss", "--positive", "lemmas", "--max-queries", str(queries), "--max-documents", str(size),
+        "--precision", "int8",
         "--dims", "64,384", "--index", "annoy,scan", "--tokens", "0", "--max-seconds", "3", "--out", str(out),
     ]  # fmt: skip
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
