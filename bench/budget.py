@@ -191,7 +191,8 @@ def interval(row: Candidate, name: str, confidence: float = MOST_CONFIDENCE) -> 
         low, high = row.p50_ci95_ms
         if row.predicted:  # by models, not by a distribution
             return low, high
-        return tuple(row.p50_ms * (end / row.p50_ms) ** (z / _CI95_Z) for end in (low, high))  # type: ignore[return-value]
+        narrowed = z / _CI95_Z
+        return row.p50_ms * (low / row.p50_ms) ** narrowed, row.p50_ms * (high / row.p50_ms) ** narrowed
     if name in row.bounds:
         return row.bounds[name]
     if name in row.quality and row.samples.get(name):
