@@ -1,9 +1,10 @@
-"""One real encoder, trained and exported once a test session on a cut of the built-in data."""
+"""One real encoder, trained and exported once a test session on a cut of the built-in data, and a tiny one."""
 
 import csv
 import fcntl
 import importlib.util
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -23,6 +24,13 @@ needs_usearch = pytest.mark.skipif(importlib.util.find_spec("usearch") is None, 
 DIMS = (8, 16, 32, 64, 128, 384)
 ROWS = 3000
 CLASSES = 25  # of the first ROWS rows
+BRIEF_DIMS = (8, 64, 384)
+TINY_DIMS = (8, 16, 32)
+
+
+def pytest_collection_modifyitems(items):
+    """Put first what needs the trained model: one process makes it while the others run what does not."""
+    items.sort(key=lambda item: "model" not in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +107,34 @@ def model(minilm, pairs, cache, made_once):
 def bundle(model, made_once):
     """The model's bundle in fp32 and int8; tests must not change it (see `own_bundle`)."""
     return made_once("bundle", lambda out: mrl_edge("export", model, "--out", out, "--precision", "fp32,int8"))
+
+
+@pytest.fixture(scope="session")
+def brief_model(model, made_once):
+    """The model with three of its dimensions and a third of its sample texts, which export checks and chooses by."""
+
+    def cut(copy):
+        shutil.copytree(model, copy)
+        record, texts = copy / "mrl.json", copy / "sample_texts.json"
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"dims": BRIEF_DIMS}))
+        texts.write_text(json.dumps(json.loads(texts.read_text())[::3]))
+
+    return made_once("brief", cut)
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(made_once):
+    """A bundle in fp32 and int8 of a tiny encoder with random weights, where it does not matter what vectors say."""
+    from train.encoders import tiny_bert
+    from train.untrained import untrained_model
+
+    def export(out):
+        made = out.with_name("tiny")
+        made.mkdir()
+        model = untrained_model(made / "model", tiny_bert(made / "bert"), (2,), dims=TINY_DIMS)
+        mrl_edge_here("export", model, "--out", out, "--precision", "fp32,int8")
+
+    return made_once("tiny-bundle", export)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import run_mrl_edge, the_one_error_line
+from conftest import run_here, the_one_error_line
 
 import mrl_edge
 from mrl_edge.bundle import open_bundle
@@ -30,7 +30,7 @@ def edit_manifest(bundle, change):
 
 
 def classify(bundle):
-    return run_mrl_edge("classify", bundle, "a text", "--precision", "int8")
+    return run_here("classify", bundle, "a text", "--precision", "int8")
 
 
 @pytest.mark.parametrize("file", ["int8/weights.bin", "int8/all.onnx", "tokenizer.json"])

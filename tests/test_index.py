@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import DIMS, mrl_edge, run_mrl_edge, the_one_error_line
+from conftest import DIMS, mrl_edge_here, run_here, the_one_error_line
 
 import mrl_edge as runtime
 from mrl_edge.bundle import open_bundle
@@ -35,7 +35,7 @@ def cosines(queries, vectors, dim):
 def index_corpus(bundle, texts, *options):
     corpus = bundle.parent / "corpus.jsonl"
     corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    return run_mrl_edge("index", bundle, corpus, *options)
+    return run_here("index", bundle, corpus, *options)
 
 
 def test_the_vectors_are_the_encoders_and_the_documents_the_corpus(indexed, documents):
@@ -112,18 +112,18 @@ def test_a_shortlist_of_everything_is_exact_search(indexed, queries, documents):
 
 def test_search_prints_hits_a_person_can_read_and_a_program_too(indexed):
     query = "the capital and largest city of France"
-    text = mrl_edge("search", indexed, query, "--dim", "64", "-k", "3")
+    text = mrl_edge_here("search", indexed, query, "--dim", "64", "-k", "3")
     assert [line[0] for line in text.splitlines() if line[0] != " "] == ["1", "2", "3"]
-    hits = json.loads(mrl_edge("search", indexed, query, "--dim", "384", "-k", "3", "--json"))
+    hits = json.loads(mrl_edge_here("search", indexed, query, "--dim", "384", "-k", "3", "--json"))
     assert [set(hit) for hit in hits] == [{"id", "score", "text"}] * 3
     assert hits[0]["score"] >= hits[1]["score"] >= hits[2]["score"]
-    side_by_side = mrl_edge("search", indexed, query, "--dim", "all", "-k", "2")
+    side_by_side = mrl_edge_here("search", indexed, query, "--dim", "all", "-k", "2")
     assert all(f"dim {dim}" in side_by_side for dim in DIMS)
-    by_dim = json.loads(mrl_edge("search", indexed, query, "--dim", "all", "-k", "3", "--json"))
+    by_dim = json.loads(mrl_edge_here("search", indexed, query, "--dim", "all", "-k", "3", "--json"))
     # Two graphs give one vector but for the last bit.
     assert [hit | {"score": pytest.approx(hit["score"], abs=1e-6)} for hit in hits] == by_dim["384"]
     reranked = json.loads(
-        mrl_edge(
+        mrl_edge_here(
             "search", indexed, query, "--dim", "32", "--rerank-dim", "384", "--shortlist", "4000", "-k", "3", "--json"
         )
     )
@@ -131,9 +131,9 @@ def test_search_prints_hits_a_person_can_read_and_a_program_too(indexed):
 
 
 def test_classify_prints_every_dimension(indexed):
-    text = mrl_edge("classify", indexed, "a small bird that sings")
+    text = mrl_edge_here("classify", indexed, "a small bird that sings")
     assert all(f"dim {dim}" in text for dim in DIMS)
-    probabilities = json.loads(mrl_edge("classify", indexed, "a small bird that sings", "--json"))
+    probabilities = json.loads(mrl_edge_here("classify", indexed, "a small bird that sings", "--json"))
     assert list(probabilities) == [str(dim) for dim in DIMS]
     for row in probabilities.values():
         assert sum(row.values()) == pytest.approx(1, abs=1e-5)
@@ -144,7 +144,7 @@ def test_classify_prints_every_dimension(indexed):
 def test_tiny_corpora(own_bundle, texts):
     done = index_corpus(own_bundle, texts)
     assert done.returncode == 0, done.stderr
-    hits = json.loads(mrl_edge("search", own_bundle, "one", "--dim", "64", "-k", "5", "--json"))
+    hits = json.loads(mrl_edge_here("search", own_bundle, "one", "--dim", "64", "-k", "5", "--json"))
     assert sorted(hit["text"] for hit in hits) == sorted(set(texts))
 
 
@@ -174,7 +174,7 @@ def test_an_index_too_large_for_the_limit_leaves_the_old_one(own_bundle):
     assert index_corpus(own_bundle, texts, "--dims", "64").returncode == 0
     line = the_one_error_line(index_corpus(own_bundle, texts, "--dims", "64", "--max-index-mb", "0.01"))
     assert "--max-index-mb" in line
-    assert len(json.loads(mrl_edge("search", own_bundle, "document 7", "--dim", "64", "--json"))) == 5
+    assert len(json.loads(mrl_edge_here("search", own_bundle, "document 7", "--dim", "64", "--json"))) == 5
 
 
 @pytest.mark.parametrize(
@@ -184,12 +184,12 @@ def test_a_damaged_index_is_named(indexed, tmp_path, file):
     copy = tmp_path / "bundle"
     shutil.copytree(indexed, copy)
     os.truncate(copy / file, (copy / file).stat().st_size - 8)
-    line = the_one_error_line(run_mrl_edge("search", copy, "query", "--dim", "64"))
+    line = the_one_error_line(run_here("search", copy, "query", "--dim", "64"))
     assert file in line
 
 
 def test_searching_without_an_index_says_how_to_make_one(bundle):
-    assert "mrl-edge index" in the_one_error_line(run_mrl_edge("search", bundle, "query", "--dim", "64"))
+    assert "mrl-edge index" in the_one_error_line(run_here("search", bundle, "query", "--dim", "64"))
     with pytest.raises(BundleError):
         Search(bundle, 64)
 
@@ -206,7 +206,7 @@ def test_searching_without_an_index_says_how_to_make_one(bundle):
     ],
 )
 def test_search_options_that_make_no_sense(indexed, options, said):
-    assert said in the_one_error_line(run_mrl_edge("search", indexed, "query", *options))
+    assert said in the_one_error_line(run_here("search", indexed, "query", *options))
 
 
 def test_an_interrupted_index_leaves_the_bundle_as_it_was(own_bundle):

@@ -8,7 +8,7 @@ import sys
 import msgspec
 import numpy as np
 import pytest
-from conftest import leftovers, mrl_edge, run_mrl_edge, the_one_error_line
+from conftest import leftovers, mrl_edge_here, run_here, the_one_error_line
 
 import mrl_edge as runtime
 from mrl_edge.bundle import VectorsInfo, open_bundle
@@ -36,20 +36,32 @@ def vectors():
     return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
 
 
-@pytest.fixture
-def ground(vectors, tmp_path):
+def ground_in(folder, vectors):
+    """What tuning needs of the vectors, in a folder."""
     info = VectorsInfo("v", "l", "int8", DIMS, len(vectors))
-    writer = VectorWriter(info, tmp_path / "vectors.bin", tmp_path / "lengths.f32")
+    writer = VectorWriter(info, folder / "vectors.bin", folder / "lengths.f32")
     writer.write(0, vectors)
     writer.close()
     queries = vectors[::80]
     reference = exact_in_pieces(queries, [(0, vectors)], 10)
-    store = VectorStore(info, tmp_path / "vectors.bin", tmp_path / "lengths.f32")
-    return order_by_lists(Embedded(store, queries, reference), tmp_path, silent)
+    store = VectorStore(info, folder / "vectors.bin", folder / "lengths.f32")
+    return order_by_lists(Embedded(store, queries, reference), folder, silent)
 
 
-def test_the_choice_is_the_fastest_trial_that_reaches_the_target(ground, tmp_path):
-    sizes, trials = tune(ground, DIMS, Target(0.95, None, KINDS), tmp_path, silent)
+@pytest.fixture
+def ground(vectors, tmp_path):
+    return ground_in(tmp_path, vectors)
+
+
+@pytest.fixture(scope="module")
+def every_kind(vectors, tmp_path_factory):
+    """Every kind tuned at every dimension: the folder, the choices and all trials."""
+    folder = tmp_path_factory.mktemp("every")
+    return folder, *tune(ground_in(folder, vectors), DIMS, Target(0.95, None, KINDS), folder, silent)
+
+
+def test_the_choice_is_the_fastest_trial_that_reaches_the_target(every_kind):
+    _, sizes, trials = every_kind
     assert [size.dim for size in sizes] == list(DIMS)
     assert {trial.kind for trial in trials} == set(KINDS)
     for size in sizes:
@@ -134,10 +146,10 @@ def test_an_index_built_like_another_answers_as_it_does(ground, tmp_path, kind):
         np.testing.assert_array_equal(ours.search(query, 10)[0], theirs.search(query, 10)[0])
 
 
-def test_only_the_files_of_what_was_chosen_are_left(ground, tmp_path):
-    sizes, _ = tune(ground, DIMS, Target(0.9, None, KINDS), tmp_path, silent)
+def test_only_the_files_of_what_was_chosen_are_left(every_kind):
+    folder, sizes, _ = every_kind
     stay = {"vectors.bin", "lengths.f32", "order.i32", "lists.ivf"}
-    assert {path.name for path in tmp_path.iterdir()} - stay <= {size.file for size in sizes}
+    assert {path.name for path in folder.iterdir()} - stay <= {size.file for size in sizes}
 
 
 _ASK = """
@@ -227,12 +239,14 @@ def test_everything_that_was_tried_is_written_and_listed(tuned):
 
 def test_search_opens_what_the_manifest_says(tuned):
     query = "the capital and largest city of France"
-    exact = json.loads(mrl_edge("search", tuned, query, "--dim", "384", "-k", "3", "--exact", "--json"))
+    exact = json.loads(mrl_edge_here("search", tuned, query, "--dim", "384", "-k", "3", "--exact", "--json"))
     for dim in ("64", "384"):
-        hits = json.loads(mrl_edge("search", tuned, query, "--dim", dim, "-k", "3", "--json"))
+        hits = json.loads(mrl_edge_here("search", tuned, query, "--dim", dim, "-k", "3", "--json"))
         assert [hit["text"] for hit in hits] == [hit["text"] for hit in exact]
-    assert "dim 16" in mrl_edge("search", tuned, query, "--dim", "all", "-k", "2")
-    reranked = mrl_edge("search", tuned, query, "--dim", "16", "--rerank-dim", "384", "--shortlist", "4000", "--json")
+    assert "dim 16" in mrl_edge_here("search", tuned, query, "--dim", "all", "-k", "2")
+    reranked = mrl_edge_here(
+        "search", tuned, query, "--dim", "16", "--rerank-dim", "384", "--shortlist", "4000", "--json"
+    )
     assert [hit["text"] for hit in json.loads(reranked)][:3] == [hit["text"] for hit in exact]
 
 
@@ -292,20 +306,26 @@ def test_a_rerank_below_the_lists_dimension_is_refused(ground, tuned, tmp_path):
             open_adaptive(open_bundle(tuned), 16, 32, 50)
 
 
-def test_an_index_of_an_earlier_version_is_named_and_can_be_replaced(own_bundle):
-    corpus = own_bundle.parent / "corpus.jsonl"
+@pytest.fixture
+def own_tiny(tiny_bundle, tmp_path):
+    """A copy of the tiny bundle to be indexed."""
+    return shutil.copytree(tiny_bundle, tmp_path / "bundle")
+
+
+def test_an_index_of_an_earlier_version_is_named_and_can_be_replaced(own_tiny):
+    corpus = own_tiny.parent / "corpus.jsonl"
     corpus.write_text("".join(json.dumps({"text": f"document {i}"}) + "\n" for i in range(30)))
-    mrl_edge("index", own_bundle, corpus, "--dims", "8")
-    identity = open_bundle(own_bundle).identity()
-    manifest = json.loads((own_bundle / "bundle.json").read_text())
+    mrl_edge_here("index", own_tiny, corpus, "--dims", "8")
+    identity = open_bundle(own_tiny).identity()
+    manifest = json.loads((own_tiny / "bundle.json").read_text())
     index = manifest["index"]
     old = {"vectors": "index/vectors.bin", "sizes": [{"dim": 8, "n_trees": 4}], "documents": index["documents"]}
-    (own_bundle / "bundle.json").write_text(json.dumps({**manifest, "schema_version": 1, "index": old}))
-    line = the_one_error_line(run_mrl_edge("search", own_bundle, "document 7", "--dim", "8"))
+    (own_tiny / "bundle.json").write_text(json.dumps({**manifest, "schema_version": 1, "index": old}))
+    line = the_one_error_line(run_here("search", own_tiny, "document 7", "--dim", "8"))
     assert "its index was made by an earlier version: run mrl-edge index again" in line
-    assert open_bundle(own_bundle).identity() == identity
-    mrl_edge("index", own_bundle, corpus, "--dims", "8,16")
-    assert len(json.loads(mrl_edge("search", own_bundle, "document 7", "--dim", "16", "--json"))) == 5
+    assert open_bundle(own_tiny).identity() == identity
+    mrl_edge_here("index", own_tiny, corpus, "--dims", "8,16")
+    assert len(json.loads(mrl_edge_here("search", own_tiny, "document 7", "--dim", "16", "--json"))) == 5
 
 
 @pytest.mark.parametrize(
@@ -317,22 +337,22 @@ def test_an_index_of_an_earlier_version_is_named_and_can_be_replaced(own_bundle)
         (("--tune", "--kinds", "scan", "--max-index-mb", "0.0001"), "--max-index-mb"),
     ],
 )
-def test_options_that_make_no_sense_leave_the_old_index(own_bundle, options, said):
-    corpus = own_bundle.parent / "corpus.jsonl"
+def test_options_that_make_no_sense_leave_the_old_index(own_tiny, options, said):
+    corpus = own_tiny.parent / "corpus.jsonl"
     corpus.write_text("".join(json.dumps({"text": f"document {i}"}) + "\n" for i in range(60)))
-    assert run_mrl_edge("index", own_bundle, corpus, "--dims", "8").returncode == 0
-    before = open_bundle(own_bundle).manifest
-    assert said in the_one_error_line(run_mrl_edge("index", own_bundle, corpus, *options))
-    assert open_bundle(own_bundle).manifest == before
-    assert leftovers(own_bundle) == []
+    assert run_here("index", own_tiny, corpus, "--dims", "8").returncode == 0
+    before = open_bundle(own_tiny).manifest
+    assert said in the_one_error_line(run_here("index", own_tiny, corpus, *options))
+    assert open_bundle(own_tiny).manifest == before
+    assert leftovers(own_tiny) == []
 
 
 @pytest.mark.parametrize("texts", [["only one"], ["one", "two", "three"]])
-def test_tiny_corpora_can_be_tuned(own_bundle, texts):
-    corpus = own_bundle.parent / "corpus.jsonl"
+def test_tiny_corpora_can_be_tuned(own_tiny, texts):
+    corpus = own_tiny.parent / "corpus.jsonl"
     corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    done = run_mrl_edge("index", own_bundle, corpus, "--tune", "--vectors", "int8-int4", "--dims", "8,384")
+    done = run_here("index", own_tiny, corpus, "--tune", "--vectors", "int8-int4", "--dims", "8,32")
     assert done.returncode == 0, done.stderr
-    hits = json.loads(mrl_edge("search", own_bundle, "one", "--dim", "8", "-k", "5", "--json"))
+    hits = json.loads(mrl_edge_here("search", own_tiny, "one", "--dim", "8", "-k", "5", "--json"))
     assert sorted(hit["text"] for hit in hits) == sorted(texts)
-    assert open_bundle(own_bundle).manifest.index.scored_on == "tuning queries"
+    assert open_bundle(own_tiny).manifest.index.scored_on == "tuning queries"

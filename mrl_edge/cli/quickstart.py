@@ -34,6 +34,7 @@ def quickstart(
     out: Annotated[Path, typer.Option(help="Folder for everything that it makes.")] = Path("quickstart"),
     max_rows: Annotated[int, typer.Option(min=100, help="Pairs to train on; fewer is sooner done.")] = 20_000,
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest measurement of one latency.")] = 1.5,
+    repeats: Annotated[int, typer.Option(min=1, help="Processes that each row is measured in, one after another.")] = 3,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Train, export, index, measure and pick on a real encoder and real data.
@@ -75,7 +76,11 @@ def quickstart(
     search.search(bundle, _QUERY, dim="32", rerank_dim=384, k=3)
     console.say(f'\n$ mrl-edge classify {bundle} "{_QUERY}" --top 3')
     classify.classify(bundle, _QUERY, top=3)
-    _step(4, "bench: every dimension, precision and index on this machine, one thread, three processes each", results)
+    _step(
+        4,
+        f"bench: every dimension, precision and index on this machine, one thread, {repeats} × in a process of its own",
+        results,
+    )
     bench.bench(
         bundle,
         f"{_DATA}/dev",
@@ -85,6 +90,7 @@ def quickstart(
         positive="lemmas",
         tokens="0",
         max_seconds=max_seconds,
+        repeats=repeats,
         out=results,
         overwrite=overwrite,
     )

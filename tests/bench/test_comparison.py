@@ -4,7 +4,7 @@ import json
 
 import msgspec
 import pytest
-from conftest import mrl_edge, run_here, run_mrl_edge, the_one_error_line
+from conftest import mrl_edge_here, run_here, the_one_error_line
 from mrl_edge.bench.comparison import against_baseline, compare_files
 from mrl_edge.bench.results import read_results, write_results
 from rows import measurement, results
@@ -118,13 +118,13 @@ def test_files_with_nothing_in_common_or_none_at_all_are_one_error(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def bench_of(bundle, dev, tmp_path_factory):
+def bench_of(tiny_bundle, dev, tmp_path_factory):
     """A small run, as arguments without --out."""
     path = tmp_path_factory.mktemp("data") / "task.jsonl"
     pairs = zip(dev["query"][:60], dev["positive"][:60], strict=True)
     path.write_text("".join(json.dumps({"q": q, "p": p}) + "\n" for q, p in pairs))
     return (
-        "bench", bundle, "--data", path, "--query", "q", "--positive", "p", "--precision", "int8", "--dims", "64",
+        "bench", tiny_bundle, "--data", path, "--query", "q", "--positive", "p", "--precision", "int8", "--dims", "16",
         "--index", "scan", "--tokens", "0", "--max-seconds", "0.3", "--repeats", "1",
     )  # fmt: skip
 
@@ -143,14 +143,14 @@ def _scaled(saved, to, times, memory):
 
 def test_a_run_worse_than_its_baseline_exits_4_and_names_what_is(bench_of, tmp_path):
     saved, now = tmp_path / "saved.json", tmp_path / "now.json"
-    mrl_edge(*bench_of, "--out", saved)
+    mrl_edge_here(*bench_of, "--out", saved)
     slower = _scaled(saved, tmp_path / "fast.json", times=0.05, memory=0.8)
-    done = run_mrl_edge(*bench_of, "--out", now, "--baseline", slower)
+    done = run_here(*bench_of, "--out", now, "--baseline", slower)
     assert done.returncode == 4, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith(("regression: ", "undecided"))]
-    assert all("int8 d64-L6 scan" in line for line in lines)
+    assert all("int8 d16-L2 scan" in line for line in lines)
     assert any("peak RSS MB" in line for line in lines)
-    again = run_mrl_edge(*bench_of, "--out", now, "--baseline", slower, "--json")
+    again = run_here(*bench_of, "--out", now, "--baseline", slower, "--json")
     assert again.returncode == 4
     found = json.loads(again.stdout)
     said = [one["figure"] for one in found["regressions"]] + [one.split(": ")[1] for one in found["undecided"]]
@@ -161,7 +161,7 @@ def test_a_run_worse_than_its_baseline_exits_4_and_names_what_is(bench_of, tmp_p
         worse = f"{name} p50 ms" in [one["figure"] for one in found["regressions"]]
         assert worse == (here and getattr(saved_row, name).stable)
     faster = _scaled(saved, tmp_path / "slow.json", times=20, memory=1.2)
-    assert run_mrl_edge(*bench_of, "--out", now, "--baseline", faster).returncode == 0
+    assert run_here(*bench_of, "--out", now, "--baseline", faster).returncode == 0
 
 
 def test_a_baseline_of_another_machine_or_the_same_file_is_refused(bench_of, tmp_path):

@@ -15,7 +15,7 @@ from mrl_edge.bundle import open_bundle
 from mrl_edge.cli.bench_table import below_target
 from mrl_edge.index.corpus import open_adaptive, open_index
 
-ROWS = 900
+ROWS = 600
 KINDS = ("scan", "binary", "annoy", "ivf")
 
 
@@ -28,7 +28,7 @@ def rows(bundle, dev, tmp_path_factory):
     mrl_edge(
         "bench", bundle, "--data", task, "--query", "q", "--positive", "p", "--dims", "16,384", "--precision", "int8",
         "--index", ",".join(KINDS), "--rerank-dim", "tuned", "--vectors", "int8", "--target-recall", "0.9",
-        "--tokens", "0", "--max-seconds", "0.2", "--out", out,
+        "--tokens", "0", "--max-seconds", "0.2", "--repeats", "1", "--out", out,
     )  # fmt: skip
     return read_results(out).measurements
 
@@ -105,7 +105,7 @@ def test_hnsw_is_measured_where_usearch_is_installed(bundle, dev, tmp_path):
     task.write_text("".join(json.dumps({"q": q, "p": p}) + "\n" for q, p in pairs))
     mrl_edge(
         "bench", bundle, "--data", task, "--query", "q", "--positive", "p", "--dims", "64", "--precision", "int8",
-        "--index", "hnsw", "--tokens", "0", "--max-seconds", "0.2", "--out", out,
+        "--index", "hnsw", "--tokens", "0", "--max-seconds", "0.2", "--repeats", "1", "--out", out,
     )  # fmt: skip
     (row,) = read_results(out).measurements
     assert row.status == "ok", row.reason

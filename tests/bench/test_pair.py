@@ -4,7 +4,7 @@ import json
 
 import psutil
 import pytest
-from conftest import mrl_edge, run_here, the_one_error_line
+from conftest import mrl_edge_here, run_here, the_one_error_line
 from mrl_edge.bench.jobs import EncodeConfiguration
 from mrl_edge.bench.pair import PairResult, Side
 from mrl_edge.bench.processes import Living
@@ -16,21 +16,12 @@ from mrl_edge.errors import ResultsError
 @pytest.fixture(scope="module")
 def compare(bundle):
     """The arguments before the two names."""
-    return (
-        "bench",
-        bundle,
-        "--data",
-        "builtin:wordnet_nouns/dev",
-        "--query",
-        "gloss",
-        "--max-seconds",
-        "4",
-        "--compare",
-    )
+    data = ("--data", "builtin:wordnet_nouns/dev", "--query", "gloss")
+    return ("bench", bundle, *data, "--max-seconds", "3", "--compare")
 
 
 def test_int8_beside_fp32_is_one_ratio_with_its_interval(compare):
-    found = json.loads(mrl_edge(*compare, "int8:d64", "fp32:d384", "--json"))
+    found = json.loads(mrl_edge_here(*compare, "int8:d64", "fp32:d384", "--json"))
     low, high = found["ratio_ci95"]
     assert low <= found["ratio"] <= high < 1
     assert found["ratio"] == pytest.approx(found["a"]["p50_ms"] / found["b"]["p50_ms"], rel=0.15)
@@ -42,11 +33,11 @@ def test_int8_beside_fp32_is_one_ratio_with_its_interval(compare):
 
 def test_two_dimensions_of_one_precision_take_the_same_time(compare):
     """A slice of the output does not make the trunk cheaper: the interval says so, on a noisy machine too."""
-    found = json.loads(mrl_edge(*compare, "int8:d8", "int8:d384", "--json"))
+    found = json.loads(mrl_edge_here(*compare, "int8:d8", "int8:d384", "--json"))
     low, high = found["ratio_ci95"]
     assert low <= 1.05
     assert high >= 0.95
-    assert "× the time of" in mrl_edge(*compare, "int8:d8", "int8:d384:t2")
+    assert "× the time of" in mrl_edge_here(*compare, "int8:d8", "int8:d384:t2", "--max-seconds", "0.5")
 
 
 @pytest.mark.parametrize(

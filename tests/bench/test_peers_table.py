@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import mrl_edge
+from conftest import mrl_edge_here
 from train.encoders import sentence_transformer, tiny_bert
 
 SCRIPT = Path(__file__).parents[2] / "bench" / "peers" / "compare.py"
@@ -26,7 +26,7 @@ def script():
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("peers")
     tiny = sentence_transformer(folder / "st", tiny_bert(folder / "bert"), pooling="mean")
-    mrl_edge("export", tiny, "--out", folder / "bundle", "--precision", "fp32,int8", "--dims", "8,32")
+    mrl_edge_here("export", tiny, "--out", folder / "bundle", "--precision", "fp32,int8", "--dims", "8,32")
     return folder
 
 

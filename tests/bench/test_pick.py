@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from conftest import mrl_edge, run_here, run_mrl_edge, the_one_error_line
+from conftest import mrl_edge_here, run_here, the_one_error_line
 from mrl_edge.bench.budget import COSTS, Budget, Objective
 from mrl_edge.bench.candidates import candidates, choose_objective
 from mrl_edge.bench.front import pareto_front
@@ -122,7 +122,7 @@ def file(tmp_path):
 
 
 def test_a_budget_that_fits_is_answered_with_the_best_and_what_more_would_cost(file):
-    text = mrl_edge("pick", file, "--max-p50-ms", "5", "--max-rss-mb", "120", "--max-disk-mb", "45")
+    text = mrl_edge_here("pick", file, "--max-p50-ms", "5", "--max-rss-mb", "120", "--max-disk-mb", "45")
     assert "int8 at dimension 384" in text.splitlines()[0]
     assert "fp32 at dimension 384" in text
     assert "+66.00 MB peak RSS" in text
@@ -130,7 +130,7 @@ def test_a_budget_that_fits_is_answered_with_the_best_and_what_more_would_cost(f
 
 
 def test_json_has_the_chosen_row_at_the_top(file):
-    answer = json.loads(mrl_edge("pick", file, "--max-disk-mb", "30", "--json"))
+    answer = json.loads(mrl_edge_here("pick", file, "--max-disk-mb", "30", "--json"))
     assert (answer["dim"], answer["precision"], answer["depth"]) == (64, "int8", 6)
     assert answer["fits"]
     assert answer["peak_rss_mb"] == pytest.approx(110)
@@ -140,17 +140,17 @@ def test_json_has_the_chosen_row_at_the_top(file):
 
 
 def test_another_objective_chooses_another_row(file):
-    answer = json.loads(mrl_edge("pick", file, "--objective", "accuracy", "--json"))
+    answer = json.loads(mrl_edge_here("pick", file, "--objective", "accuracy", "--json"))
     assert (answer["dim"], answer["precision"]) == (64, "int8")
     assert answer["next_better"] is None
 
 
 def test_nothing_fits_exits_3_and_names_the_nearest_limit_and_by_how_much(file):
-    done = run_mrl_edge("pick", file, "--max-rss-mb", "100", "--max-p50-ms", "1.5")
+    done = run_here("pick", file, "--max-rss-mb", "100", "--max-p50-ms", "1.5")
     assert done.returncode == 3
     assert "The nearest is int8 at dimension 64" in done.stdout
     assert "peak RSS 110.00 MB is 10.00 MB over --max-rss-mb 100" in done.stdout
-    answer = json.loads(run_mrl_edge("pick", file, "--max-rss-mb", "100", "--json").stdout)
+    answer = json.loads(run_here("pick", file, "--max-rss-mb", "100", "--json").stdout)
     assert answer["fits"] is False
     assert "dim" not in answer
     assert answer["over"][0] == {
@@ -160,7 +160,7 @@ def test_nothing_fits_exits_3_and_names_the_nearest_limit_and_by_how_much(file):
 
 
 def test_a_floor_that_nothing_reaches_exits_3(file):
-    done = run_mrl_edge("pick", file, "--min-recall", "0.9")
+    done = run_here("pick", file, "--min-recall", "0.9")
     assert done.returncode == 3
     assert "recall@10 0.6700 is 0.2300 below the floor of 0.9" in done.stdout
 
@@ -175,7 +175,7 @@ def test_a_floor_that_nothing_reaches_exits_3(file):
     ],
 )
 def test_budgets_that_make_no_sense(file, options, said):
-    assert said in the_one_error_line(run_mrl_edge("pick", file, *options))
+    assert said in the_one_error_line(run_here("pick", file, *options))
 
 
 @pytest.mark.parametrize(
@@ -185,15 +185,15 @@ def test_budgets_that_make_no_sense(file, options, said):
 def test_a_file_that_holds_no_results(tmp_path, content, said):
     path = tmp_path / "results.json"
     path.write_text(content)
-    assert said in the_one_error_line(run_mrl_edge("pick", path))
+    assert said in the_one_error_line(run_here("pick", path))
 
 
 def test_a_results_file_that_is_not_there(tmp_path):
-    assert "no such results file" in the_one_error_line(run_mrl_edge("pick", tmp_path / "results.json"))
+    assert "no such results file" in the_one_error_line(run_here("pick", tmp_path / "results.json"))
 
 
 def test_every_cost_is_an_option_of_the_command_line():
-    text = mrl_edge("pick", "--help")
+    text = mrl_edge_here("pick", "--help")
     assert all(cost.option in text for cost in COSTS)
 
 

@@ -68,14 +68,14 @@ def test_what_does_not_fit_is_a_row_and_the_sweep_ends(bundle, task, tmp_path):
     assert statuses == [{"fp32": "ok", "int8": "ok"}, {"fp32": "out_of_memory", "int8": "ok"}]
 
 
-def test_a_machine_agrees_with_itself_and_not_with_other_vectors(bundle, dev, tmp_path):
-    opened = open_bundle(bundle)
+def test_a_machine_agrees_with_itself_and_not_with_other_vectors(tiny_bundle, dev, tmp_path):
+    opened = open_bundle(tiny_bundle)
     variants = [opened.variant(precision, None) for precision in ("fp32", "int8")]
     sample = jobs.LatencySample(dev["query"][:20], "query")
     found = vectors_of(opened, variants, sample, tmp_path)
     for variant, (name, raw) in zip(variants, found.items(), strict=True):
-        assert name == f"{variant.precision}-L6"
-        vectors = np.frombuffer(raw, "<f4").reshape(16, 384)
+        assert name == f"{variant.precision}-L2"
+        vectors = np.frombuffer(raw, "<f4").reshape(16, 32)
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
         assert compare(opened, variant, sample, raw, tmp_path) == pytest.approx(1, abs=1e-5)
         other = vectors.copy()
@@ -83,9 +83,9 @@ def test_a_machine_agrees_with_itself_and_not_with_other_vectors(bundle, dev, tm
         answer = compare(opened, variant, sample, other.tobytes(), tmp_path)
         assert isinstance(answer, jobs.Failure)
         assert answer.reason.startswith("vectors differ from the host's: cosine ")
-    wrong = compare(opened, variants[0], sample, np.full((16, 384), np.nan, "<f4").tobytes(), tmp_path)
+    wrong = compare(opened, variants[0], sample, np.full((16, 32), np.nan, "<f4").tobytes(), tmp_path)
     assert isinstance(wrong, jobs.Failure)
-    assert "15 vectors" in compare(opened, variants[0], sample, raw[:-1536], tmp_path).reason
+    assert "15 vectors" in compare(opened, variants[0], sample, raw[:-128], tmp_path).reason
 
 
 @pytest.mark.parametrize("command", ["pick", "report"])
@@ -109,8 +109,8 @@ def test_an_emulators_times_are_not_shown_as_a_boards(command, tmp_path):
         (["--device", "pi@a", "--baseline", "old.json"], "--baseline compares on this machine"),
     ],
 )
-def test_devices_that_make_no_sense_are_one_error(bundle, task, options, said, tmp_path):
-    done = bench(bundle, task, *options, "--out", tmp_path / "r.json")
+def test_devices_that_make_no_sense_are_one_error(tiny_bundle, task, options, said, tmp_path):
+    done = bench(tiny_bundle, task, *options, "--out", tmp_path / "r.json")
     assert said in the_one_error_line(done)
     assert not (tmp_path / "r.json").exists()
 
@@ -125,7 +125,7 @@ def test_a_fleet_is_a_table_of_hosts(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "board = 1", '[[board]]\nname = "x"', '[[board]]\nhost = ""', "x ="])
-def test_a_file_that_is_no_fleet_says_what_one_is(bundle, task, text, tmp_path):
+def test_a_file_that_is_no_fleet_says_what_one_is(tiny_bundle, task, text, tmp_path):
     fleet = tmp_path / "fleet.toml"
     fleet.write_text(text)
-    assert "write a table [[board]]" in the_one_error_line(bench(bundle, task, "--fleet", fleet))
+    assert "write a table [[board]]" in the_one_error_line(bench(tiny_bundle, task, "--fleet", fleet))

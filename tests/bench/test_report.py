@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import msgspec
 import pytest
-from conftest import mrl_edge, run_mrl_edge, the_one_error_line
+from conftest import mrl_edge_here, run_here, the_one_error_line
 from mrl_edge.bench.report import render
 from mrl_edge.bench.results import write_results
 from rows import measurement, results
@@ -103,7 +103,7 @@ def test_failed_configurations_are_named_with_their_reason():
 
 def test_the_command_writes_the_page_and_says_where(tmp_path):
     write_results(tmp_path / "results.json", results(*ROWS, training=TRAINING))
-    said = mrl_edge("report", tmp_path / "results.json", "--out", tmp_path / "page.html")
+    said = mrl_edge_here("report", tmp_path / "results.json", "--out", tmp_path / "page.html")
     assert "page.html" in said
     assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
@@ -111,12 +111,12 @@ def test_the_command_writes_the_page_and_says_where(tmp_path):
 @pytest.mark.parametrize("training", [{"quality": 1}, {"quality": {"mrl": {"x": 1}}}, {"quality": {"mrl": {"8": []}}}])
 def test_a_strange_training_record_is_one_error_line(tmp_path, training):
     write_results(tmp_path / "results.json", results(*ROWS, training=training))
-    done = run_mrl_edge("report", tmp_path / "results.json", "--out", tmp_path / "page.html")
+    done = run_here("report", tmp_path / "results.json", "--out", tmp_path / "page.html")
     assert "training" in the_one_error_line(done)
 
 
 def test_an_objective_that_is_not_there(tmp_path):
     write_results(tmp_path / "results.json", results(*ROWS))
-    done = run_mrl_edge("report", tmp_path / "results.json", "--objective", "beauty", "--out", tmp_path / "page.html")
+    done = run_here("report", tmp_path / "results.json", "--objective", "beauty", "--out", tmp_path / "page.html")
     assert "--objective beauty" in the_one_error_line(done)
     assert not (tmp_path / "page.html").exists()

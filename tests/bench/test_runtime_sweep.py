@@ -4,7 +4,7 @@ import json
 
 import msgspec
 import pytest
-from conftest import mrl_edge, run_here, the_one_error_line
+from conftest import mrl_edge_here, run_here, the_one_error_line
 from mrl_edge.bench import child
 from mrl_edge.bench.results import read_results
 from mrl_edge.bench.scenarios import with_scenarios
@@ -15,12 +15,12 @@ from mrl_edge.errors import UnsupportedError
 
 
 @pytest.fixture(scope="module")
-def arguments(bundle, dev, tmp_path_factory):
+def arguments(tiny_bundle, dev, tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "task.jsonl"
     pairs = zip(dev["query"][:40], dev["positive"][:40], strict=True)
     path.write_text("".join(json.dumps({"q": q, "p": p}) + "\n" for q, p in pairs))
     return (
-        "bench", bundle, "--data", path, "--query", "q", "--positive", "p", "--dims", "16,64", "--index", "scan",
+        "bench", tiny_bundle, "--data", path, "--query", "q", "--positive", "p", "--dims", "16,32", "--index", "scan",
         "--tokens", "0", "--max-seconds", "0.3", "--repeats", "1",
     )  # fmt: skip
 
@@ -28,7 +28,7 @@ def arguments(bundle, dev, tmp_path_factory):
 @pytest.fixture(scope="module")
 def swept(arguments, tmp_path_factory):
     out = tmp_path_factory.mktemp("swept") / "results.json"
-    table = mrl_edge(
+    table = mrl_edge_here(
         *arguments, "--precision", "int8,fp32", "--batches", "1,8,16", "--concurrency", "1,2", "--p99-limit-ms", "1e6",
         "--runtime", "default,no-prepack+no-arena", "--pin", "--out", out,
     )  # fmt: skip
@@ -45,7 +45,7 @@ def test_what_is_swept_is_measured_once_a_variant_and_runtime(swept):
         (precision, *shape, runtime)
         for precision in ("fp32", "int8")
         for runtime in runtimes
-        for shape in [(16, 1, 1), (64, 1, 1), (64, 8, 1), (64, 16, 1), (64, 1, 2)]
+        for shape in [(16, 1, 1), (32, 1, 1), (32, 8, 1), (32, 16, 1), (32, 1, 2)]
     ]
     assert sorted(there) == sorted(wanted)
     assert {row.status for row in swept} == {"ok"}

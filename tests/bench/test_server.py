@@ -3,29 +3,25 @@
 import json
 
 import pytest
-from conftest import mrl_edge, run_here, the_one_error_line
+from conftest import mrl_edge_here, run_here, the_one_error_line
 from mrl_edge.bench.results import read_results
-from train.encoders import tiny_bert
 
 
 @pytest.fixture(scope="module")
-def arguments(tmp_path_factory, dev):
+def arguments(tiny_bundle, tmp_path_factory, dev):
     folder = tmp_path_factory.mktemp("server")
-    mrl_edge(
-        "export", tiny_bert(folder / "bert"), "--out", folder / "bundle", "--precision", "fp32", "--dims", "8,32",
-    )  # fmt: skip
     path = folder / "task.jsonl"
     pairs = zip(dev["query"][:40], dev["positive"][:40], strict=True)
     path.write_text("".join(json.dumps({"q": q, "p": p}) + "\n" for q, p in pairs))
     return (
-        "bench", folder / "bundle", "--data", path, "--query", "q", "--positive", "p", "--dims", "32",
-        "--index", "scan", "--tokens", "0", "--max-seconds", "0.4", "--server",
+        "bench", tiny_bundle, "--precision", "fp32", "--data", path, "--query", "q", "--positive", "p", "--dims", "32",
+        "--index", "scan", "--tokens", "0", "--max-seconds", "0.4", "--repeats", "1", "--server",
     )  # fmt: skip
 
 
 def test_server_finds_a_rate_that_keeps_the_limit_for_each_number_of_threads(arguments, tmp_path):
     out = tmp_path / "results.json"
-    table = mrl_edge(*arguments, "--p99-limit-ms", "35", "--concurrency", "1,2", "--out", out)
+    table = mrl_edge_here(*arguments, "--p99-limit-ms", "35", "--concurrency", "1,2", "--out", out)
     rows = read_results(out).measurements
     served = [row for row in rows if row.p99_limit_ms is not None]
     assert [row.callers for row in served] == [1, 2]
@@ -42,14 +38,14 @@ def test_server_finds_a_rate_that_keeps_the_limit_for_each_number_of_threads(arg
         assert row.server.samples >= 498  # fewer say nothing of a 99th percentile
         assert f"{row.throughput.texts_per_s:,.1f} to" in table
     before = out.read_bytes()
-    mrl_edge(*arguments, "--p99-limit-ms", "35", "--concurrency", "1,2", "--out", out)
+    mrl_edge_here(*arguments, "--p99-limit-ms", "35", "--concurrency", "1,2", "--out", out)
     if all(row.status == "ok" for row in rows):
         assert out.read_bytes() == before  # nothing is missing
 
 
 def test_a_limit_below_one_texts_time_is_a_row_that_says_so(arguments, tmp_path):
     out = tmp_path / "results.json"
-    mrl_edge(*arguments, "--p99-limit-ms", "0.001", "--out", out)
+    mrl_edge_here(*arguments, "--p99-limit-ms", "0.001", "--out", out)
     (row,) = (row for row in read_results(out).measurements if row.p99_limit_ms is not None)
     assert row.status == "unsupported"
     assert "a text alone takes" in row.reason

@@ -3,41 +3,34 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
 import msgspec
 import numpy as np
-import psutil
 import pytest
-from conftest import CLASSES, mrl_edge, run_mrl_edge, the_one_error_line
+from conftest import CLASSES, mrl_edge, mrl_edge_here, run_here, run_mrl_edge, the_one_error_line
 from mrl_edge.bench import jobs
 from mrl_edge.bench.processes import run_job
 from mrl_edge.bench.results import read_results
 from mrl_edge.bench.roofline import least_ms
+from sweeps import sweep_arguments, write_task
 
 import mrl_edge as runtime
 from mrl_edge.bundle import open_bundle
 
-QUERIES = 120
+QUERIES = 80
 DIMS = (16, 384)
 
 
 @pytest.fixture(scope="module")
 def task(dev, tmp_path_factory):
-    """A CSV of pairs with classes."""
-    rows = zip(dev["query"][:QUERIES], dev["positive"][:QUERIES], dev["label"][:QUERIES], strict=True)
-    path = tmp_path_factory.mktemp("task") / "task.jsonl"
-    path.write_text("".join(json.dumps({"q": q, "p": p, "c": c}) + "\n" for q, p, c in rows))
-    return path
+    """A file of pairs with classes."""
+    return write_task(tmp_path_factory.mktemp("task") / "task.jsonl", dev, QUERIES)
 
 
 def arguments(bundle, task, out, *options):
-    columns = ("--query", "q", "--positive", "p", "--text", "q", "--label", "c")
-    short = ("--dims", ",".join(map(str, DIMS)), "--tokens", "16", "--max-seconds", "0.3", "--repeats", "1")
-    return ("bench", bundle, "--data", task, *columns, *short, "--out", out, *options)
+    return sweep_arguments(bundle, task, out, DIMS, *options)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +120,7 @@ def test_one_precision_is_tuned_and_the_others_take_its_parameters(rows):
 def test_what_was_shared_is_said_with_the_time_that_everything_took(swept, bundle, task):
     text = mrl_edge(*arguments(bundle, task, swept, "--rerank-dim", "384", "--shortlist", "20"))
     said = " ".join(text.split())
-    assert "120 queries and" in said
+    assert f"{QUERIES} queries and" in said
     assert "tuned on fp32; those of int8 take the same parameters" in said
     spent = read_results(swept).spent_s
     assert {"embedding", "tuning and building indexes", "building indexes", "measuring"} <= set(spent)
@@ -202,161 +195,61 @@ def test_running_it_again_measures_nothing_and_changes_nothing(swept, bundle, ta
 
 def test_what_was_measured_otherwise_is_not_mixed(swept, bundle, task, tmp_path):
     before = swept.read_bytes()
-    line = the_one_error_line(run_mrl_edge(*arguments(bundle, task, swept, "--max-queries", "50")))
+    line = the_one_error_line(run_here(*arguments(bundle, task, swept, "--max-queries", "50")))
     assert "measured with another data or settings" in line
     other = tmp_path / "bundle"
     shutil.copytree(bundle, other)
     manifest = json.loads((other / "bundle.json").read_text())
     (other / "bundle.json").write_text(json.dumps(manifest | {"name": "other"}))
-    assert "another bundle" in the_one_error_line(run_mrl_edge(*arguments(other, task, swept)))
+    assert "another bundle" in the_one_error_line(run_here(*arguments(other, task, swept)))
     content = json.loads(before)
     content["device"]["cpu"] = "another board"
     foreign = tmp_path / "foreign.json"
     foreign.write_text(json.dumps(content))
-    assert "another machine" in the_one_error_line(run_mrl_edge(*arguments(bundle, task, foreign)))
+    assert "another machine" in the_one_error_line(run_here(*arguments(bundle, task, foreign)))
     assert swept.read_bytes() == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_and_run_again_it_goes_on_where_it_was(bundle, task, tmp_path, number):
-    out = tmp_path / "results.json"
-    options = arguments(
-        bundle, task, out, "--precision", "int8", "--index", "scan", "--max-seconds", "2", "--repeats", "3"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mrl_edge", *map(str, options)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-    )
-    while not out.exists():
-        time.sleep(0.05)
-        assert process.poll() is None, process.stderr.read()
-    family = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(number)
-    assert process.wait(timeout=30) == (130 if number == signal.SIGINT else 143)
-    assert b"Traceback" not in process.stderr.read()
-    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in family)
-    (first,) = [row for row in json.loads(out.read_bytes())["measurements"] if row["tokens"] is None]
-    assert len(first["encode"]["processes"]) == 1  # one round of three
-    (prepared,) = tmp_path.rglob("int8-L6/prepared.json")
-    os.truncate(prepared.parent / "queries.f32", 0)  # a second preparation would write it anew
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mrl_edge", *map(str, options)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-    )
-    again = process.communicate(timeout=300)[1].decode()
-    assert process.returncode == 0, again
-    assert "measuring 1/9" not in again
-    assert "measuring 2/9" in again
-    rows = [row for row in json.loads(out.read_bytes())["measurements"] if row["tokens"] is None]
-    assert rows[0]["encode"]["processes"][:1] == first["encode"]["processes"]
-    assert [len(row["encode"]["processes"]) for row in rows] == [3, 3]
-    assert rows[0]["cold_start_dropped_ms"] == first["cold_start_dropped_ms"]
-    assert [row["dim"] for row in rows] == list(DIMS)
-    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
-
-
-def test_what_one_precision_left_behind_serves_a_run_of_both(bundle, task, tmp_path):
-    """An int8 run prepares fp32's query vectors alone; a later run of both needs more of fp32 than that."""
-    out = tmp_path / "results.json"
-    options = ("--index", "scan", "--tokens", "0")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mrl_edge", *map(str, arguments(bundle, task, out, *options, "--precision", "int8"))],
-        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    while not out.exists():
-        time.sleep(0.02)
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 130
-    mrl_edge(*arguments(bundle, task, out, *options))
-    assert sorted((r.precision, r.dim) for r in read_results(out).measurements) == [
-        ("fp32", 16), ("fp32", 384), ("int8", 16), ("int8", 384),
-    ]  # fmt: skip
-
-
-def test_a_resumed_run_takes_the_parameters_of_a_precision_that_is_complete(bundle, task, tmp_path):
-    """Interrupted while int8 is prepared, when all rows of fp32 are there: nothing of fp32 is prepared again."""
-    out = tmp_path / "results.json"
-    options = arguments(bundle, task, out, "--index", "annoy", "--dims", "16", "--tokens", "0")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mrl_edge", *map(str, options)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
-    while not list(tmp_path.rglob("int8-L6")):
-        time.sleep(0.02)
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 130
-    assert [row.precision for row in read_results(out).measurements] == ["fp32"]
-    assert not list(tmp_path.rglob("int8-L6/prepared.json"))
-    again = run_mrl_edge(*options)
-    assert again.returncode == 0, again.stderr
-    assert "preparing 1/1: int8-L6" in again.stderr
-    assert "reference" not in again.stderr
-    rows = read_results(out).measurements
-    assert [(row.precision, row.search.tuned_on) for row in rows] == [("fp32", "fp32"), ("int8", "fp32")]
-    assert rows[1].fidelity.cosine_mean < 1
-
-
-def test_two_runs_do_not_write_one_file(bundle, task, tmp_path):
-    out = tmp_path / "results.json"
-    first = subprocess.Popen(
-        [sys.executable, "-m", "mrl_edge", *map(str, arguments(bundle, task, out))],
-        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    while not list(tmp_path.rglob("lock")):
-        time.sleep(0.02)
-    time.sleep(0.2)
-    for option in ((), ("--overwrite",)):
-        second = run_mrl_edge(*arguments(bundle, task, out, *option))
-        assert "another mrl-edge bench writes" in the_one_error_line(second)
-    first.send_signal(signal.SIGINT)
-    assert first.wait(timeout=30) == 130
-
-
-def test_fixed_lengths_are_exact_or_said_to_be_impossible(bundle, tmp_path):
-    """Japanese has no spaces to cut at, and MiniLM ends at 256 tokens."""
+def test_fixed_lengths_are_exact_or_said_to_be_impossible(tiny_bundle, tmp_path):
+    """Japanese has no spaces to cut at, and the encoder ends at 64 tokens."""
     table = tmp_path / "japanese.jsonl"
     table.write_text(
         "".join(json.dumps({"q": f"吾輩は猫である。{n}", "p": f"名前はまだ無い。{n}"}) + "\n" for n in range(20))
     )
     out = tmp_path / "results.json"
     mrl_edge(
-        "bench", bundle, "--data", table, "--query", "q", "--positive", "p", "--precision", "int8", "--dims", "64",
-        "--index", "scan", "--tokens", "8,32,512", "--threads", "1,2", "--max-seconds", "0.2", "--repeats", "1",
+        "bench", tiny_bundle, "--data", table, "--query", "q", "--positive", "p", "--precision", "fp32", "--dims", "32",
+        "--index", "scan", "--tokens", "4,64,65", "--threads", "1,2", "--max-seconds", "0.2", "--repeats", "1",
         "--out", out,
     )  # fmt: skip
     rows = [row for row in read_results(out).measurements if row.tokens]
     assert sorted((row.threads, row.tokens, row.status) for row in rows) == [
-        (threads, *length) for threads in (1, 2) for length in [(8, "ok"), (32, "ok"), (512, "unsupported")]
+        (threads, *length) for threads in (1, 2) for length in [(4, "ok"), (64, "ok"), (65, "unsupported")]
     ]
-    assert "up to 256" in next(row.reason for row in rows if row.tokens == 512)
+    assert "up to 64" in next(row.reason for row in rows if row.tokens == 65)
     ok = {row.tokens: row.encode.p50_ms for row in rows if row.threads == 1 and row.encode}
-    assert ok[8] < ok[32]
+    assert ok[4] < ok[64]
 
 
-def test_overwrite_measures_anew(bundle, task, tmp_path):
-    out = tmp_path / "results.json"
-    out.write_text("no results")
-    options = ("--precision", "int8", "--index", "scan", "--tokens", "0")
-    assert "damaged" in the_one_error_line(run_mrl_edge(*arguments(bundle, task, out, *options)))
-    mrl_edge(*arguments(bundle, task, out, *options, "--overwrite"))
-    assert len(read_results(out).measurements) == len(DIMS)
-
-
-def test_classes_alone_are_a_task(bundle, task, tmp_path):
-    out = tmp_path / "results.json"
-    mrl_edge(
-        "bench", bundle, "--data", task, "--text", "q", "--label", "c", "--dims", "64", "--precision", "int8",
-        "--tokens", "0", "--max-seconds", "0.2", "--out", out,
+def test_classes_alone_are_a_task(tiny_bundle, tmp_path):
+    task, out = tmp_path / "task.csv", tmp_path / "results.json"
+    task.write_text("q,c\n" + "".join(f"{a}{b},{c}\n" for a in "abcdef" for b in "xyz" for c in ("one", "two")))
+    mrl_edge_here(
+        "bench", tiny_bundle, "--data", task, "--text", "q", "--label", "c", "--dims", "16", "--precision", "int8",
+        "--tokens", "0", "--max-seconds", "0.2", "--repeats", "1", "--out", out,
     )  # fmt: skip
     (row,) = read_results(out).measurements
     assert (row.plan, row.search, row.quality.ndcg_at_10) == (None, None, None)
     assert 0 < row.quality.accuracy <= 1
-    assert json.loads(mrl_edge("pick", out, "--json"))["objective"] == "accuracy"
+    assert json.loads(mrl_edge_here("pick", out, "--json"))["objective"] == "accuracy"
 
 
-def test_a_damaged_bundle_gives_one_line_and_no_file(own_bundle, task, tmp_path):
-    os.truncate(own_bundle / "int8" / "weights.bin", 1000)
+def test_a_damaged_bundle_gives_one_line_and_no_file(tiny_bundle, task, tmp_path):
+    copy = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    os.truncate(copy / "int8" / "weights.bin", 1000)
     out = tmp_path / "results.json"
-    assert "weights.bin" in the_one_error_line(run_mrl_edge(*arguments(own_bundle, task, out, "--precision", "int8")))
+    options = ("--precision", "int8", "--dims", "16")
+    assert "weights.bin" in the_one_error_line(run_here(*arguments(copy, task, out, *options)))
     assert not out.exists()
 
 
@@ -378,17 +271,17 @@ def test_a_damaged_bundle_gives_one_line_and_no_file(own_bundle, task, tmp_path)
         (("--positive", "nothing"), "no column 'nothing'"),
     ],
 )
-def test_bench_options_that_make_no_sense(bundle, task, tmp_path, options, said):
-    out = tmp_path / "results.json"
-    assert said in the_one_error_line(run_mrl_edge(*arguments(bundle, task, out, *options)))
+def test_bench_options_that_make_no_sense(tiny_bundle, task, tmp_path, options, said):
+    options = ("--dims", "16,32", *options)
+    assert said in the_one_error_line(run_here(*arguments(tiny_bundle, task, tmp_path / "results.json", *options)))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_process_that_the_kernel_kills_is_out_of_memory(bundle, tmp_path):
+def test_a_process_that_the_kernel_kills_is_out_of_memory(tiny_bundle, tmp_path):
     """The measuring process is held by a pipe instead of a job file, and killed as the kernel would."""
     os.mkfifo(tmp_path / "held")
     job = jobs.PrepareJob(
-        bundle=str(bundle), precision="int8", depth=6, dims=(64,), plans=(), task=str(tmp_path / "held"),
+        bundle=str(tiny_bundle), precision="int8", depth=2, dims=(16,), plans=(), task=str(tmp_path / "held"),
         reference=None, target_recall=0.9, storage="fp32", like=(), work=str(tmp_path / "work"),
     )  # fmt: skip
     killer = subprocess.Popen(

@@ -9,8 +9,9 @@ import sys
 import time
 
 import pytest
-from conftest import leftovers, run_here, run_mrl_edge, the_one_error_line
+from conftest import leftovers, run_here, the_one_error_line
 from train.encoders import tiny_bert
+from train.untrained import untrained_model
 
 WORDS = [f"{a}{b}c" for a in "abcdefg" for b in "hijklmn"]
 PAIRS = ("--query", "q", "--positive", "p")
@@ -25,10 +26,11 @@ def here(tmp_path):
     return tmp_path
 
 
-def train(here, *options, encoder="bert", data="data.csv", run=run_mrl_edge):
-    return run(
+def train(here, *options, encoder="bert", data="data.csv"):
+    precision = () if "--mixed-precision" in options else ("--mixed-precision", "no")  # see `run_here`
+    return run_here(
         "train", "--encoder", here / encoder, "--data", here / data, "--out", here / "model",
-        "--cache", here / "cache", *options,
+        "--cache", here / "cache", *options, *precision,
     )  # fmt: skip
 
 
@@ -78,8 +80,7 @@ def train(here, *options, encoder="bert", data="data.csv", run=run_mrl_edge):
     ],
 )
 def test_training_options_that_make_no_sense(here, options, said):
-    precision = () if "--mixed-precision" in options else ("--mixed-precision", "no")  # see `run_here`
-    assert said in the_one_error_line(train(here, *options, *precision, run=run_here))
+    assert said in the_one_error_line(train(here, *options))
     assert not (here / "model").exists()
 
 
@@ -195,9 +196,9 @@ def small_disk(tmp_path):
 
 def test_a_full_disk_while_training(minilm, here, small_disk):
     line = the_one_error_line(
-        run_mrl_edge(
+        run_here(
             "train", "--encoder", minilm, "--data", here / "data.csv", "--cache", here / "cache", "--epochs", "1",
-            *PAIRS, "--out", small_disk / "model",
+            "--mixed-precision", "no", *PAIRS, "--out", small_disk / "model",
         )
     )  # fmt: skip
     assert "the disk is full" in line
@@ -205,17 +206,33 @@ def test_a_full_disk_while_training(minilm, here, small_disk):
 
 
 def test_a_full_disk_while_exporting(model, small_disk):
-    line = the_one_error_line(run_mrl_edge("export", model, "--out", small_disk / "bundle"))
+    line = the_one_error_line(run_here("export", model, "--out", small_disk / "bundle"))
     assert "the disk is full" in line
     assert list(small_disk.iterdir()) == []
 
 
-@pytest.mark.parametrize("written", ["", "tokenizer.json", "fp32/weights.bin", "int8/d8.onnx"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_export_leaves_nothing(model, tmp_path, written, number):
-    """The signal comes when a file of the unfinished bundle is there; the last graph is a second's work away."""
-    command = [sys.executable, "-m", "mrl_edge", "export", str(model), "--out", str(tmp_path / "bundle")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+@pytest.fixture
+def tiny_model(tmp_path_factory):
+    """A model of eight small layers with random weights."""
+    folder = tmp_path_factory.mktemp("tiny")
+    return untrained_model(folder / "model", tiny_bert(folder / "bert", layers=8), (8,))
+
+
+@pytest.mark.parametrize(
+    ("exported", "written", "number"),
+    [
+        ("tiny_model", "", signal.SIGINT),
+        ("tiny_model", "tokenizer.json", signal.SIGTERM),
+        ("tiny_model", "fp32/weights.bin", signal.SIGINT),
+        ("brief_model", "int8/d8.onnx", signal.SIGTERM),
+    ],
+)
+def test_an_interrupted_export_leaves_nothing(request, tmp_path, exported, written, number):
+    """The signal comes when a file of the unfinished bundle is there; MiniLM's last graph is a second's work away."""
+    command = [sys.executable, "-m", "mrl_edge", "export", str(request.getfixturevalue(exported))]
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "bundle")], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
     while not list(tmp_path.glob(f".bundle.*/{written}")):
         assert process.poll() is None
         time.sleep(0.01)

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from conftest import mrl_edge, run_mrl_edge, the_one_error_line
+from conftest import mrl_edge_here, run_here, the_one_error_line
 
 COMMANDS = (
     "train",
@@ -23,14 +23,14 @@ COMMANDS = (
 
 
 def test_the_help_names_every_command_in_the_order_of_the_work():
-    text = mrl_edge("--help")
+    text = mrl_edge_here("--help")
     places = [text.index(f"  {command} ") for command in COMMANDS]
     assert places == sorted(places)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_says_what_it_does_and_gives_an_example(command):
-    text = mrl_edge(command, "--help")
+    text = mrl_edge_here(command, "--help")
     assert re.search(rf"^ *(Example: )?mrl-edge {command}", text, re.MULTILINE)
     assert "Example" in text
     assert "\x1b" not in text
@@ -38,11 +38,11 @@ def test_every_command_says_what_it_does_and_gives_an_example(command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_unknown_option_is_named(command):
-    assert "--nonsense" in the_one_error_line(run_mrl_edge(command, "--nonsense"))
+    assert "--nonsense" in the_one_error_line(run_here(command, "--nonsense"))
 
 
 def test_an_unknown_command_is_named():
-    assert "fly" in the_one_error_line(run_mrl_edge("fly"))
+    assert "fly" in the_one_error_line(run_here("fly"))
 
 
 def test_a_closed_pipe_is_no_error(bundle):

@@ -3,15 +3,17 @@
 import json
 
 import pytest
-from conftest import mrl_edge, run_mrl_edge
+from conftest import ROWS, mrl_edge, run_mrl_edge
 
-_SHORT = ("--max-rows", "4000", "--max-seconds", "0.1")
+_SHORT = ("--max-rows", ROWS, "--max-seconds", "0.1", "--repeats", "1")
 
 
 @pytest.fixture(scope="module")
-def there(tmp_path_factory):
-    """The quickstart's folder and what it printed."""
+def there(model, cache, tmp_path_factory):
+    """The quickstart's folder and what it printed; its texts are those that `model` was trained on, and cached."""
     out = tmp_path_factory.mktemp("quick") / "start"
+    out.mkdir()
+    (out / "cache").symlink_to(cache)
     return out, mrl_edge("quickstart", "--out", out, *_SHORT)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import mrl_edge.devices
 import msgspec
 import pytest
-from conftest import mrl_edge_here, run_here, run_mrl_edge, the_one_error_line
+from conftest import mrl_edge_here, run_here, the_one_error_line
 from mrl_edge.devices.local import describe
 from mrl_edge.devices.profiles import Profile, known, read_profile, resolve
 
@@ -289,4 +289,4 @@ def test_the_name_of_a_file_cannot_write_to_the_terminal(tmp_path):
 
 
 def test_the_command_line_itself_exits_2():
-    assert "did you mean pi-zero-2w" in the_one_error_line(run_mrl_edge("devices", "show", "pi-zero-2"))
+    assert "did you mean pi-zero-2w" in the_one_error_line(run_here("devices", "show", "pi-zero-2"))

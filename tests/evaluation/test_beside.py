@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import mrl_edge, mrl_edge_here, run_here, the_one_error_line
+from conftest import mrl_edge_here, run_here, the_one_error_line
 from sentence_transformers import SentenceTransformer
 from sklearn.linear_model import LogisticRegression
 from train.encoders import tiny_bert
@@ -33,9 +33,10 @@ def here(tmp_path_factory):
 
 
 def train(here, out, *options, columns=(*PAIRS, *CLASSES), data="train.csv"):
-    mrl_edge(
+    mrl_edge_here(
         "train", "--encoder", here / "bert", "--data", here / data, "--dev", here / "dev.csv", "--out", here / out,
         "--cache", here / "cache", "--epochs", 3, *(() if "--dims" in options else ("--dims", "4,32")),
+        "--mixed-precision", "no",
         *columns, *options,
     )  # fmt: skip
 

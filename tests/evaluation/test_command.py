@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score
 
 import mrl_edge as runtime
 
-ROWS = 300
+ROWS = 200
 PAIRS = ("--query", "q", "--positive", "p")
 CLASSES = ("--text", "q", "--label", "c")
 

@@ -8,7 +8,7 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import mrl_edge, mrl_edge_here, run_here, the_one_error_line
+from conftest import mrl_edge_here, run_here, the_one_error_line
 from safetensors.torch import load_file
 from train.encoders import sentence_transformer, tiny_bert
 from train.untrained import CLASSES, DIMS, TEXTS, untrained_model
@@ -178,12 +178,13 @@ def test_every_later_command_takes_a_depth(nested_bundle, tmp_path):
     assert info["depth"] == 1
     assert len(json.loads(mrl_edge_here("search", bundle, TEXTS[5], "--dim", 4, "-k", 2, "--json"))) == 2
     results = tmp_path / "results.json"
-    options = (*pairs, "--dims", "24", "--tokens", "0", "--max-seconds", "0.1", "--index", "scan", "--out", results)
+    options = (*pairs, "--dims", "24", "--tokens", "0", "--max-seconds", "0.1", "--repeats", "1", "--index", "scan",
+               "--out", results)  # fmt: skip
     assert "has depth 1, 2, 4" in the_one_error_line(
         run_here("bench", bundle, "--data", table, *options, "--depths", "3")
     )
     measured = json.loads(
-        mrl_edge("bench", bundle, "--data", table, *options, "--depths", "1,4", "--precision", "fp32", "--json")
+        mrl_edge_here("bench", bundle, "--data", table, *options, "--depths", "1,4", "--precision", "fp32", "--json")
     )
     rows = measured["measurements"]
     assert [(row["depth"], row["status"]) for row in rows] == [(4, "ok"), (1, "ok")]

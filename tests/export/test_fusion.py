@@ -7,11 +7,20 @@ from conftest import mrl_edge_here
 from mrl_edge.export.precisions import ladder as module
 from mrl_edge.export.precisions.fusion import Shape, Speedup, fuse, speedup
 from mrl_edge.export.precisions.judge import Agreement
+from mrl_edge.export.run import export_bundle, read_model
+from train.encoders import tiny_bert
+from train.untrained import DIMS, TEXTS, untrained_model
 
 import mrl_edge as runtime
 from mrl_edge.bundle import open_bundle
 
-_FLOOR = Agreement(0.9, 0.8)  # held on every processor: the ratio alone decides
+_FLOOR = Agreement(0.1, 0.05)  # held on every processor: the ratio alone decides
+
+
+@pytest.fixture
+def tiny_model(tmp_path):
+    """A model of a family that fuses, with random weights."""
+    return untrained_model(tmp_path / "model", tiny_bert(tmp_path / "bert"), (2,))
 
 
 @pytest.mark.parametrize(
@@ -21,25 +30,32 @@ _FLOOR = Agreement(0.9, 0.8)  # held on every processor: the ratio alone decides
         (Speedup(1.0, 0.9, 1.1), ("int8",), "not kept, 1.00 ×"),
     ],
 )
-def test_a_fused_trunk_is_kept_only_when_it_is_not_slower(model, tmp_path, dev, monkeypatch, ratio, precisions, said):
-    from mrl_edge.export.run import export_bundle, read_model
-
+def test_a_fused_trunk_is_kept_only_when_it_is_not_slower(tiny_model, tmp_path, monkeypatch, ratio, precisions, said):
     monkeypatch.setattr(module, "speedup", lambda *graphs: ratio)
     choices = module.Choices(optimise=True, floor=_FLOOR)
-    manifest = export_bundle(read_model(model), tmp_path / "b", precisions, choices=choices)
+    manifest = export_bundle(read_model(tiny_model), tmp_path / "b", precisions, choices=choices)
     plain = None
     for variant in manifest.variants:
         assert variant.settings["fusions"].startswith(said)
-        graph = onnx.load(tmp_path / "b" / variant.precision / "d8.onnx", load_external_data=False).graph
+        graph = onnx.load(tmp_path / "b" / variant.precision / "d24.onnx", load_external_data=False).graph
         assert any(node.op_type == "BiasGelu" for node in graph.node) == said.startswith("kept")
-        vectors = runtime.load(tmp_path / "b", 8, variant.precision).encode(dev["query"][:20])
+        vectors = runtime.load(tmp_path / "b", DIMS[-1], variant.precision).encode(TEXTS)
         plain = vectors if plain is None else plain
         assert np.sum(vectors * plain, axis=1).min() > 0.95
 
 
-def test_auto_measures_and_says_the_ratio(model, tmp_path):
+def test_auto_measures_and_says_the_ratio(tiny_model, tmp_path):
     mrl_edge_here(
-        "export", model, "--out", tmp_path / "b", "--precision", "int8", "--optimise", "auto", "--floor", "0.9,0.8"
+        "export",
+        tiny_model,
+        "--out",
+        tmp_path / "b",
+        "--precision",
+        "int8",
+        "--optimise",
+        "auto",
+        "--floor",
+        "0.1,0.05",
     )
     (variant,) = open_bundle(tmp_path / "b").manifest.variants
     assert " × (" in variant.settings["fusions"]

@@ -214,7 +214,7 @@ def test_bench_measures_images(bundle, digits, tmp_path):
     out = tmp_path / "results.json"
     mrl_edge_here(
         "bench", bundle[1], "--data", digits, "--dims", "32", "--depths", "3", "--precision", "int8",
-        "--max-seconds", "0.1", "--out", out,
+        "--max-seconds", "0.1", "--repeats", "1", "--out", out,
     )  # fmt: skip
     (row,) = json.loads(out.read_text())["measurements"]
     assert row["status"] == "ok"

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import mrl_edge, run_mrl_edge, the_one_error_line
+from conftest import mrl_edge_here, run_here, the_one_error_line
 from mrl_edge.export.heads import Tail, graph_for, graph_for_all, store_linear
 from mrl_edge.export.trunk import export_trunk
 from mrl_edge.export.weights import FILE, WeightFile
@@ -36,7 +36,7 @@ IMAGES = 300
 
 def test_a_fine_tuned_vit_reads_digits_at_every_dimension_and_its_heads_nest(tmp_path, digits):
     out = tmp_path / "model"
-    run(tiny_vit(tmp_path / "vit"), digits, out, fine_tune=True, epochs=40, batch_size=15)
+    run(tiny_vit(tmp_path / "vit"), digits, out, fine_tune=True, epochs=16, batch_size=15)
     record = read_json(out / "mrl.json")
     accuracy = [record["quality"]["mrl"][str(dim)]["accuracy"] for dim in DIMS]
     assert min(accuracy) > 0.5, accuracy  # chance is 0.1
@@ -188,10 +188,10 @@ def test_exported_graphs_of_images_equal_pytorch_at_every_dimension(tmp_path, en
 def test_the_command_trains_on_class_folders_and_says_what_comes_next(tmp_path, digits):
     resnet = tiny_resnet(tmp_path / "resnet")
     out = tmp_path / "model"
-    printed = mrl_edge(*command(resnet, digits, out, "--epochs", "2"))
+    printed = mrl_edge_here(*command(resnet, digits, out, "--epochs", "2"))
     assert f"model: {out}" in printed
     assert load_model(out).classes == tuple(map(str, range(10)))
-    scored = json.loads(mrl_edge("evaluate", out, "--data", digits, "--json"))
+    scored = json.loads(mrl_edge_here("evaluate", out, "--data", digits, "--json"))
     assert scored["rows"] == {"texts": IMAGES}
     assert f"next:  mrl-edge export {out} --out bundle" in printed
 
@@ -308,12 +308,12 @@ def settings_for(spec, **changes):
 
 def command(encoder, data, out, *options):
     return ["train", "--encoder", encoder, "--data", data, "--out", out, "--cache", out.parent / "cache",
-            "--dims", "4,32", *options]  # fmt: skip
+            "--dims", "4,32", "--mixed-precision", "no", *options]  # fmt: skip
 
 
 def refusal(encoder, data, *options):
     out = encoder.parent / "model"
-    error = the_one_error_line(run_mrl_edge(*command(encoder, data, out, *options)))
+    error = the_one_error_line(run_here(*command(encoder, data, out, *options)))
     assert not out.exists()
     return error
 

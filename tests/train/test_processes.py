@@ -1,6 +1,7 @@
 """Two processes with half a batch each do what one does with the whole (gloo, on this machine)."""
 
 import csv
+import json
 import subprocess
 import sys
 
@@ -12,20 +13,28 @@ from train.encoders import read_json, tiny_bert
 
 from mrl_edge.train import loop, nested
 
+_FINE_TUNED = "contrastive, fine-tuned, nested depth"
+_OPTIONS = {
+    _FINE_TUNED: ("--query", "q", "--positive", "p", "--negative", "n", "--fine-tune", "--depths", "1,2"),
+    "pairs and classes, frozen, learned weights": (
+        "--query", "q", "--positive", "p", "--text", "q", "--label", "c", "--weights", "learned",
+    ),
+    "distillation": ("--text", "q"),
+    "classes, FF": ("--text", "q", "--label", "c", "--fixed-baselines"),
+}  # fmt: skip
+_SEVERAL = """
+import json, sys
+from mrl_edge.cli import run
+for command in json.loads(sys.argv[1]):
+    if code := run(command):
+        sys.exit(code)
+"""
 
-def launch(processes, *arguments):
-    """Run mrl-edge under torchrun, or alone."""
-    several = ("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}")
-    command = [sys.executable, *(several if processes > 1 else ()), "-m", "mrl_edge", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done
 
-
-@pytest.fixture
-def words(tmp_path):
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
     """Pairs with hard negatives and classes; some texts stand twice, in the halves of different processes."""
-    path = tmp_path / "words.csv"
+    path = tmp_path_factory.mktemp("words") / "words.csv"
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["q", "p", "n", "c"])
@@ -35,37 +44,51 @@ def words(tmp_path):
     return path
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        ("--query", "q", "--positive", "p", "--negative", "n", "--fine-tune", "--depths", "1,2"),
-        ("--query", "q", "--positive", "p", "--text", "q", "--label", "c", "--weights", "learned"),
-        ("--text", "q", "--epochs", "2"),
-        ("--text", "q", "--label", "c", "--fixed-baselines"),
-    ],
-    ids=[
-        "contrastive, fine-tuned, nested depth",
-        "pairs and classes, frozen, learned weights",
-        "distillation",
-        "classes, FF",
-    ],
-)
-def test_two_processes_train_what_one_trains_with_the_doubled_batch(tmp_path, words, options):
-    encoder = tiny_bert(tmp_path / "bert", dropout=0.0)
-    for processes, batch in ((1, 16), (2, 8)):
-        done = launch(
-            processes, "train", "--encoder", encoder, "--data", words, "--dev", words, "--dims", "4,32",
-            "--out", tmp_path / f"by{processes}", "--cache", tmp_path / "cache", "--batch-size", batch,
-            "--mixed-precision", "no", *(() if "--epochs" in options else ("--epochs", "2")), *options,
-        )  # fmt: skip
-        assert done.stdout.count("model: ") == 1  # one of them speaks
-    one, two = (read_json(tmp_path / f"by{processes}" / "mrl.json")["history"] for processes in (1, 2))
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return tiny_bert(tmp_path_factory.mktemp("encoder") / "bert", dropout=0.0)
+
+
+def command(encoder, words, out, batch, options):
+    """Return the arguments of two epochs of training."""
+    given = (
+        "train", "--encoder", encoder, "--data", words, "--dev", words, "--dims", "4,32", "--out", out,
+        "--cache", out.parent / "cache", "--batch-size", batch, "--mixed-precision", "no", "--epochs", "2",
+    )  # fmt: skip
+    return [*map(str, given), *options]
+
+
+@pytest.fixture(scope="module")
+def by_two(encoder, words, tmp_path_factory):
+    """A folder of the models that two processes trained, by what was trained.
+
+    One is the command of a user; the others share one start of the processes, most of what each would take.
+    """
+    folder = tmp_path_factory.mktemp("two")
+    script = folder / "several.py"
+    script.write_text(_SEVERAL)
+    trained = tmp_path_factory.mktemp("by-two")
+    commands = {name: command(encoder, words, trained / name, 8, options) for name, options in _OPTIONS.items()}
+    first = commands.pop(_FINE_TUNED)
+    for started, models in ((("-m", "mrl_edge", *first), 1), ((script, json.dumps([*commands.values()])), 3)):
+        torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+        done = subprocess.run([*torchrun, *started], capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("model: ") == models  # one of the processes speaks
+    return trained
+
+
+@pytest.mark.parametrize("name", _OPTIONS)
+def test_two_processes_train_what_one_trains_with_the_doubled_batch(by_two, encoder, words, tmp_path, name):
+    mrl_edge_here(*command(encoder, words, tmp_path / "one", 16, _OPTIONS[name]))
+    folders = tmp_path / "one", by_two / name
+    one, two = (read_json(folder / "mrl.json")["history"] for folder in folders)
     assert [entry["loss"] for entry in two] == pytest.approx([entry["loss"] for entry in one], rel=1e-4)
     for file in ("model.safetensors", "2_Dense/model.safetensors"):
-        alone, shared = (load_file(tmp_path / f"by{processes}" / file) for processes in (1, 2))
-        for name, value in alone.items():
-            torch.testing.assert_close(shared[name], value, atol=2e-4, rtol=1e-3)
-    assert leftovers(tmp_path) == []
+        alone, shared = (load_file(folder / file) for folder in folders)
+        for key, value in alone.items():
+            torch.testing.assert_close(shared[key], value, atol=2e-4, rtol=1e-3)
+    assert leftovers(by_two) == []
 
 
 def test_processes_that_find_different_checkpoints_say_so_and_do_not_wait_for_each_other(tmp_path, words, monkeypatch):
@@ -90,14 +113,10 @@ def test_vectors_travel_between_processes_only_where_they_are_compared(tmp_path,
     assert bool(sent) == gathers
 
 
-def test_accumulated_batches_are_one_step(tmp_path, words):
+def test_accumulated_batches_are_one_step(encoder, words, tmp_path):
     """Classes alone: the loss of a batch is the mean over its rows, so two halves add up to the whole."""
-    encoder = tiny_bert(tmp_path / "bert", dropout=0.0)
-    for name, options in (("whole", ("--batch-size", 96)), ("halves", ("--batch-size", 48, "--accumulate", 2))):
-        launch(
-            1, "train", "--encoder", encoder, "--data", words, "--dev", words, "--dims", "4,32", "--epochs", 1,
-            "--out", tmp_path / name, "--cache", tmp_path / "cache", "--text", "q", "--label", "c", *options,
-            "--mixed-precision", "no", "--lr", "1e-4",
-        )  # fmt: skip
+    for name, batch, options in (("whole", 96, ()), ("halves", 48, ("--accumulate", "2"))):
+        columns = ("--text", "q", "--label", "c", "--lr", "1e-4", "--epochs", "1", *options)
+        mrl_edge_here(*command(encoder, words, tmp_path / name, batch, columns))
     whole, halves = (load_file(tmp_path / name / "2_Dense" / "model.safetensors") for name in ("whole", "halves"))
     torch.testing.assert_close(whole["linear.weight"], halves["linear.weight"], atol=1e-5, rtol=0)

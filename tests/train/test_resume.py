@@ -1,8 +1,6 @@
-import subprocess
-
 import pytest
 import torch
-from conftest import leftovers
+from conftest import leftovers, run_here
 from safetensors.torch import load_file
 from train.commands import kill_when_it_says, tiny_command, train_tiny
 from train.encoders import read_json, tiny_bert
@@ -24,11 +22,12 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, lett
 def test_a_killed_training_resumes_to_the_same_weights(tmp_path, letters, options):
     encoder = tiny_bert(tmp_path / "bert")
     arguments = (encoder, letters, tmp_path / "resumed", "--query", "query", "--positive", "positive",
-                 "--epochs", "60", "--batch-size", "20", *options)  # fmt: skip
+                 "--epochs", "30", "--batch-size", "20", *options)  # fmt: skip
     kill_when_it_says("epoch 3", *arguments)
     assert not (tmp_path / "resumed").exists()
     assert leftovers(tmp_path) == [".resumed.training"]
-    again = subprocess.run(tiny_command(*arguments), stderr=subprocess.PIPE, text=True, check=True)
+    again = run_here(*tiny_command(*arguments)[3:])
+    assert again.returncode == 0, again.stderr
     assert "epoch 1:" not in again.stderr
     assert leftovers(tmp_path) == []
     train_tiny(arguments[0], arguments[1], tmp_path / "whole", *arguments[3:])
@@ -36,7 +35,20 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path, letters, option
         resumed, whole = load_file(tmp_path / "resumed" / file), load_file(tmp_path / "whole" / file)
         for name, value in whole.items():
             torch.testing.assert_close(resumed[name], value, atol=1e-6, rtol=0)
-    assert len(read_json(tmp_path / "resumed" / "mrl.json")["history"]) == 60
+    assert len(read_json(tmp_path / "resumed" / "mrl.json")["history"]) == 30
+
+
+def dying(at):
+    """A step of the loop that is interrupted when it is called for the `at`-th time, and the count of its calls."""
+    done = []
+
+    def step(self, *given, step=loop.Loop.step):
+        done.append(None)
+        if len(done) == at:
+            raise KeyboardInterrupt
+        return step(self, *given)
+
+    return step, done
 
 
 @pytest.mark.parametrize("killed_at", [14, 25], ids=["within an epoch", "while the exits learn on alone"])
@@ -46,23 +58,15 @@ def test_a_training_killed_at_a_step_resumes_to_the_same_weights(tmp_path, lette
     monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
     arguments = ("--query", "query", "--positive", "positive", "--epochs", "2", "--batch-size", "10", "--fine-tune",
                  "--depths", "1,2", "--sample-exits", "--weights", "learned")  # fmt: skip
-    done = 0
-
-    def dies_once(self, *given, step=loop.Loop.step):
-        nonlocal done
-        done += 1
-        if done == killed_at:
-            raise KeyboardInterrupt
-        return step(self, *given)
-
-    monkeypatch.setattr(loop.Loop, "step", dies_once)
+    step, done = dying(killed_at)
+    monkeypatch.setattr(loop.Loop, "step", step)
     command = tiny_command(encoder, letters, tmp_path / "resumed", *arguments)[3:]
     with pytest.raises(KeyboardInterrupt):
         run(command)
-    steps = done
+    steps = len(done)
     assert run(command) == 0
     # 107 training rows: two epochs of 10 batches, then 8 of one; the step before the last was saved.
-    assert done - steps == 2 * 10 + 8 - (killed_at - 1)
+    assert len(done) - steps == 2 * 10 + 8 - (killed_at - 1)
     monkeypatch.undo()
     train_tiny(encoder, letters, tmp_path / "whole", *arguments)
     for file in ("2_Dense/model.safetensors", "model.safetensors", "exits.safetensors"):
@@ -77,15 +81,16 @@ def test_a_training_killed_at_a_step_resumes_to_the_same_weights(tmp_path, lette
 def test_models_of_one_dimension_are_kept_and_a_killed_run_continues_to_the_same(tmp_path, letters, options):
     encoder = tiny_bert(tmp_path / "bert")
     columns = ("--query", "query", "--positive", "positive", "--text", "query", "--label", "label", *options)
-    arguments = (encoder, letters, tmp_path / "m", *columns, "--epochs", "40", "--fixed-out", tmp_path / "ff")
+    arguments = (encoder, letters, tmp_path / "m", *columns, "--epochs", "20", "--fixed-out", tmp_path / "ff")
     kill_when_it_says("one dimension alone 2/2", *arguments)
     assert not (tmp_path / "ff").exists()
     assert not (tmp_path / "m").exists()
-    again = subprocess.run(tiny_command(*arguments), stderr=subprocess.PIPE, text=True, check=True)
+    again = run_here(*tiny_command(*arguments)[3:])
+    assert again.returncode == 0, again.stderr
     assert "epoch 1:" not in again.stderr
     assert leftovers(tmp_path) == []
     assert sorted(path.name for path in (tmp_path / "ff").iterdir()) == ["d32", "d4"]
-    train_tiny(encoder, letters, tmp_path / "alone", *columns, "--epochs", "40", "--dims", "4")
+    train_tiny(encoder, letters, tmp_path / "alone", *columns, "--epochs", "20", "--dims", "4")
     for file in ("2_Dense/model.safetensors", "heads.safetensors", "model.safetensors"):
         kept, alone = load_file(tmp_path / "ff" / "d4" / file), load_file(tmp_path / "alone" / file)
         assert kept.keys() == alone.keys()
@@ -95,14 +100,16 @@ def test_models_of_one_dimension_are_kept_and_a_killed_run_continues_to_the_same
     assert set(read_json(tmp_path / "m" / "mrl.json")["quality"]["ff"]) == {"4", "32"}
 
 
-def test_a_checkpoint_is_not_continued_with_another_truncation(tmp_path, letters):
+def test_a_checkpoint_is_not_continued_with_another_truncation(tmp_path, letters, monkeypatch):
     encoder = tiny_bert(tmp_path / "bert")
-    options = ("--query", "query", "--positive", "positive", "--epochs", "2000")
-    for more in ((), ("--max-tokens", "4")):
-        command = tiny_command(encoder, letters, tmp_path / "m", *options, *more)
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        epochs = (line for line in process.stderr if "epoch" in line)
-        assert "epoch 1:" in next(epochs)
-        assert "epoch 2:" in next(epochs)
-        process.kill()
-        process.wait()
+    monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
+    options = ("--query", "query", "--positive", "positive", "--epochs", "4", "--batch-size", "20")
+    command = tiny_command(encoder, letters, tmp_path / "m", *options)[3:]
+    step, done = dying(20)  # in the fourth epoch of 5 or 6 steps
+    monkeypatch.setattr(loop.Loop, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        run(command)
+    other = run_here(*command, "--max-tokens", "4")
+    assert other.returncode == 0, other.stderr
+    assert "epoch 1:" in other.stderr
+    assert len(done) >= 20 + 4 * 5
