@@ -70,9 +70,7 @@ def candidates(results: Results) -> list[Candidate]:
     Raises `ResultsError` when there is none, and for what an emulator measured.
     """
     refuse_emulated(results)
-    rows = [
-        _candidate(row, results.settings) for row in results.measurements if row.status == "ok" and row.tokens is None
-    ]
+    rows = [candidate(row, results.settings) for row in results.measurements]
     found = [row for row in rows if row is not None]
     if not found:
         raise ResultsError("the results hold no successful measurement: run mrl-edge bench again")
@@ -103,7 +101,10 @@ def wilson(share: float, n: int, z: float) -> tuple[float, float]:
     return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
-def _candidate(row: Measurement, settings: dict[str, Any]) -> Candidate | None:
+def candidate(row: Measurement, settings: dict[str, Any]) -> Candidate | None:
+    """Return a row's figures, with the settings of its results; None of one that failed or is not of real texts."""
+    if row.status != "ok" or row.tokens is not None:
+        return None
     if row.encode is None or row.memory is None or row.disk is None or row.cold_start_ms is None:
         return None
     search, disk = row.search, row.disk
