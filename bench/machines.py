@@ -11,7 +11,6 @@ from mrl_edge.bench.fleet import key_of
 from mrl_edge.bench.results import Bandwidth, Ceilings, Measurement, Results, Work, refuse_emulated
 from mrl_edge.devices.ceilings import peak
 
-from mrl_edge.cpu import target_of
 from mrl_edge.errors import ResultsError
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def machines_of(results: Sequence[Results], profiles: Mapping[int, Profile]) -> 
     for name, places in zip(names, groups.values(), strict=True):
         device = results[places[0]].device
         if names.count(name) > 1:
-            name = f"{name} ({target_of(device.arch, set(device.features))})"
+            name = f"{name} ({', '.join(device.features)})"
         profile = next((profiles[place] for place in places if place in profiles), None)
         found.append(_machine(name, [results[place] for place in places], profile))
     return found
