@@ -108,15 +108,16 @@ def uncertain(rows: Sequence[Candidate], chosen: Candidate | None, limits: Limit
 
 
 def straddled(row: Candidate, limits: Limits) -> list[str]:
-    """Name the limits that lie inside a row's 95% intervals."""
+    """Name the limits that lie inside a row's intervals."""
     said = []
     for name, limit in {**limits.max, **limits.min}.items():
         found = interval(row, name)
         if found is not None and found[0] <= limit <= found[1]:
             title, unit = titled(name)
+            kind = "predicted" if row.predicted and (name == "p50_ms" or name in row.bounds) else "95%"
             said.append(
-                f"{title} {figure(row, name):.4g}{unit} has a 95% interval of {found[0]:.4g} to {found[1]:.4g}{unit}, "
-                f"which straddles {limit:.4g}"
+                f"{title} {figure(row, name):.4g}{unit} has a {kind} interval of {found[0]:.4g} to "
+                f"{found[1]:.4g}{unit}, which straddles {limit:.4g}"
             )
     return said
 

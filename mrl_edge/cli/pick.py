@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mrl_edge.cli import budgets, console, options
+from mrl_edge.cli import budgets, console, elsewhere, options
 from mrl_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ mrl-edge pick results.json --max-rss-mb 64 --keep-recall 0.97 --json || echo "no
 mrl-edge pick pi4.json orin.json --one-for-all --max-p50-ms 20
 
 mrl-edge pick results.json --device pi-zero-2w --pareto p50_ms,peak_rss_mb
+
+mrl-edge pick pc.json pi4.json --board pi-5-8gb --max-p50-ms 20
+
+mrl-edge pick pc.json pi4.json n100.json --leave-one-out
 
 MB are 10^6 bytes, memory is the peak RSS. Exit code 3: nothing fits.
 """
@@ -61,6 +65,9 @@ def pick(
     one_for_all: Annotated[
         bool, typer.Option("--one-for-all", help="One choice for all boards, by the worst figure that any has.")
     ] = False,
+    board: elsewhere.BoardProfile = None,
+    leave_one_out: elsewhere.LeaveOneOut = False,
+    profile: elsewhere.Profiles = None,
     pareto: Annotated[
         str, typer.Option(help="Axes of the Pareto front beside the objective, as in p50_ms,recall_at_10.")
     ] = "p50_ms,peak_rss_mb,disk_mb",
@@ -69,7 +76,8 @@ def pick(
 ) -> int:
     """Pick the best configuration within a budget, and say what more would buy and less would cost.
 
-    Files of one machine are taken together; of several machines each gets a choice, or all one.
+    Files of one machine are taken together; of several machines each gets a choice, or all one; or a board that was
+    not measured gets one, predicted from them.
     """
     from mrl_edge.bench.fleet import boards_of, in_common
     from mrl_edge.bench.pick import pick as choose
@@ -89,10 +97,19 @@ def pick(
         corpus=corpus,
     )  # fmt: skip
     axes = options.names(pareto) or ()
-    boards = boards_of([read_results(path) for path in results])
-    if out is not None and len(boards) > 1 and not one_for_all:
+    elsewhere.check_options(board, leave_one_out, profile, wanted.corpus, one_for_all)
+    read = [read_results(path) for path in results]
+    if leave_one_out:
+        elsewhere.print_checks(elsewhere.machines(results, read, profile), as_json)
+        return 0
+    boards = boards_of(read)
+    if out is not None and len(boards) > 1 and not one_for_all and board is None:
         raise UsageError("--out writes one choice: pick for each board alone, or give --one-for-all")
-    rows = {board.name: board_rows(board, wanted.corpus) for board in boards}
+    if board is not None:
+        rows = elsewhere.predicted(elsewhere.machines(results, read, profile), board)
+        wanted = elsewhere.within_memory(wanted, board)
+    else:
+        rows = {one.name: board_rows(one, wanted.corpus) for one in boards}
     if one_for_all:
         rows = {", ".join(rows): in_common(rows)}
     choices = {name: choose(ours, wanted, axes) for name, ours in rows.items()}

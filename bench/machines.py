@@ -1,0 +1,128 @@
+"""Measured machines as their ceilings and, for each configuration, its work: what another machine is predicted from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mrl_edge.bench.candidates import Candidate, candidate
+from mrl_edge.bench.fleet import key_of
+from mrl_edge.bench.results import Bandwidth, Ceilings, Measurement, Results, Work, refuse_emulated
+from mrl_edge.devices.ceilings import peak
+
+from mrl_edge.errors import ResultsError
+
+if TYPE_CHECKING:
+    from mrl_edge.devices.profiles import Profile
+
+_Processor = tuple[str, str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A measured configuration with what it computes and reads."""
+
+    candidate: Candidate
+    work: Work
+    model_bytes: int
+    search_bytes: int  # of the index and the vectors; at least 1
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One kind of processor, whatever number of boards have it."""
+
+    name: str
+    arch: str
+    features: frozenset[str]
+    rows: Mapping[tuple[object, ...], Row]  # by `fleet.key_of`
+    ceilings: Mapping[int, Ceilings]  # by threads
+
+
+def machines_of(results: Sequence[Results], profiles: Mapping[int, Profile]) -> list[Machine]:
+    """Return the machines that results are of, a later file's rows in the place of an earlier one's.
+
+    `profiles` are of machines, by the place of their results: their ceilings are then the profile's, as the board's
+    are, and not those that were measured. Raises `ResultsError` for results of an emulator, of different bundles or
+    data, and without rooflines, and `UsageError` for a profile that says too little.
+    """
+    _check_alike(results)
+    groups: dict[_Processor, list[int]] = {}
+    for place, one in enumerate(results):
+        refuse_emulated(one)
+        device = one.device
+        groups.setdefault((device.cpu, device.arch, device.features), []).append(place)
+    names = [_name(results[places[0]]) for places in groups.values()]
+    found = []
+    for name, places in zip(names, groups.values(), strict=True):
+        device = results[places[0]].device
+        if names.count(name) > 1:
+            name = f"{name} ({', '.join(device.features)})"
+        profile = next((profiles[place] for place in places if place in profiles), None)
+        found.append(_machine(name, [results[place] for place in places], profile))
+    return found
+
+
+def by_profile(profile: Profile, threads: int) -> Ceilings:
+    """Return the ceilings of a board as if they had been measured; raises as `devices.ceilings.peak`."""
+    most = peak(profile, threads)
+    return Ceilings(threads, most.fp32_gops, most.int8_gops, (Bandwidth(1, most.bandwidth_gb_s),), "by its profile")
+
+
+def _machine(name: str, results: Sequence[Results], profile: Profile | None) -> Machine:
+    measured = {one.threads: one for content in results for one in content.ceilings}
+    rows: dict[tuple[object, ...], Row] = {}
+    for content in results:
+        for measurement in content.measurements:
+            row = _row(measurement, content)
+            if row is not None and (profile is not None or row.candidate.threads in measured):
+                rows[key_of(row.candidate)] = row
+    if not rows:
+        raise ResultsError(
+            f"the results of {name} hold no rooflines{_reason(results)}: run mrl-edge bench there again, which "
+            "measures what the machine can do at most and counts what each configuration takes"
+        )
+    device = results[0].device
+    threads = {row.candidate.threads for row in rows.values()}
+    ceilings = {count: by_profile(profile, count) for count in threads} if profile else measured
+    return Machine(name, device.arch, frozenset(device.features), rows, ceilings)
+
+
+def _row(measurement: Measurement, content: Results) -> Row | None:
+    """Return a row of one text at a time on a processor; None of others, and where its work was not counted."""
+    found = candidate(measurement, content.settings)
+    alone = (measurement.provider, measurement.batch, measurement.callers) == ("CPUExecutionProvider", 1, 1)
+    roofline, disk = measurement.roofline, measurement.disk
+    if found is None or roofline is None or disk is None or not alone or roofline.work.operations <= 0:
+        return None
+    return Row(found, roofline.work, disk.model_bytes, max(disk.index_bytes + disk.vectors_bytes, 1))
+
+
+def _check_alike(results: Sequence[Results]) -> None:
+    first = results[0]
+    for one in results[1:]:
+        if one.bundle.sha256 != first.bundle.sha256:
+            raise ResultsError(
+                f"the results are of different bundles, {first.bundle.name} ({first.bundle.sha256[:8]}…) and "
+                f"{one.bundle.name} ({one.bundle.sha256[:8]}…): predict from those of one"
+            )
+        if one.settings.get("data_sha256") != first.settings.get("data_sha256"):
+            raise ResultsError(
+                f"the results of {_name(first)} and of {_name(one)} are of different data, so that a query takes other "
+                "work: predict from those of one"
+            )
+
+
+def _reason(results: Sequence[Results]) -> str:
+    reasons = {row.null_because["roofline"] for one in results for row in one.measurements if _says_why(row)}
+    return f" ({'; '.join(sorted(reasons))})" if reasons else ""
+
+
+def _says_why(row: Measurement) -> bool:
+    return row.tokens is None and "roofline" in row.null_because
+
+
+def _name(results: Results) -> str:
+    device = results.device
+    return device.cpu if device.name == "local" or device.capped_to else device.name  # held to a board: its own times
