@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from mrl_edge.bundle import SizedIndex
+from mrl_edge.description import SizedIndex
 from mrl_edge.index.annoy import METRICS, Metric, build_annoy
 from mrl_edge.index.binary import binary_bytes, build_binary
 from mrl_edge.index.hnsw import build_hnsw

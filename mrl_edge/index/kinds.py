@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mrl_edge.bundle import SizedIndex
+from mrl_edge.description import SizedIndex
 from mrl_edge.errors import BundleError
 from mrl_edge.index import Index
 from mrl_edge.index.adaptive import AdaptiveRetrieval
@@ -22,29 +22,41 @@ from mrl_edge.metrics import Ids
 from mrl_edge.nesting import Floats
 
 Parameters = dict[str, int | str]
-_Open = Callable[[VectorStore, Path, int, Parameters], Index]
+_Open = Callable[[VectorStore | None, Path, int, Parameters], Index]
 
 
-def _annoy(store: VectorStore, path: Path, dim: int, found: Parameters) -> Index:
+def _annoy(store: VectorStore | None, path: Path, dim: int, found: Parameters) -> Index:
     metric = next((metric for metric in METRICS if metric == found.get("metric", METRIC)), None)
     if metric is None:
         raise BundleError(f"the index of dimension {dim} has an unknown metric, {found['metric']}: upgrade mrl-edge")
     return AnnoyIndex(path, dim, int(found["search_k"]), metric)
 
 
-def _binary(store: VectorStore, path: Path, dim: int, found: Parameters) -> Index:
-    check_size(path, binary_bytes(store.n, store.dims[-1]))
-    return BinaryIndex(path, store.n, dim)
+def _scan(store: VectorStore | None, path: Path, dim: int, found: Parameters) -> Index:
+    return ScanIndex(_there(store), dim)
 
 
-def _ivf(store: VectorStore, path: Path, dim: int, found: Parameters) -> Index:
+def _binary(store: VectorStore | None, path: Path, dim: int, found: Parameters) -> Index:
+    n, size = _there(store).n, path.stat().st_size
+    if size % (8 * n) or size < binary_bytes(n, dim):  # the words of further columns may be there
+        raise BundleError(f"{path} does not fit what the manifest says of it: run mrl-edge index again")
+    return BinaryIndex(path, n, dim)
+
+
+def _ivf(store: VectorStore | None, path: Path, dim: int, found: Parameters) -> Index:
     lists = int(found["lists"])
     check_size(path, ivf_bytes(lists, int(found["cluster_dim"])))
-    return IvfIndex(store, path, dim, int(found["probes"]), lists)
+    return IvfIndex(_there(store), path, dim, int(found["probes"]), lists)
+
+
+def _there(store: VectorStore | None) -> VectorStore:
+    if store is None:
+        raise BundleError("the index needs the vectors, which are not there: make it again")
+    return store
 
 
 OPENERS: dict[str, _Open] = {
-    "scan": lambda store, path, dim, found: ScanIndex(store, dim),
+    "scan": _scan,
     "binary": _binary,
     "annoy": _annoy,
     "hnsw": lambda store, path, dim, found: HnswIndex(path, dim, int(found["expansion"])),
@@ -60,15 +72,15 @@ _NEEDED: dict[str, tuple[str, ...]] = {
 }
 
 
-def open_first(sized: SizedIndex, store: VectorStore, path: Path) -> Index:
+def open_first(sized: SizedIndex, store: VectorStore | None, path: Path) -> Index:
     """Open the index of one dimension, without its rerank; its ids are rows of the store.
 
-    Raises `BundleError` where the manifest says what cannot be.
+    Annoy and HNSW bring their own copy and need no store. Raises `BundleError` where the manifest says what cannot be.
     """
     if sized.kind not in OPENERS:
         raise BundleError(f"the index of dimension {sized.dim} is of an unknown kind, {sized.kind}: upgrade mrl-edge")
     numbers = [sized.parameters.get(name) for name in _NEEDED[sized.kind]]
-    known = sized.dim in store.dims and (sized.file is not None or sized.kind == "scan")
+    known = (store is None or sized.dim in store.dims) and (sized.file is not None or sized.kind == "scan")
     if not known or not all(isinstance(number, int) and number >= 1 for number in numbers):
         raise BundleError(
             f"what the manifest says of the {sized.kind} index of dimension {sized.dim} cannot be: "
@@ -77,13 +89,14 @@ def open_first(sized: SizedIndex, store: VectorStore, path: Path) -> Index:
     return OPENERS[sized.kind](store, path, sized.dim, sized.parameters)
 
 
-def open_sized(sized: SizedIndex, store: VectorStore, path: Path, order: NDArray[np.int32] | None) -> Index:
+def open_sized(sized: SizedIndex, store: VectorStore | None, path: Path, order: NDArray[np.int32] | None) -> Index:
     """Open the index of one dimension as it was sized or tuned, its rerank included; `order` as of `ItemIndex`.
 
     Raises `BundleError` where the manifest says what cannot be.
     """
     rows = open_first(sized, store, path)
     if sized.rerank_dim is not None and sized.shortlist is not None:
+        store = _there(store)
         if sized.shortlist < 1 or sized.rerank_dim < rows.dim or sized.rerank_dim not in store.dims:
             rerank = f"{sized.shortlist} rows at {sized.rerank_dim}"
             raise BundleError(f"the index of dimension {sized.dim} cannot rerank {rerank}: run mrl-edge index again")

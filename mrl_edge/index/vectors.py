@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mrl_edge.bundle import VectorsInfo
+from mrl_edge.description import VectorsInfo
 from mrl_edge.errors import BundleError, UsageError
 from mrl_edge.index.blocks import Block, packed_width
 from mrl_edge.metrics import Ids
