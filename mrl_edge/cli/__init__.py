@@ -1,4 +1,4 @@
-"""The command line, in the order of the work: train → export → index → search → bench → compare → pick → report.
+"""The command line, in the order of the work: train → export → index → search → bench → compare → pick → ship.
 
 Each command lives in a module of its own that imports its stage only when it runs, so that `--help` is instant.
 """
@@ -24,6 +24,7 @@ from mrl_edge.cli import (
     quickstart,
     report,
     search,
+    ship,
     show,
     train,
     verify,
@@ -54,6 +55,7 @@ for module in (
     compare,
     pick,
     report,
+    ship,
     deploy,
     quickstart,
     devices,

@@ -29,7 +29,7 @@ def open_index(bundle: Bundle, dim: int, exact: bool = False) -> Index:
     if exact:
         return _items(bundle, _scan(bundle, store, dim))
     sized = _sized(bundle, dim)
-    return open_sized(sized, store, _path(bundle, sized), _order(bundle))
+    return open_sized(sized, store, _path(bundle, sized), open_order(bundle))
 
 
 def open_adaptive(bundle: Bundle, dim: int, rerank_dim: int, shortlist: int, exact: bool = False) -> Index:
@@ -66,7 +66,7 @@ def open_vectors(bundle: Bundle) -> Floats:
     """Read all vectors into memory, float32 [n_items, full], rows L2-normalised, in the order of the items."""
     store = open_store(bundle)
     vectors = np.concatenate([piece for _, piece in store.pieces(store.dims[-1])])
-    order = _order(bundle)
+    order = open_order(bundle)
     if order is None:
         return vectors
     items = np.empty_like(vectors)
@@ -111,11 +111,11 @@ def _scan(bundle: Bundle, store: VectorStore, dim: int) -> Index:
 
 
 def _items(bundle: Bundle, rows: Index) -> Index:
-    order = _order(bundle)
+    order = open_order(bundle)
     return rows if order is None else ItemIndex(rows, order)
 
 
-def _order(bundle: Bundle) -> NDArray[np.int32] | None:
+def open_order(bundle: Bundle) -> NDArray[np.int32] | None:
     """Map the item of each row; None where row i is item i."""
     info = require_index(bundle).vectors
     if info.order is None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from mrl_edge.description import SizedIndex
 from mrl_edge.errors import BundleError
 from mrl_edge.index import Index
-from mrl_edge.index.adaptive import AdaptiveRetrieval
+from mrl_edge.index.adaptive import Funnel, Step
 from mrl_edge.index.annoy import METRIC, METRICS, AnnoyIndex
 from mrl_edge.index.binary import BinaryIndex, binary_bytes
 from mrl_edge.index.hnsw import HnswIndex
@@ -22,6 +23,28 @@ from mrl_edge.metrics import Ids
 from mrl_edge.nesting import Floats
 
 Parameters = dict[str, int | str]
+
+
+class IndexSpec(Protocol):
+    """What an index is opened by, as a bundle's manifest or a shipped folder's says it."""
+
+    @property
+    def dim(self) -> int:
+        """The dimension that it searches at."""
+
+    @property
+    def kind(self) -> str:
+        """One of `OPENERS`."""
+
+    @property
+    def file(self) -> str | None:
+        """Its file, where it has one."""
+
+    @property
+    def parameters(self) -> Parameters:
+        """What its kind needs."""
+
+
 _Open = Callable[[VectorStore | None, Path, int, Parameters], Index]
 
 
@@ -72,7 +95,7 @@ _NEEDED: dict[str, tuple[str, ...]] = {
 }
 
 
-def open_first(sized: SizedIndex, store: VectorStore | None, path: Path) -> Index:
+def open_first(sized: IndexSpec, store: VectorStore | None, path: Path) -> Index:
     """Open the index of one dimension, without its rerank; its ids are rows of the store.
 
     Annoy and HNSW bring their own copy and need no store. Raises `BundleError` where the manifest says what cannot be.
@@ -94,13 +117,29 @@ def open_sized(sized: SizedIndex, store: VectorStore | None, path: Path, order: 
 
     Raises `BundleError` where the manifest says what cannot be.
     """
-    rows = open_first(sized, store, path)
+    steps: tuple[Step, ...] = ()
     if sized.rerank_dim is not None and sized.shortlist is not None:
-        store = _there(store)
-        if sized.shortlist < 1 or sized.rerank_dim < rows.dim or sized.rerank_dim not in store.dims:
-            rerank = f"{sized.shortlist} rows at {sized.rerank_dim}"
-            raise BundleError(f"the index of dimension {sized.dim} cannot rerank {rerank}: run mrl-edge index again")
-        rows = AdaptiveRetrieval(rows, store, sized.shortlist, sized.rerank_dim)
+        steps = (Step(sized.shortlist, sized.rerank_dim),)
+    return open_steps(sized, store, path, steps, order)
+
+
+def open_steps(
+    spec: IndexSpec,
+    store: VectorStore | None,
+    path: Path,
+    steps: Sequence[Step],
+    order: NDArray[np.int32] | None,
+) -> Index:
+    """Open an index whose shortlist is ranked again by some steps, or by none; otherwise as `open_sized`."""
+    rows = open_first(spec, store, path)
+    if steps:
+        store, least = _there(store), rows.dim
+        for step in steps:
+            if step.shortlist < 1 or step.dim < least or step.dim not in store.dims:
+                rerank = f"{step.shortlist} rows at {step.dim}"
+                raise BundleError(f"the index of dimension {spec.dim} cannot rerank {rerank}: run mrl-edge index again")
+            least = step.dim
+        rows = Funnel(rows, store, steps)
     return rows if order is None else ItemIndex(rows, order)
 
 
