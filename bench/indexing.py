@@ -12,7 +12,7 @@ import numpy as np
 from mrl_edge.bench.jobs import IndexFiles
 from mrl_edge.bench.results import Disk, IndexPlan
 
-from mrl_edge.bundle import SizedIndex, VectorsInfo
+from mrl_edge.description import SizedIndex, VectorsInfo
 from mrl_edge.index.binary import binary_bytes
 from mrl_edge.index.build import LENGTHS, VECTORS, Embedded
 from mrl_edge.index.candidates import Site, build_like
@@ -66,7 +66,7 @@ class Indexes:
         made = self._made[key]
         if plan.rerank_dim is None:
             return made
-        sized = msgspec.structs.replace(made.files.sized, shortlist=plan.shortlist, rerank_dim=plan.rerank_dim)
+        sized = replace(made.files.sized, shortlist=plan.shortlist, rerank_dim=plan.rerank_dim)
         return replace(made, files=msgspec.structs.replace(made.files, sized=sized))
 
     def _build(self, plan: IndexPlan, dim: int, target_recall: float, like: SizedIndex | None) -> Made:

@@ -21,7 +21,7 @@ from mrl_edge.bench.results import (
     Work,
 )
 
-from mrl_edge.bundle import SizedIndex, VectorsInfo
+from mrl_edge.description import SizedIndex, VectorsInfo
 
 PINNED = "pinned"  # a runtime setting beside onnxruntime's levers: the process does it to itself
 

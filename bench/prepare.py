@@ -20,7 +20,8 @@ from mrl_edge.bench.jobs import Prepared, PrepareJob, PrepareResult, Task, read_
 from mrl_edge.bench.path import HITS, open_files
 from mrl_edge.bench.results import Disk, IndexPlan, Quality, SearchResult, VectorFidelity
 
-from mrl_edge.bundle import Bundle, Variant, VectorsInfo, open_bundle
+from mrl_edge.bundle import Bundle, Variant, open_bundle
+from mrl_edge.description import VectorsInfo
 from mrl_edge.encoder import NestedEncoder, load_nested
 from mrl_edge.index import Index
 from mrl_edge.index.build import LENGTHS, VECTORS

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mrl_edge.bundle import ImageInput
+from mrl_edge.description import ImageInput
 from mrl_edge.errors import ModelError
 from mrl_edge.pixels import pixel_values, read_image
 from mrl_edge.train.images import load_image_processor

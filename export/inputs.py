@@ -10,7 +10,7 @@ from mrl_edge.export.image_input import image_input
 from mrl_edge.export.model import Model
 from numpy.typing import NDArray
 
-from mrl_edge.bundle import TOKENIZER, EncoderInfo, ImageInput
+from mrl_edge.description import TOKENIZER, EncoderInfo, ImageInput
 from mrl_edge.feeds import Feeder
 from mrl_edge.tokens import Batch
 from mrl_edge.train.trunk import load_tokenizer

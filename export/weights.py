@@ -42,8 +42,7 @@ class WeightFile:
         """Append a tensor's bytes and return where they are."""
         content = _bytes_of(tensor)
         position = self._file.tell()
-        alignment = _PAGE if len(content) >= _PAGE else _LINE
-        offset = -(-position // alignment) * alignment
+        offset = aligned(position, len(content))
         self._file.write(b"\0" * (offset - position) + content)
         return Stored(tensor.data_type, offset)
 
@@ -57,6 +56,12 @@ class WeightFile:
             reference = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
             _refer(reference, stored.offset, length)
             tensor.CopyFrom(reference)
+
+
+def aligned(position: int, length: int) -> int:
+    """Return where a tensor of `length` bytes may start, from a position in the file on."""
+    alignment = _PAGE if length >= _PAGE else _LINE
+    return -(-position // alignment) * alignment
 
 
 def _bytes_of(tensor: TensorProto) -> bytes:

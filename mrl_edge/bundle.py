@@ -15,11 +15,11 @@ import msgspec
 
 from mrl_edge.atomic import sha256, write_file
 from mrl_edge.cpu import fitness, this_target
+from mrl_edge.description import TOKENIZER, EncoderInfo, SizedIndex, VectorsInfo
 from mrl_edge.errors import BundleError, UsageError
 
 SCHEMA_VERSION = 2  # 2: the index keeps its vectors in one file, and an entry a dimension
 MANIFEST = "bundle.json"
-TOKENIZER = "tokenizer.json"
 
 
 class FileEntry(msgspec.Struct, frozen=True):
@@ -60,40 +60,6 @@ class Variant(msgspec.Struct, frozen=True):
     fell_back: dict[str, str] = {}  # nodes of the whole trunk that kept it from its floor → precision they are in
 
 
-class ImageInput(msgspec.Struct, frozen=True):
-    """How an image becomes float32 [3, height, width]: resized, cropped, rescaled, normalised, in this order."""
-
-    height: int
-    width: int
-    resize: tuple[int, int] | None  # to this height and width
-    shortest_edge: int | None  # or until its shorter edge is so long
-    resample: str  # as Pillow names it: `nearest`, `bilinear`, `bicubic`, …
-    crop: bool  # to the middle [height, width]
-    scale: float  # of the bytes, as in 1/255
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    channels: str = "RGB"  # or `BGR`
-
-
-class EncoderInfo(msgspec.Struct, frozen=True):
-    """What the encoder is and how texts, or images, must be given to it."""
-
-    source: str
-    family: str
-    pooling: str
-    normalise: bool  # outputs are L2-normalised
-    prompts: dict[str, str]  # prefixes by role: query, document, …
-    default_prompt: str | None
-    max_tokens: int  # 0 for images, as is `pad_id`
-    pad_id: int
-    image: ImageInput | None = None  # none: it embeds texts
-
-    @property
-    def modality(self) -> str:
-        """What it embeds: `text` or `image`."""
-        return "text" if self.image is None else "image"
-
-
 class Slice(msgspec.Struct, frozen=True):
     """What a dimension keeps of an encoder that was never trained here, measured on `texts` texts."""
 
@@ -114,33 +80,6 @@ class Samples(msgspec.Struct, frozen=True):
     def files(self) -> tuple[str, ...]:
         """The files of the bundle that hold them."""
         return (*(self.images or (self.texts,)), self.embeddings)
-
-
-class VectorsInfo(msgspec.Struct, frozen=True):
-    """How the corpus' vectors are stored: blocks of columns between nesting dimensions, each on a page's start."""
-
-    file: str
-    lengths: str  # float32 [dims, n_rows]: 1 / the length of each stored row's prefix
-    storage: str  # fp32, fp16, int8, int8-int6 or int8-int4
-    dims: tuple[int, ...]  # where each block's columns end
-    n_rows: int
-    order: str | None = None  # int32 [n_rows], the item of each row; none: row i is item i
-
-
-class SizedIndex(msgspec.Struct, frozen=True):
-    """The index of one dimension, with the parameters that its sizing or tuning chose and what they gave."""
-
-    dim: int
-    kind: str  # scan, binary, annoy, hnsw or ivf
-    file: str | None  # a scan reads the vectors alone
-    parameters: dict[str, int | str]
-    # Recalls and time are on the queries that `IndexInfo.scored_on` says.
-    recall_at_10: float | None  # against exact search at this dimension of what is stored; none where it was tuned
-    recall_at_10_full: float  # against exact search at the full dimension, over float32
-    p50_ms: float
-    resident_bytes: int  # what its queries touch: index, vectors, lengths, and private memory where it was tuned
-    shortlist: int | None = None  # candidates that are ranked again at `rerank_dim`
-    rerank_dim: int | None = None
 
 
 class IndexInfo(msgspec.Struct, frozen=True):

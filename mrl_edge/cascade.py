@@ -8,7 +8,7 @@ Imports numpy alone: this is what runs on a board.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -56,3 +56,15 @@ class Cascade:
             dims[sure] = dim
             open_rows &= ~sure
         return Answers(classes, dims)
+
+    def first_sure(self, ask: Callable[[int], Floats]) -> tuple[int, int]:
+        """Return the class and the dimension that chose it for one text, asking no larger dimension than needed.
+
+        `ask` returns the class probabilities [classes] at a dimension.
+        """
+        *smaller, last = self.dims
+        for dim, threshold in zip(smaller, self.thresholds, strict=True):
+            probabilities = ask(dim)
+            if probabilities.max() >= threshold:
+                return int(probabilities.argmax()), dim
+        return int(ask(last).argmax()), last

@@ -1,32 +1,19 @@
-"""The runtime: texts or images in, embeddings of one nesting dimension (or class probabilities) out.
+"""A bundle's encoders: texts or images in, embeddings of one nesting dimension (or class probabilities) out.
 
-    encoder = load("bundle", dim=64, precision="int8", threads=1)
-    encoder.encode(["a small musical phrase"])  # float32 [1, 64], rows L2-normalised
-
-Imports numpy, onnxruntime and tokenizers only, and Pillow for images: this is what runs on a board.
+encoder = load("bundle", dim=64, precision="int8", threads=1)
+encoder.encode(["a small musical phrase"])  # float32 [1, 64], rows L2-normalised
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-import onnxruntime as ort
+from mrl_edge.bundle import Bundle, Variant, open_bundle
+from mrl_edge.feeds import open_feeder
+from mrl_edge.runtime import Encoder, Model, NestedEncoder, open_session, softmax
 
-from mrl_edge.bundle import Bundle, Manifest, Variant, open_bundle
-from mrl_edge.cpu import ANY, saturates, this_target
-from mrl_edge.errors import BundleError, UnsupportedError, UsageError
-from mrl_edge.feeds import Feeder, open_feeder
-from mrl_edge.levers import MAPPED_PREPACK, check, pull
-from mrl_edge.nesting import Floats
-from mrl_edge.prepacked import prepacked
-from mrl_edge.tokens import Batch, TokenIds
-
-if TYPE_CHECKING:
-    from mrl_edge.feeds import Input
+__all__ = ("Encoder", "NestedEncoder", "load", "load_nested", "open_encoder", "open_nested", "open_session", "softmax")
 
 
 def load(
@@ -62,169 +49,18 @@ def open_encoder(
     bundle: Bundle, variant: Variant, dim: int, threads: int | None, levers: Sequence[str] = ()
 ) -> Encoder:
     """Open one dimension of a variant of an opened bundle; errors as for `load`."""
-    return Encoder(_open_model(bundle, variant, dim, threads, levers), dim)
+    model = _open_model(bundle, variant, dim, threads, levers)
+    return Encoder(model, dim, variant.precision, variant.depth)
 
 
 def open_nested(bundle: Bundle, variant: Variant, threads: int | None) -> NestedEncoder:
     """Open the graph of every dimension of a variant; errors as for `load`."""
-    return NestedEncoder(_open_model(bundle, variant, None, threads, ()))
+    return NestedEncoder(_open_model(bundle, variant, None, threads, ()), bundle.manifest.dims)
 
 
-class Encoder:
-    """One dimension of one variant, ready to run. Calls may come from several threads."""
-
-    def __init__(self, model: _Model, dim: int) -> None:
-        self.dim = dim
-        self.precision = model.variant.precision
-        self.depth = model.variant.depth
-        self.classes = model.manifest.classes
-        self._model = model
-
-    def encode(self, texts: Sequence[Input], prompt: str | None = None, batch_size: int = 32) -> Floats:
-        """Return float32 [n, dim] with L2-normalised rows, in the order of `texts`.
-
-        `prompt` says what the texts are, `query` or `document`, or names another of the encoder's prompts; the
-        prefix that the encoder has for it, if any, is put before each text. Texts longer than the encoder's
-        maximum are truncated; an empty text is encoded as the special tokens alone. A bundle of an image encoder
-        takes images in their place: paths, PIL images, or arrays uint8 [height, width, 3]; it has no prompts.
-        """
-        return self._model.run(texts, ("embedding",), prompt, batch_size)[0]
-
-    def classify(self, texts: Sequence[Input], batch_size: int = 32) -> Floats:
-        """Return class probabilities float32 [n, classes], columns in the order of `self.classes`.
-
-        Raises `UsageError` when the model was trained without labels.
-        """
-        _need_classes(self._model)
-        return softmax(self._model.run(texts, ("logits",), "text", batch_size)[0])
-
-    def tokenise(self, texts: Sequence[Input], prompt: str | None = None) -> list[TokenIds]:
-        """Return the token ids that `encode` would feed to the graph."""
-        return self._model.feeder.tokenise(texts, prompt)
-
-    def prepare(self, texts: Sequence[Input], prompt: str | None = None) -> Batch:
-        """Return what `encode` would feed to the graph as one batch: padded token ids, or pixels."""
-        return self._model.feeder.feed(texts, prompt)
-
-    def embed(self, batch: Batch) -> Floats:
-        """Return the embeddings, as `encode` does, of what `prepare` made."""
-        return self._model.embed(batch, ("embedding",))[0]
-
-
-class NestedEncoder:
-    """Every nesting dimension in one pass over the trunk."""
-
-    def __init__(self, model: _Model) -> None:
-        self.dims = model.manifest.dims
-        self.classes = model.manifest.classes
-        self._model = model
-
-    def encode(self, texts: Sequence[Input], prompt: str | None = None, batch_size: int = 32) -> dict[int, Floats]:
-        """Return float32 [n, d] with L2-normalised rows for every nesting dimension d."""
-        outputs = tuple(f"embedding_{dim}" for dim in self.dims)
-        return dict(zip(self.dims, self._model.run(texts, outputs, prompt, batch_size), strict=True))
-
-    def classify(self, texts: Sequence[Input], batch_size: int = 32) -> dict[int, Floats]:
-        """Return class probabilities float32 [n, classes] for every nesting dimension."""
-        _need_classes(self._model)
-        outputs = tuple(f"logits_{dim}" for dim in self.dims)
-        logits = self._model.run(texts, outputs, "text", batch_size)
-        return {dim: softmax(rows) for dim, rows in zip(self.dims, logits, strict=True)}
-
-
-def open_session(
-    path: Path, threads: int | None, target: str = ANY, levers: Sequence[str] = ()
-) -> ort.InferenceSession:
-    """Open an ONNX graph on the CPU with `threads` intra-op threads (None: one per physical core).
-
-    Where the sums of a graph made for `target` would saturate on this processor, onnxruntime makes its signed
-    weights unsigned, which computes the same integers as on the target. Where it cannot, a `RuntimeWarning` says
-    so. Raises `BundleError` for a graph that does not load.
-    """
-    if not saturates(target, here := this_target()):
-        return _open(path, threads, levers, exact=False)
-    try:
-        return _open(path, threads, levers, exact=True)
-    except BundleError:
-        session = _open(path, threads, levers, exact=False)
-    warnings.warn(
-        f"{path.name} was made for {target}; on this processor ({here}, without VNNI) its sums may saturate: "
-        f"export with --target {here}",
-        RuntimeWarning,
-        stacklevel=2,
-    )
-    return session
-
-
-def _open(path: Path, threads: int | None, levers: Sequence[str], exact: bool) -> ort.InferenceSession:
-    check(levers)
-    try:
-        opened = path
-        if MAPPED_PREPACK in levers:
-            opened = prepacked(path, _options(threads, levers, exact), exact)
-        return ort.InferenceSession(str(opened), _options(threads, levers, exact), providers=["CPUExecutionProvider"])
-    except (MemoryError, UnsupportedError):
-        raise
-    except Exception as error:  # onnxruntime raises its own exception types, all derived from Exception
-        raise BundleError(f"{path}: onnxruntime {ort.__version__} cannot load this graph: {error}") from None
-
-
-def _options(threads: int | None, levers: Sequence[str], exact: bool) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    pull(options, levers)
-    if exact:
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    return options
-
-
-def softmax(logits: Floats) -> Floats:
-    """Return the softmax over the columns of [n, classes]."""
-    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), dtype=np.float32)
-
-
-class _Model:
-    """A session and what it is fed through: texts or images to the named outputs of one graph."""
-
-    def __init__(self, manifest: Manifest, variant: Variant, feeder: Feeder, session: ort.InferenceSession) -> None:
-        self.manifest = manifest
-        self.variant = variant
-        self.feeder = feeder
-        self._session = session
-
-    def embed(self, batch: Batch, outputs: tuple[str, ...]) -> list[Floats]:
-        """Run one batch; return each output as [n, columns]."""
-        return list(self._session.run(outputs, batch))
-
-    def run(
-        self, texts: Sequence[Input], outputs: tuple[str, ...], prompt: str | None, batch_size: int
-    ) -> list[Floats]:
-        """Run texts (in batches of similar length) or images; return each output as [n, columns]."""
-        if batch_size < 1:
-            raise UsageError(f"batch_size {batch_size}: expected at least 1")
-        if len(texts) == 1:
-            return self.embed(self.feeder.feed(texts, prompt), outputs)
-        columns = {output.name: output.shape[1] for output in self._session.get_outputs()}
-        results = [np.empty((len(texts), columns[name]), dtype=np.float32) for name in outputs]
-        for rows, feed in self.feeder.batches(texts, prompt, batch_size):
-            for result, values in zip(results, self.embed(feed, outputs), strict=True):
-                result[rows] = values
-        return results
-
-
-def _open_model(
-    bundle: Bundle, variant: Variant, dim: int | None, threads: int | None, levers: Sequence[str]
-) -> _Model:
+def _open_model(bundle: Bundle, variant: Variant, dim: int | None, threads: int | None, levers: Sequence[str]) -> Model:
     graph = bundle.graph(variant, dim)
     bundle.checked(variant.weights)
     feeder = open_feeder(bundle, graph.inputs)
     session = open_session(bundle.checked(graph.file), threads, variant.target, levers)
-    return _Model(bundle.manifest, variant, feeder, session)
-
-
-def _need_classes(model: _Model) -> None:
-    if not model.manifest.classes:
-        raise UsageError("this model does not classify: train it with --text, or --image, and --label")
+    return Model(feeder, session, bundle.manifest.classes)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mrl_edge.bundle import TOKENIZER, Bundle, EncoderInfo, ImageInput
+from mrl_edge.description import TOKENIZER, EncoderInfo, ImageInput
 from mrl_edge.errors import UsageError
 from mrl_edge.prompts import prefix_for
 from mrl_edge.tokens import Batch, TokenIds, batches, load_tokenizer, pad, tokenise
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tokenizers import Tokenizer
 
+    from mrl_edge.bundle import Bundle
     from mrl_edge.pixels import ImageSource
 
     Input = str | ImageSource  # a text, or an image by its path or pixels
@@ -48,7 +49,7 @@ def open_feeder(bundle: Bundle, inputs: tuple[str, ...]) -> Feeder:
 
 
 def make_feeder(folder: Path, encoder: EncoderInfo, inputs: tuple[str, ...]) -> Feeder:
-    """Open the same of a bundle that is being written to `folder`."""
+    """Open the same of a bundle that is being written to `folder`, or of a shipped folder."""
     if encoder.image is not None:
         return ImageFeeder(encoder.image)
     return TextFeeder(load_tokenizer(folder / TOKENIZER, encoder.max_tokens), encoder, inputs)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrl_edge.bundle import ImageInput
+from mrl_edge.description import ImageInput
 from mrl_edge.errors import DataError, UnsupportedError, UsageError
 from mrl_edge.nesting import Floats
 

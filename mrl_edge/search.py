@@ -6,23 +6,16 @@ for hit in search("a small musical phrase", k=5): ...
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from mrl_edge.bundle import open_bundle
 from mrl_edge.encoder import load
 from mrl_edge.index import Index
-from mrl_edge.index.corpus import Documents, open_adaptive, open_index, require_index
-from mrl_edge.nesting import Floats, prefix
+from mrl_edge.index.corpus import open_adaptive, open_documents, open_index, require_index
+from mrl_edge.index.documents import Hit
+from mrl_edge.nesting import prefix
 
-
-@dataclass(frozen=True)
-class Hit:
-    """One document, its number among the corpus' distinct documents from 0, and its cosine to the query."""
-
-    id: int
-    score: float
-    text: str
+__all__ = ("Hit", "Search", "search_every_dimension")
 
 
 class Search:
@@ -39,7 +32,7 @@ class Search:
     ) -> None:
         opened = open_bundle(bundle)
         info = require_index(opened)
-        self._documents = Documents(opened)
+        self._documents = open_documents(opened)
         if rerank_dim is None:
             self._index: Index = open_index(opened, dim, exact)
         else:
@@ -49,7 +42,7 @@ class Search:
     def __call__(self, query: str, k: int = 10) -> list[Hit]:
         """Return the k nearest documents, best first."""
         vector = self._encoder.encode([query], "query")[0]
-        return _hits(self._documents, self._index, vector, k)
+        return self._documents.hits(self._index, vector, k)
 
 
 def search_every_dimension(
@@ -58,13 +51,7 @@ def search_every_dimension(
     """Return the hits of each indexed dimension; the query is encoded once, its prefixes are the embeddings."""
     opened = open_bundle(bundle)
     info = require_index(opened)
-    documents = Documents(opened)
+    documents = open_documents(opened)
     full = load(bundle, None, info.precision, info.depth, threads).encode([query], "query")
     indexes = {sized.dim: open_index(opened, sized.dim, exact) for sized in info.sizes}
-    return {dim: _hits(documents, index, prefix(full, index.dim)[0], k) for dim, index in indexes.items()}
-
-
-def _hits(documents: Documents, index: Index, vector: Floats, k: int) -> list[Hit]:
-    ids, scores = index.search(vector, k)
-    texts = documents.read(ids.tolist())
-    return [Hit(int(i), float(score), text) for i, score, text in zip(ids, scores, texts, strict=True)]
+    return {dim: documents.hits(index, prefix(full, index.dim)[0], k) for dim, index in indexes.items()}

@@ -12,7 +12,7 @@ from conftest import DIMS, mrl_edge_here, run_here, the_one_error_line
 import mrl_edge as runtime
 from mrl_edge.bundle import open_bundle
 from mrl_edge.errors import BundleError, UsageError
-from mrl_edge.index.corpus import Documents, open_adaptive, open_index, open_vectors
+from mrl_edge.index.corpus import open_adaptive, open_documents, open_index, open_vectors
 from mrl_edge.nesting import prefix
 from mrl_edge.search import Search
 
@@ -42,7 +42,7 @@ def test_the_vectors_are_the_encoders_and_the_documents_the_corpus(indexed, docu
     opened = open_bundle(indexed)
     assert opened.manifest.index.n_items == len(documents)
     numbers = [0, 17, len(documents) - 1]
-    assert Documents(opened).read(numbers) == [documents[i] for i in numbers]
+    assert open_documents(opened).read(numbers) == [documents[i] for i in numbers]
     encoder = runtime.load(indexed, None, "int8")
     for number in numbers:  # int8 activations are quantised a batch at a time, so neighbours move them a little
         alone = encoder.encode([documents[number]], "document")[0]
@@ -152,7 +152,7 @@ def test_odd_documents_come_back_as_they_were(own_bundle):
     texts = ["a\nb\r\nc", "日本語 🎉", '"quoted", \\ and \t', "\u2028 separator"]
     done = index_corpus(own_bundle, texts, "--dims", "8,384")
     assert done.returncode == 0, done.stderr
-    assert Documents(open_bundle(own_bundle)).read(range(4)) == texts
+    assert open_documents(open_bundle(own_bundle)).read(range(4)) == texts
 
 
 def test_an_index_can_be_made_again_and_the_model_stays_the_same(own_bundle):

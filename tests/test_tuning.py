@@ -11,7 +11,8 @@ import pytest
 from conftest import leftovers, mrl_edge_here, run_here, the_one_error_line
 
 import mrl_edge as runtime
-from mrl_edge.bundle import VectorsInfo, open_bundle
+from mrl_edge.bundle import open_bundle
+from mrl_edge.description import VectorsInfo
 from mrl_edge.errors import BundleError, UsageError
 from mrl_edge.index.adaptive import AdaptiveRetrieval
 from mrl_edge.index.build import Embedded
@@ -155,7 +156,7 @@ def test_only_the_files_of_what_was_chosen_are_left(every_kind):
 _ASK = """
 import sys, msgspec, numpy as np
 from pathlib import Path
-from mrl_edge.bundle import SizedIndex, VectorsInfo
+from mrl_edge.description import SizedIndex, VectorsInfo
 from mrl_edge.index.adaptive import AdaptiveRetrieval
 from mrl_edge.index.kinds import ItemIndex, open_first
 from mrl_edge.index.vectors import VectorStore, map_bytes

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import needs_usearch
 
-from mrl_edge.bundle import SizedIndex, VectorsInfo
+from mrl_edge.description import SizedIndex, VectorsInfo
 from mrl_edge.errors import UsageError
 from mrl_edge.index.adaptive import AdaptiveRetrieval, Funnel, Step
 from mrl_edge.index.annoy import METRICS, build_annoy

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -65,7 +65,7 @@ def ours(ground: Ground, work: Path, kinds: Sequence[str], max_bytes: float) -> 
         reached = [size for size in sizes if size.recall_at_10_full >= _TARGET]
         size = min(reached, key=lambda s: s.p50_ms) if reached else max(sizes, key=lambda s: s.recall_at_10_full)
         file = None if size.file is None else ((work if kind == "ivf" else folder) / size.file).absolute()
-        chosen = msgspec.structs.replace(size, file=None if file is None else str(file))
+        chosen = replace(size, file=None if file is None else str(file))
         (folder / "chosen.json").write_bytes(msgspec.json.encode(chosen))
         (folder / "trials.json").write_bytes(msgspec.json.encode(trials))
         own = file.stat().st_size if file else 0

@@ -15,8 +15,9 @@ import numpy as np
 
 import mrl_edge
 from mrl_edge.atomic import new_folder
-from mrl_edge.bundle import Bundle, VectorsInfo
+from mrl_edge.bundle import Bundle
 from mrl_edge.datasets import Columns, read_table
+from mrl_edge.description import VectorsInfo
 from mrl_edge.index.build import LENGTHS, VECTORS, Embedded
 from mrl_edge.index.reference import RunningTopK
 from mrl_edge.index.tune import order_by_lists, unordered

@@ -36,7 +36,7 @@ def ours(folder: Path, effort: int) -> Search:
     """Ours, as tuned: the choice and the store lie in the folder."""
     import msgspec
 
-    from mrl_edge.bundle import SizedIndex, VectorsInfo
+    from mrl_edge.description import SizedIndex, VectorsInfo
     from mrl_edge.index.adaptive import AdaptiveRetrieval
     from mrl_edge.index.kinds import ItemIndex, open_first
     from mrl_edge.index.vectors import VectorStore, map_bytes

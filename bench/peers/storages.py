@@ -14,8 +14,9 @@ from pathlib import Path
 
 from search_corpus import embedded, resampled
 
-from mrl_edge.bundle import VectorsInfo, open_bundle
+from mrl_edge.bundle import open_bundle
 from mrl_edge.cli import console
+from mrl_edge.description import VectorsInfo
 from mrl_edge.errors import MrlEdgeError
 from mrl_edge.index.reference import RunningTopK, exact_in_pieces
 from mrl_edge.index.vectors import STORAGES, VectorStore, VectorWriter

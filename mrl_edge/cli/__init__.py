@@ -1,4 +1,4 @@
-"""The command line, in the order of the work: train → export → index → search → bench → compare → tune → pick → report.
+"""The command line, in the order of the work: train → export → index → bench → tune → pick → report → ship.
 
 Each command lives in a module of its own that imports its stage only when it runs, so that `--help` is instant.
 """
@@ -24,6 +24,7 @@ from mrl_edge.cli import (
     quickstart,
     report,
     search,
+    ship,
     show,
     train,
     tune,
@@ -56,6 +57,7 @@ for module in (
     tune,
     pick,
     report,
+    ship,
     deploy,
     quickstart,
     devices,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from mrl_edge.bundle import Bundle, EncoderInfo, Manifest, Variant
+from mrl_edge.bundle import Bundle, Manifest, Variant
 from mrl_edge.cli import console, export, options
+from mrl_edge.description import EncoderInfo
 
 _EPILOG = "Example: mrl-edge show bundle"
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
-from annoy import AnnoyIndex as Forest
 from numpy.typing import NDArray
 
 from mrl_edge.errors import UsageError
@@ -27,7 +26,7 @@ class AnnoyIndex:
         self.dim = dim
         self.search_k = search_k
         self._metric = metric
-        self._forest = Forest(dim, metric)
+        self._forest = _forest(dim, metric)
         self._forest.load(str(path))
 
     def search(self, query: Floats, k: int) -> tuple[Ids, Floats]:
@@ -53,10 +52,16 @@ def build_annoy(vectors: Floats | StoredPrefix, n_trees: int, path: Path, metric
     """Build a forest over [n, dim] vectors in its file, not in memory; one thread and a fixed seed: always the same."""
     if metric not in METRICS:
         raise UsageError(f"Annoy has no metric {metric}: there is {', '.join(METRICS)}")
-    forest = Forest(vectors.shape[1], metric)
+    forest = _forest(vectors.shape[1], metric)
     forest.set_seed(_SEED)
     forest.on_disk_build(str(path))
     for number, vector in enumerate(vectors):
         forest.add_item(number, vector > 0 if metric == "hamming" else vector)
     forest.build(n_trees, 1)
     forest.unload()
+
+
+def _forest(dim: int, metric: Metric) -> Any:
+    from annoy import AnnoyIndex  # here, so that a board that searches otherwise need not compile it
+
+    return AnnoyIndex(dim, metric)

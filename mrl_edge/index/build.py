@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 
 from mrl_edge.atomic import new_folder
-from mrl_edge.bundle import Bundle, IndexInfo, Manifest, SizedIndex, VectorsInfo, file_entries, write_manifest
+from mrl_edge.bundle import Bundle, IndexInfo, Manifest, file_entries, write_manifest
+from mrl_edge.description import SizedIndex, VectorsInfo
 from mrl_edge.encoder import Encoder, load
 from mrl_edge.index.annoy import AnnoyIndex
 from mrl_edge.index.reference import RunningTopK, exact_in_pieces

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from mrl_edge.bundle import SizedIndex
 from mrl_edge.index.annoy import METRICS, Metric, build_annoy
 from mrl_edge.index.binary import binary_bytes, build_binary
 from mrl_edge.index.hnsw import build_hnsw
-from mrl_edge.index.kinds import Parameters
+from mrl_edge.index.kinds import IndexSpec, Parameters
 from mrl_edge.index.vectors import StoredPrefix, VectorStore
 from mrl_edge.progress import Report
 
@@ -74,7 +73,7 @@ def candidates(kind: str, site: Site) -> Iterator[Candidate]:
     return _BUILDERS[kind](site)
 
 
-def build_like(sized: SizedIndex, site: Site) -> tuple[Path | None, float]:
+def build_like(sized: IndexSpec, site: Site) -> tuple[Path | None, float]:
     """Build what an index of the same kind and parameters needs over the site's rows; return it and the seconds."""
     if sized.kind in _FILES:
         return _FILES[sized.kind](site, sized.parameters)

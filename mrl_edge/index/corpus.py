@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mrl_edge.bundle import MANIFEST, Bundle, IndexInfo, SizedIndex
+from mrl_edge.bundle import MANIFEST, Bundle, IndexInfo
+from mrl_edge.description import SizedIndex
 from mrl_edge.errors import BundleError, UsageError
 from mrl_edge.index import Index
 from mrl_edge.index.adaptive import AdaptiveRetrieval
+from mrl_edge.index.documents import Documents
 from mrl_edge.index.kinds import ItemIndex, open_first, open_sized
 from mrl_edge.index.scan import ScanIndex
 from mrl_edge.index.vectors import VectorStore, check_files, check_size, map_bytes
@@ -29,7 +29,7 @@ def open_index(bundle: Bundle, dim: int, exact: bool = False) -> Index:
     if exact:
         return _items(bundle, _scan(bundle, store, dim))
     sized = _sized(bundle, dim)
-    return open_sized(sized, store, _path(bundle, sized), _order(bundle))
+    return open_sized(sized, store, _path(bundle, sized), open_order(bundle))
 
 
 def open_adaptive(bundle: Bundle, dim: int, rerank_dim: int, shortlist: int, exact: bool = False) -> Index:
@@ -66,7 +66,7 @@ def open_vectors(bundle: Bundle) -> Floats:
     """Read all vectors into memory, float32 [n_items, full], rows L2-normalised, in the order of the items."""
     store = open_store(bundle)
     vectors = np.concatenate([piece for _, piece in store.pieces(store.dims[-1])])
-    order = _order(bundle)
+    order = open_order(bundle)
     if order is None:
         return vectors
     items = np.empty_like(vectors)
@@ -74,22 +74,10 @@ def open_vectors(bundle: Bundle) -> Floats:
     return items
 
 
-class Documents:
-    """The corpus' texts on disk, opened and checked once; a read touches only the lines that it needs."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        info = require_index(bundle)
-        self._offsets = np.memmap(bundle.checked(info.offsets), dtype=np.int64, mode="r")
-        self._path = bundle.checked(info.documents)
-
-    def read(self, ids: Sequence[int]) -> list[str]:
-        """Return the texts of some items, in the order of `ids`."""
-        texts = []
-        with self._path.open("rb") as file:
-            for item in ids:
-                file.seek(int(self._offsets[item]))
-                texts.append(msgspec.json.decode(file.readline(), type=str))
-        return texts
+def open_documents(bundle: Bundle) -> Documents:
+    """Open the corpus' texts after checking their files."""
+    info = require_index(bundle)
+    return Documents(bundle.checked(info.documents), bundle.checked(info.offsets))
 
 
 def require_index(bundle: Bundle) -> IndexInfo:
@@ -123,11 +111,11 @@ def _scan(bundle: Bundle, store: VectorStore, dim: int) -> Index:
 
 
 def _items(bundle: Bundle, rows: Index) -> Index:
-    order = _order(bundle)
+    order = open_order(bundle)
     return rows if order is None else ItemIndex(rows, order)
 
 
-def _order(bundle: Bundle) -> NDArray[np.int32] | None:
+def open_order(bundle: Bundle) -> NDArray[np.int32] | None:
     """Map the item of each row; None where row i is item i."""
     info = require_index(bundle).vectors
     if info.order is None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrl_edge.bundle import SizedIndex
+from mrl_edge.description import SizedIndex
 from mrl_edge.errors import BundleError
 from mrl_edge.index import Index
-from mrl_edge.index.adaptive import AdaptiveRetrieval
+from mrl_edge.index.adaptive import Funnel, Step
 from mrl_edge.index.annoy import METRIC, METRICS, AnnoyIndex
 from mrl_edge.index.binary import BinaryIndex, binary_bytes
 from mrl_edge.index.hnsw import HnswIndex
@@ -22,29 +23,63 @@ from mrl_edge.metrics import Ids
 from mrl_edge.nesting import Floats
 
 Parameters = dict[str, int | str]
-_Open = Callable[[VectorStore, Path, int, Parameters], Index]
 
 
-def _annoy(store: VectorStore, path: Path, dim: int, found: Parameters) -> Index:
+class IndexSpec(Protocol):
+    """What an index is opened by, as a bundle's manifest or a shipped folder's says it."""
+
+    @property
+    def dim(self) -> int:
+        """The dimension that it searches at."""
+
+    @property
+    def kind(self) -> str:
+        """One of `OPENERS`."""
+
+    @property
+    def file(self) -> str | None:
+        """Its file, where it has one."""
+
+    @property
+    def parameters(self) -> Parameters:
+        """What its kind needs."""
+
+
+_Open = Callable[[VectorStore | None, Path, int, Parameters], Index]
+
+
+def _annoy(store: VectorStore | None, path: Path, dim: int, found: Parameters) -> Index:
     metric = next((metric for metric in METRICS if metric == found.get("metric", METRIC)), None)
     if metric is None:
         raise BundleError(f"the index of dimension {dim} has an unknown metric, {found['metric']}: upgrade mrl-edge")
     return AnnoyIndex(path, dim, int(found["search_k"]), metric)
 
 
-def _binary(store: VectorStore, path: Path, dim: int, found: Parameters) -> Index:
-    check_size(path, binary_bytes(store.n, store.dims[-1]))
-    return BinaryIndex(path, store.n, dim)
+def _scan(store: VectorStore | None, path: Path, dim: int, found: Parameters) -> Index:
+    return ScanIndex(_there(store), dim)
 
 
-def _ivf(store: VectorStore, path: Path, dim: int, found: Parameters) -> Index:
+def _binary(store: VectorStore | None, path: Path, dim: int, found: Parameters) -> Index:
+    n, size = _there(store).n, path.stat().st_size
+    if size % (8 * n) or size < binary_bytes(n, dim):  # the words of further columns may be there
+        raise BundleError(f"{path} does not fit what the manifest says of it: run mrl-edge index again")
+    return BinaryIndex(path, n, dim)
+
+
+def _ivf(store: VectorStore | None, path: Path, dim: int, found: Parameters) -> Index:
     lists = int(found["lists"])
     check_size(path, ivf_bytes(lists, int(found["cluster_dim"])))
-    return IvfIndex(store, path, dim, int(found["probes"]), lists)
+    return IvfIndex(_there(store), path, dim, int(found["probes"]), lists)
+
+
+def _there(store: VectorStore | None) -> VectorStore:
+    if store is None:
+        raise BundleError("the index needs the vectors, which are not there: make it again")
+    return store
 
 
 OPENERS: dict[str, _Open] = {
-    "scan": lambda store, path, dim, found: ScanIndex(store, dim),
+    "scan": _scan,
     "binary": _binary,
     "annoy": _annoy,
     "hnsw": lambda store, path, dim, found: HnswIndex(path, dim, int(found["expansion"])),
@@ -60,15 +95,15 @@ _NEEDED: dict[str, tuple[str, ...]] = {
 }
 
 
-def open_first(sized: SizedIndex, store: VectorStore, path: Path) -> Index:
+def open_first(sized: IndexSpec, store: VectorStore | None, path: Path) -> Index:
     """Open the index of one dimension, without its rerank; its ids are rows of the store.
 
-    Raises `BundleError` where the manifest says what cannot be.
+    Annoy and HNSW bring their own copy and need no store. Raises `BundleError` where the manifest says what cannot be.
     """
     if sized.kind not in OPENERS:
         raise BundleError(f"the index of dimension {sized.dim} is of an unknown kind, {sized.kind}: upgrade mrl-edge")
     numbers = [sized.parameters.get(name) for name in _NEEDED[sized.kind]]
-    known = sized.dim in store.dims and (sized.file is not None or sized.kind == "scan")
+    known = (store is None or sized.dim in store.dims) and (sized.file is not None or sized.kind == "scan")
     if not known or not all(isinstance(number, int) and number >= 1 for number in numbers):
         raise BundleError(
             f"what the manifest says of the {sized.kind} index of dimension {sized.dim} cannot be: "
@@ -77,17 +112,34 @@ def open_first(sized: SizedIndex, store: VectorStore, path: Path) -> Index:
     return OPENERS[sized.kind](store, path, sized.dim, sized.parameters)
 
 
-def open_sized(sized: SizedIndex, store: VectorStore, path: Path, order: NDArray[np.int32] | None) -> Index:
+def open_sized(sized: SizedIndex, store: VectorStore | None, path: Path, order: NDArray[np.int32] | None) -> Index:
     """Open the index of one dimension as it was sized or tuned, its rerank included; `order` as of `ItemIndex`.
 
     Raises `BundleError` where the manifest says what cannot be.
     """
-    rows = open_first(sized, store, path)
+    steps: tuple[Step, ...] = ()
     if sized.rerank_dim is not None and sized.shortlist is not None:
-        if sized.shortlist < 1 or sized.rerank_dim < rows.dim or sized.rerank_dim not in store.dims:
-            rerank = f"{sized.shortlist} rows at {sized.rerank_dim}"
-            raise BundleError(f"the index of dimension {sized.dim} cannot rerank {rerank}: run mrl-edge index again")
-        rows = AdaptiveRetrieval(rows, store, sized.shortlist, sized.rerank_dim)
+        steps = (Step(sized.shortlist, sized.rerank_dim),)
+    return open_steps(sized, store, path, steps, order)
+
+
+def open_steps(
+    spec: IndexSpec,
+    store: VectorStore | None,
+    path: Path,
+    steps: Sequence[Step],
+    order: NDArray[np.int32] | None,
+) -> Index:
+    """Open an index whose shortlist is ranked again by some steps, or by none; otherwise as `open_sized`."""
+    rows = open_first(spec, store, path)
+    if steps:
+        store, least = _there(store), rows.dim
+        for step in steps:
+            if step.shortlist < 1 or step.dim < least or step.dim not in store.dims:
+                rerank = f"{step.shortlist} rows at {step.dim}"
+                raise BundleError(f"the index of dimension {spec.dim} cannot rerank {rerank}: run mrl-edge index again")
+            least = step.dim
+        rows = Funnel(rows, store, steps)
     return rows if order is None else ItemIndex(rows, order)
 
 

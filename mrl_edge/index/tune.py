@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 
-from mrl_edge.bundle import Bundle, IndexInfo, SizedIndex, VectorsInfo
+from mrl_edge.bundle import Bundle, IndexInfo
+from mrl_edge.description import SizedIndex, VectorsInfo
 from mrl_edge.errors import UsageError
 from mrl_edge.index.build import FOLDER, LENGTHS, VECTORS, Corpus, Embedded, write_index
 from mrl_edge.index.candidates import KINDS, Lists, list_count
@@ -94,7 +95,7 @@ def order_by_lists(embedded: Embedded, folder: Path, report: Report) -> Ground:
     order = np.argsort(nearest, kind="stable")
     write_lists(folder / _LISTS, nearest, centroids)
     order.astype("<i4").tofile(folder / ORDER)
-    info: Any = msgspec.structs.replace(old.info, order=f"{FOLDER}/{ORDER}")
+    info = replace(old.info, order=f"{FOLDER}/{ORDER}")
     vectors, lengths = folder / VECTORS, folder / LENGTHS
     new_vectors, new_lengths = folder / f".{VECTORS}", folder / f".{LENGTHS}"
     reorder(old, order, VectorWriter(info, new_vectors, new_lengths))
@@ -107,4 +108,4 @@ def order_by_lists(embedded: Embedded, folder: Path, report: Report) -> Ground:
 
 
 def _in_bundle(size: SizedIndex) -> SizedIndex:
-    return size if size.file is None else msgspec.structs.replace(size, file=f"{FOLDER}/{size.file}")
+    return size if size.file is None else replace(size, file=f"{FOLDER}/{size.file}")

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from mrl_edge.bundle import SizedIndex
+from mrl_edge.description import SizedIndex
 from mrl_edge.errors import UsageError
 from mrl_edge.index import Index
 from mrl_edge.index.adaptive import AdaptiveRetrieval

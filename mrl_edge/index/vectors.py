@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mrl_edge.bundle import VectorsInfo
+from mrl_edge.description import VectorsInfo
 from mrl_edge.errors import BundleError, UsageError
 from mrl_edge.index.blocks import Block, packed_width
 from mrl_edge.metrics import Ids
@@ -159,6 +159,17 @@ class VectorWriter:
         for block, theirs in zip(self._blocks, source.blocks, strict=True):
             block.stored[here] = theirs.stored.take(rows, axis=0)
         self._lengths[:, here] = source.inverse_lengths.take(rows, axis=1)
+
+    def select(self, source: VectorStore) -> None:
+        """Store a part of another store's columns, their bytes unchanged: each block here ends where one ends there."""
+        for number, block in enumerate(self._blocks):
+            column = 0
+            for theirs in source.blocks:
+                if block.start <= theirs.start < block.end:
+                    width = theirs.stored.shape[1]
+                    block.stored[:, column : column + width] = theirs.stored
+                    column += width
+            self._lengths[number] = source.lengths_of(block.end)
 
     def close(self) -> None:
         """Write all that is still in memory to the disk."""

@@ -1,0 +1,160 @@
+"""Answering within a deadline: levels of one model, best first, and the best that was seen to be fast enough.
+
+    adaptive = Adaptive([Level("d64", open_large), Level("d16-L3", open_small)])
+    answer = adaptive("a small musical phrase", deadline_ms=10)  # answer.value, answer.level, answer.ms
+
+`Pace` decides, from the times it was told alone; it reads no clock. Runs on a board: the standard library alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Generic, TypeVar
+
+from mrl_edge.errors import UsageError
+
+T = TypeVar("T")
+_WINDOW = 9  # times of a level and length that the median is of: 5 slow ones move it
+_RETRY = 32  # answers of a lesser level until a better one, which was too slow, is tried again
+_LONGEST_RETRY = 1024  # each time that it was still too slow the wait doubles, up to this
+
+
+class Pace:
+    """The observed times of some levels, by length of the text: a bucket is from a power of two up to the next."""
+
+    def __init__(self, window: int = _WINDOW, retry: int = _RETRY) -> None:
+        self._window, self._retry = window, retry
+        self._times: dict[tuple[int, int], deque[float]] = {}
+        self._waits: dict[tuple[int, int], _Wait] = {}
+
+    def choose(self, levels: Sequence[int], length: int, deadline_ms: float) -> int:
+        """Return the first of some levels, best first, that is expected within the deadline, else the last.
+
+        A level that was not yet seen at this length, nor at a greater one, is tried: there is no other way to know. One
+        that was too slow is tried again after `retry` answers of lesser ones, as what kept it busy may be gone.
+        """
+        for level in levels[:-1]:
+            expected = self.expected_ms(level, length)
+            if expected is None or expected <= deadline_ms or self._is_due(level, length):
+                return level
+        return levels[-1]
+
+    def observe(self, level: int, length: int, ms: float, deadline_ms: float | None = None) -> None:
+        """See how long an answer took; what was too slow and now meets its deadline begins anew."""
+        key = level, length.bit_length()
+        times = self._times.setdefault(key, deque(maxlen=self._window))
+        if deadline_ms is not None and ms <= deadline_ms:
+            self._waits.pop(key, None)
+            if times and median(times) > deadline_ms:
+                times.clear()
+        times.append(ms)
+
+    def expected_ms(self, level: int, length: int) -> float | None:
+        """Return the running median of a level at a length, or at the next greater one that was seen, else None."""
+        seen = [bucket for at, bucket in self._times if at == level and bucket >= length.bit_length()]
+        return median(self._times[level, min(seen)]) if seen else None
+
+    def _is_due(self, level: int, length: int) -> bool:
+        wait = self._waits.setdefault((level, length.bit_length()), _Wait(self._retry))
+        wait.passed += 1
+        if wait.passed <= wait.limit:
+            return False
+        wait.passed, wait.limit = 0, min(2 * wait.limit, _LONGEST_RETRY)
+        return True
+
+
+@dataclass
+class _Wait:
+    """Answers of lesser levels since a better one was tried, and how many there must be."""
+
+    limit: int
+    passed: int = 0
+
+
+@dataclass(frozen=True)
+class Level(Generic[T]):
+    """One way to answer: `open` loads it and returns what answers, `close` lets go of it.
+
+    `resident_bytes` is about what it keeps in memory while it is open.
+    """
+
+    name: str
+    open: Callable[[], Callable[..., T]]
+    resident_bytes: int = 0
+    close: Callable[[], object] = lambda: None
+
+
+@dataclass(frozen=True)
+class Answer(Generic[T]):
+    """What a level made of a text, which level, and how long it took; `expected_ms` is what was known before."""
+
+    value: T
+    level: str
+    ms: float
+    expected_ms: float | None
+
+
+class Adaptive(Generic[T]):
+    """Levels, best first, opened when they are first used; one text at a time.
+
+    `clock` returns seconds.
+    """
+
+    def __init__(
+        self, levels: Sequence[Level[T]], pace: Pace | None = None, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.levels = tuple(levels)
+        self.pace = pace or Pace()
+        self._clock = clock
+        self._open: dict[int, Callable[..., T]] = {}
+
+    def warm_up(self, text: str, *arguments: Any, max_bytes: int | None = None) -> None:
+        """Open every level that fits the memory and let it answer twice, so that no later text pays for it.
+
+        The first answer of a level takes longer than all others, so that only the second one counts.
+        """
+        for number in self._within(max_bytes):
+            self._opened(number)(text, *arguments)
+            self._timed(number, text, arguments, None)
+
+    def __call__(
+        self, text: str, *arguments: Any, deadline_ms: float | None = None, max_bytes: int | None = None
+    ) -> Answer[T]:
+        """Answer a text with the best level that fits the memory and is expected within the deadline.
+
+        `arguments` are handed on to what a level opened. Levels that do not fit the memory are closed. Raises
+        `UsageError` when none fits.
+        """
+        fitting = self._within(max_bytes)
+        for number in [number for number in self._open if number not in fitting]:
+            del self._open[number]
+            self.levels[number].close()
+        chosen = fitting[0] if deadline_ms is None else self.pace.choose(fitting, len(text), deadline_ms)
+        expected_ms = self.pace.expected_ms(chosen, len(text))
+        value, ms = self._timed(chosen, text, arguments, deadline_ms)
+        return Answer(value, self.levels[chosen].name, ms, expected_ms)
+
+    def _within(self, max_bytes: int | None) -> list[int]:
+        sizes = [level.resident_bytes for level in self.levels]
+        fitting = [number for number, size in enumerate(sizes) if max_bytes is None or size <= max_bytes]
+        if not fitting:
+            raise UsageError(f"no level fits {max_bytes} bytes: the smallest takes {min(sizes)}")
+        return fitting
+
+    def _opened(self, number: int) -> Callable[..., T]:
+        if number not in self._open:
+            self._open[number] = self.levels[number].open()
+        return self._open[number]
+
+    def _timed(self, number: int, text: str, arguments: tuple[Any, ...], deadline_ms: float | None) -> tuple[T, float]:
+        fresh = number not in self._open
+        started = self._clock()
+        value = self._opened(number)(text, *arguments)
+        ms = 1000 * (self._clock() - started)
+        if not fresh:  # what opens says nothing of what answers
+            self.pace.observe(number, len(text), ms, deadline_ms)
+        return value, ms

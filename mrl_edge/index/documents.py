@@ -1,0 +1,45 @@
+"""The corpus' texts, and the hits of a search among them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mrl_edge.index import Index
+from mrl_edge.nesting import Floats
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One document, its number among the corpus' distinct documents from 0, and its cosine to the query."""
+
+    id: int
+    score: float
+    text: str
+
+
+class Documents:
+    """The corpus' texts on disk, a JSON text a line; a read touches only the lines that it needs."""
+
+    def __init__(self, documents: Path, offsets: Path) -> None:
+        self._offsets = np.memmap(offsets, dtype=np.int64, mode="r")  # [n_items + 1], where each line starts
+        self._path = documents
+
+    def read(self, ids: Sequence[int]) -> list[str]:
+        """Return the texts of some items, in the order of `ids`."""
+        texts = []
+        with self._path.open("rb") as file:
+            for item in ids:
+                file.seek(int(self._offsets[item]))
+                texts.append(json.loads(file.readline()))
+        return texts
+
+    def hits(self, index: Index, vector: Floats, k: int) -> list[Hit]:
+        """Return the k nearest documents to a query vector [dim], best first."""
+        ids, scores = index.search(vector, k)
+        texts = self.read(ids.tolist())
+        return [Hit(int(i), float(score), text) for i, score, text in zip(ids, scores, texts, strict=True)]

@@ -1,0 +1,218 @@
+"""A ship from top to bottom: levels → indexes → graphs and weights → documents → modules → manifest → check."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from mrl_edge.app import MANIFEST, SCHEMA_VERSION, AppInfo, ShippedIndex, ShippedLevel
+from mrl_edge.atomic import new_folder
+from mrl_edge.bundle import Bundle, file_entries
+from mrl_edge.description import TOKENIZER
+from mrl_edge.encoder import Encoder, open_encoder
+from mrl_edge.errors import UnsupportedError
+from mrl_edge.index.corpus import open_documents, require_index
+from mrl_edge.levers import NAMES
+from mrl_edge.metrics import top_k
+from mrl_edge.progress import Report
+from mrl_edge.ship.check import Check, Expected, check
+from mrl_edge.ship.choice import Configuration, Wanted
+from mrl_edge.ship.index import Made, make_indexes, read_bytes, write_indexes
+from mrl_edge.ship.modules import copy_modules
+from mrl_edge.ship.unit import unit
+
+_MODEL = "model"
+_HITS = 10  # as many as the example asks for
+_TEXTS = 20
+_NEEDS = ("numpy", "onnxruntime", "tokenizers")  # and what the kind of index is of
+_KINDS = {"annoy": "annoy", "hnsw": "usearch"}
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """What was written, what had to be done for it, and what the check saw."""
+
+    folder: str
+    levels: tuple[str, ...]
+    bytes: dict[str, int]  # by part: weights, graphs, tokenizer, index, documents, code
+    total_bytes: int
+    requirements: tuple[str, ...]
+    notes: tuple[str, ...]
+    check: Check
+
+
+def ship(
+    bundle: Bundle,
+    configuration: Configuration,
+    levels: Sequence[Wanted],
+    out: Path,
+    fresh: bool,
+    systemd: bool,
+    report: Report,
+) -> Shipped:
+    """Write the folder of a choice, checked, or nothing; `fresh` checks it in an environment of its own.
+
+    `levels` are best first. Raises `UnsupportedError` for what cannot be shipped, `BundleError` where the folder does
+    not answer as the bundle does.
+    """
+    if bundle.manifest.encoder.image is not None:
+        raise UnsupportedError(f"{bundle.folder} embeds images, which cannot be shipped yet: use mrl-edge deploy")
+    with new_folder(out) as folder, tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{out.name}.") as work:
+        made = make_indexes(bundle, configuration, levels, Path(work), report)
+        info = _write(bundle, configuration, levels, made, folder, report)
+        needs = _requirements(made)
+        _write_texts(info, needs, folder, out.name, systemd)
+        names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        entries = {name: asdict_entry(entry) for name, entry in file_entries(folder, names).items()}
+        said = {**asdict(info), "files": entries}
+        (folder / MANIFEST).write_text(json.dumps(said, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        seen = check(folder, _expected(bundle, levels[0], info, made), fresh, report)
+        parts = _sizes(folder)
+    notes = [note for each in made[:1] for note in each.corpus.notes]
+    notes += [f"{name} is a setting of the measuring, not of the folder" for name in _foreign(configuration)]
+    sizes = sum(parts.values())
+    return Shipped(str(out), tuple(level.name for level in info.levels), parts, sizes, needs, tuple(notes), seen)
+
+
+def asdict_entry(entry: object) -> dict[str, object]:
+    """Return a file's size and hash as JSON says them."""
+    return {"bytes": entry.bytes, "sha256": entry.sha256}  # type: ignore[attr-defined]
+
+
+def _write(
+    bundle: Bundle,
+    configuration: Configuration,
+    levels: Sequence[Wanted],
+    made: Sequence[Made],
+    folder: Path,
+    report: Report,
+) -> AppInfo:
+    manifest = bundle.manifest
+    dims = [each.index.dim for each in made] or [level.dim for level in levels]
+    graphs = [bundle.graph(level.variant, dim) for level, dim in zip(levels, dims, strict=True)]
+    report("writing the graphs", 0, 1)
+    weights = _repack(bundle, levels, [graph.file for graph in graphs], folder)
+    report("writing the graphs", 1, 1)
+    shutil.copyfile(bundle.checked(TOKENIZER), folder / TOKENIZER)
+    indexes: list[ShippedIndex | None] = list(write_indexes(made, folder)) if made else [None] * len(levels)
+    documents = _copy_documents(bundle, folder) if made else (None, None)
+    copy_modules(folder)
+    shipped = []
+    for level, graph, dim, index in zip(levels, graphs, dims, indexes, strict=True):
+        name = f"{_MODEL}/{Path(graph.file).name}"
+        size = weights[graph.file] + (folder / name).stat().st_size + (read_bytes(index, folder) if index else 0)
+        shipped.append(ShippedLevel(level.name, name, graph.inputs, dim, level.variant.depth, size, index))
+    return AppInfo(
+        schema_version=SCHEMA_VERSION,
+        name=manifest.name,
+        bundle_sha256=bundle.identity(),
+        precision=configuration.precision,
+        target=levels[0].variant.target,
+        threads=configuration.threads,
+        runtime=tuple(name for name in configuration.runtime if name in NAMES),
+        encoder=manifest.encoder,
+        classes=manifest.classes,
+        levels=tuple(shipped),
+        documents=documents[0],
+        offsets=documents[1],
+    )
+
+
+def _repack(bundle: Bundle, levels: Sequence[Wanted], files: Sequence[str], folder: Path) -> dict[str, int]:
+    from mrl_edge.export.repack import repack  # it needs onnx, which reading a bundle does not
+
+    bundle.checked(levels[0].variant.weights)
+    (folder / _MODEL).mkdir()
+    paths = {bundle.checked(file): file for file in files}
+    return {paths[path]: size for path, size in repack(list(paths), folder / _MODEL).items()}
+
+
+def _copy_documents(bundle: Bundle, folder: Path) -> tuple[str, str]:
+    info = require_index(bundle)
+    names = []
+    for file in (info.documents, info.offsets):
+        names.append(f"index/{Path(file).name}")
+        shutil.copyfile(bundle.checked(file), folder / names[-1])
+    return names[0], names[1]
+
+
+def _requirements(made: Sequence[Made]) -> tuple[str, ...]:
+    """Return what the folder needs, in the versions that are here and made the reference."""
+    kinds = dict.fromkeys(_KINDS[each.shipped.kind] for each in made if each.shipped.kind in _KINDS)
+    return tuple(f"{name}=={version(name)}" for name in (*_NEEDS, *kinds))
+
+
+def _write_texts(info: AppInfo, needs: Sequence[str], folder: Path, name: str, systemd: bool) -> None:
+    here = Path(__file__).with_name("files")
+    shutil.copyfile(here / "example.py", folder / "example.py")
+    (folder / "requirements.txt").write_text("\n".join(needs) + "\n", encoding="utf-8")
+    levels = ", ".join(level.name for level in info.levels)
+    lines = [
+        f"{info.name}: {info.precision}, {levels}, as `mrl-edge ship` wrote it; app.json lists every file's sha256.",
+        'pip install -r requirements.txt, then: python example.py "a text"',
+    ]
+    if systemd:
+        shutil.copyfile(here / "serve.py", folder / "serve.py")
+        (folder / f"{name}.service").write_text(unit(name), encoding="utf-8")
+        lines.append(f"serve.py answers over HTTP; {name}.service runs it under systemd.")
+    (folder / "README").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _expected(bundle: Bundle, level: Wanted, info: AppInfo, made: Sequence[Made]) -> list[Expected]:
+    """Answer texts with the bundle's own graph, and over all columns of the vectors."""
+    encoder = open_encoder(bundle, level.variant, info.levels[0].dim, info.threads, info.runtime)
+    return [Expected(text, _rows(encoder, made, text)) for text in _texts(bundle)]
+
+
+def _rows(encoder: Encoder, made: Sequence[Made], text: str) -> tuple[tuple[int, float], ...]:
+    if made:
+        ids, scores = made[0].index.search(encoder.encode([text], "query")[0], _HITS)
+    elif encoder.classes:
+        shares = encoder.classify([text])[0]
+        ids = top_k(shares, _HITS)
+        scores = shares[ids]
+    else:
+        scores = encoder.encode([text], "query")[0]
+        ids = np.arange(len(scores))
+    return tuple((int(number), float(score)) for number, score in zip(ids, scores, strict=True))
+
+
+def _texts(bundle: Bundle) -> list[str]:
+    """Return real texts: those that the bundle carries, or documents."""
+    samples = bundle.manifest.samples
+    if samples is not None and samples.texts:
+        texts: list[str] = json.loads(bundle.checked(samples.texts).read_text(encoding="utf-8"))
+    elif bundle.manifest.index is not None:
+        texts = open_documents(bundle).read(range(min(_TEXTS, bundle.manifest.index.n_items)))
+    else:
+        raise UnsupportedError(f"{bundle.folder} has no texts to check the folder with: export it again")
+    usable = [text for text in texts if text.strip() and "\0" not in text]  # what a command line can hold
+    return usable[:_TEXTS]
+
+
+def _foreign(configuration: Configuration) -> list[str]:
+    return [name for name in configuration.runtime if name not in NAMES]
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    parts: dict[str, int] = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            part = _part(path.relative_to(folder))
+            parts[part] = parts.get(part, 0) + path.stat().st_size
+    return parts
+
+
+def _part(path: Path) -> str:
+    if path.parts[0] == _MODEL:
+        return "weights" if path.suffix == ".bin" else "graphs"
+    if path.parts[0] == "index":
+        return "documents" if path.stem in ("documents", "offsets") else "index"
+    return "tokenizer" if path.name == TOKENIZER else "code"

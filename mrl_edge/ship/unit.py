@@ -1,0 +1,32 @@
+"""A systemd unit that keeps `serve.py` of a shipped folder running, with as few rights as it needs."""
+
+from __future__ import annotations
+
+
+def unit(name: str) -> str:
+    """Return the unit for a folder that is put to /opt/`name`, with its environment in /opt/`name`/env."""
+    return f"""\
+# python3 -m venv /opt/{name}/env && /opt/{name}/env/bin/pip install -r /opt/{name}/requirements.txt
+# cp /opt/{name}/{name}.service /etc/systemd/system/ && systemctl enable --now {name}
+[Unit]
+Description={name}: text search on this machine (mrl-edge)
+After=network.target
+
+[Service]
+ExecStart=/opt/{name}/env/bin/python -B /opt/{name}/serve.py --port 8080
+WorkingDirectory=/opt/{name}
+DynamicUser=yes
+CacheDirectory={name}
+Environment=XDG_CACHE_HOME=/var/cache/{name}
+Restart=on-failure
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+CapabilityBoundingSet=
+
+[Install]
+WantedBy=multi-user.target
+"""

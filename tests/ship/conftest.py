@@ -1,0 +1,51 @@
+"""One small bundle with exits, classes and an indexed corpus, and choices about it as `mrl-edge pick` writes them."""
+
+import json
+import random
+
+import pytest
+from conftest import mrl_edge_here
+from train.encoders import LETTERS, tiny_bert
+from train.untrained import untrained_model
+
+from mrl_edge.bundle import open_bundle
+
+DEPTHS = (1, 2)
+N = 400
+
+
+@pytest.fixture(scope="session")
+def documents():
+    random_ = random.Random(3)
+    word = lambda: "".join(random_.choices(LETTERS, k=random_.randint(1, 9)))  # noqa: E731
+    return list(dict.fromkeys(" ".join(word() for _ in range(random_.randint(1, 6))) for _ in range(N)))
+
+
+@pytest.fixture(scope="session")
+def small(documents, tmp_path_factory):
+    """A bundle of a BERT with two layers; tests must not change it."""
+    folder = tmp_path_factory.mktemp("ship")
+    model = untrained_model(folder / "model", tiny_bert(folder / "bert"), DEPTHS)
+    mrl_edge_here("export", model, "--out", folder / "bundle", "--precision", "fp32")
+    corpus = folder / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in documents))
+    mrl_edge_here("index", folder / "bundle", corpus, "--vectors", "fp32", "--depth", "2", "--dims", "10")
+    return folder / "bundle"
+
+
+@pytest.fixture
+def choose(small, tmp_path):
+    """A function that writes a choice about the bundle and returns its path."""
+
+    def write(bundle=small, fits=True, sha256=None, **changes):
+        opened = open_bundle(bundle)
+        configuration = {
+            "precision": "fp32", "target": "any", "depth": 2, "dim": 10, "threads": 1, "runtime": [], "index": "scan",
+            "parameters": {}, "vectors": "fp32", "shortlist": None, "rerank_dim": None, **changes,
+        }  # fmt: skip
+        name = {"name": opened.manifest.name, "sha256": sha256 or opened.identity()}
+        path = tmp_path / "choice.json"
+        path.write_text(json.dumps({"fits": fits, "bundle": name, "configuration": configuration}))
+        return path
+
+    return write
