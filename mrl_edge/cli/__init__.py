@@ -1,4 +1,4 @@
-"""The command line, in the order of the work: train → export → index → search → bench → compare → pick → report.
+"""The command line, in the order of the work: train → export → index → search → bench → pick → report → serve.
 
 Each command lives in a module of its own that imports its stage only when it runs, so that `--help` is instant.
 """
@@ -24,6 +24,7 @@ from mrl_edge.cli import (
     quickstart,
     report,
     search,
+    serve,
     show,
     train,
     verify,
@@ -54,6 +55,7 @@ for module in (
     compare,
     pick,
     report,
+    serve,
     deploy,
     quickstart,
     devices,
@@ -73,7 +75,9 @@ def run(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("mrl_edge"):
             raise
-        return _fail(f"this command needs the package {error.name}: pip install 'mrl-edge[train,export,report,remote]'")
+        return _fail(
+            f"this command needs the package {error.name}: pip install 'mrl-edge[train,export,report,remote,serve]'"
+        )
     except BrokenPipeError:
         sys.stderr.close()
         return 0
