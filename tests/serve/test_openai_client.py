@@ -5,7 +5,7 @@ import base64
 import numpy as np
 import openai
 import pytest
-from serve.conftest import PROMPTS
+from serve.services import PROMPTS
 from tokenizers import Tokenizer
 from train.untrained import DIMS, TEXTS
 

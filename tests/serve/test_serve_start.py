@@ -7,7 +7,7 @@ import socket
 
 import pytest
 from conftest import run_here, the_one_error_line
-from serve.conftest import ask, post, serving
+from serve.services import ask, post, serving
 
 from mrl_edge.bundle import open_bundle
 from mrl_edge.errors import UsageError
