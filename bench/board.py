@@ -7,6 +7,7 @@ already is followed, and one that ended well is not begun again. A lock lets one
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -25,6 +26,8 @@ from mrl_edge.devices.deploy.holder import LOCK, Holder
 
 _LOCK = Path(LOCK)
 _SAID, _ERRORS, _STOP = "said.jsonl", "errors.txt", "stop"
+_RESERVE, _RESERVE_BYTES = "reserve", 1 << 16  # given back when the disk is full, so that there is room to say so
+_FULL = "the disk there is full: free some space and run the same command again, which goes on"
 _LOOK_S = 0.5
 _BEAT_S = 5.0  # an empty line this often: a connection that is gone is seen by writing to it
 _PATIENCE_S = 20.0
@@ -90,6 +93,7 @@ def work(run: Path) -> int:
 
     order = msgspec.json.decode((run / ORDER).read_bytes(), type=Order)
     signal.signal(signal.SIGTERM, _interrupt)
+    reserve = run / _RESERVE
     with (run / _SAID).open("wb") as said:
 
         def report(stage: str, done: int, total: int, now: str = "") -> None:
@@ -97,6 +101,7 @@ def work(run: Path) -> int:
 
         error = None
         try:
+            reserve.write_bytes(bytes(_RESERVE_BYTES))
             place = Place(msgspec.structs.replace(describe(), name=order.name), expected=order.expected)
             what = open_bundle(Path(order.bundle)), order.task, order.source, order.grid
             if order.budget is None:
@@ -110,7 +115,8 @@ def work(run: Path) -> int:
                 return 1  # the board goes down: the run is taken up when it is back
             error = "stopped"
         except Exception as problem:  # the host says it in one line
-            error = f"{type(problem).__name__}: {problem}"
+            error = _FULL if getattr(problem, "errno", None) == errno.ENOSPC else f"{type(problem).__name__}: {problem}"
+        reserve.unlink(missing_ok=True)
         _say(said, Said(ended=True, error=error))
     return 0
 

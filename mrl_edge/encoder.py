@@ -53,9 +53,10 @@ def open_encoder(
     return Encoder(model, dim, variant.precision, variant.depth)
 
 
-def open_nested(bundle: Bundle, variant: Variant, threads: int | None) -> NestedEncoder:
+def open_nested(bundle: Bundle, variant: Variant, threads: int | None, levers: Sequence[str] = ()) -> NestedEncoder:
     """Open the graph of every dimension of a variant; errors as for `load`."""
-    return NestedEncoder(_open_model(bundle, variant, None, threads, ()), bundle.manifest.dims)
+    model = _open_model(bundle, variant, None, threads, levers)
+    return NestedEncoder(model, bundle.manifest.dims, variant.precision, variant.depth)
 
 
 def _open_model(bundle: Bundle, variant: Variant, dim: int | None, threads: int | None, levers: Sequence[str]) -> Model:

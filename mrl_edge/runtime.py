@@ -7,23 +7,34 @@ Imports numpy, onnxruntime and tokenizers only, and Pillow for images: this is w
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from mrl_edge.cpu import ANY, saturates, this_target
 from mrl_edge.errors import BundleError, UnsupportedError, UsageError
 from mrl_edge.feeds import Feeder
 from mrl_edge.levers import MAPPED_PREPACK, check, pull
-from mrl_edge.nesting import Floats
+from mrl_edge.nesting import Floats, select_dims
 from mrl_edge.prepacked import prepacked
 from mrl_edge.tokens import Batch, TokenIds
 
 if TYPE_CHECKING:
     from mrl_edge.feeds import Input
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one batch gave: the places of its texts, an output for each, and the tokens that the encoder read."""
+
+    rows: NDArray[np.int64]
+    values: Floats  # [len(rows), columns]
+    tokens: int
 
 
 class Encoder:
@@ -70,10 +81,26 @@ class Encoder:
 class NestedEncoder:
     """Every nesting dimension in one pass over the trunk."""
 
-    def __init__(self, model: Model, dims: tuple[int, ...]) -> None:
+    def __init__(self, model: Model, dims: tuple[int, ...], precision: str, depth: int) -> None:
         self.dims = dims
+        self.precision = precision
+        self.depth = depth
         self.classes = model.classes
         self._model = model
+
+    def parts(
+        self, texts: Sequence[Input], dim: int, prompt: str | None = None, batch_size: int = 32
+    ) -> Iterator[Part]:
+        """Yield the embeddings of dimension `dim` a batch after the other, so that a caller may stop between two."""
+        select_dims((dim,), self.dims, "this bundle")
+        return self._model.parts(texts, f"embedding_{dim}", prompt, batch_size)
+
+    def class_parts(self, texts: Sequence[Input], dim: int, batch_size: int = 32) -> Iterator[Part]:
+        """Yield the class probabilities at dimension `dim` as `parts` does the embeddings."""
+        _need_classes(self._model)
+        select_dims((dim,), self.dims, "this bundle")
+        for part in self._model.parts(texts, f"logits_{dim}", "text", batch_size):
+            yield Part(part.rows, softmax(part.values), part.tokens)
 
     def encode(self, texts: Sequence[Input], prompt: str | None = None, batch_size: int = 32) -> dict[int, Floats]:
         """Return float32 [n, d] with L2-normalised rows for every nesting dimension d."""
@@ -168,6 +195,13 @@ class Model:
             for result, values in zip(results, self.embed(feed, outputs), strict=True):
                 result[rows] = values
         return results
+
+    def parts(self, texts: Sequence[Input], output: str, prompt: str | None, batch_size: int) -> Iterator[Part]:
+        """Yield one output of texts or images, in the batches of `run`."""
+        for rows, feed in self.feeder.batches(texts, prompt, batch_size):
+            tokens = int(feed["attention_mask"].sum()) if "attention_mask" in feed else 0
+            yield Part(rows, self.embed(feed, (output,))[0], tokens)
+
 
 
 def _need_classes(model: Model) -> None:

@@ -53,7 +53,9 @@ def gather(facts: Facts, python: Python, cache: Path, report: Report) -> list[Pa
     ours = cache / "mrl-edge"
     ours.mkdir(parents=True, exist_ok=True)
     report("wheels", 2, 2)
-    return sorted([*folder.glob("*.whl"), write_own_wheel(ours)])
+    wheels = sorted(folder.glob("*.whl"))
+    _check_architecture(wheels, facts)
+    return sorted([*wheels, write_own_wheel(ours)])
 
 
 def _gather_kind(facts: Facts, wanted: list[str], annoy: str, folder: Path, report: Report) -> None:
@@ -63,6 +65,16 @@ def _gather_kind(facts: Facts, wanted: list[str], annoy: str, folder: Path, repo
             report("wheels", 1, 2, "compile Annoy")
             _compile_annoy(facts, annoy, new)
             (new / _GATHERED).write_text(json.dumps([*wanted, annoy]), encoding="utf-8")
+
+
+def _check_architecture(wheels: list[Path], facts: Facts) -> None:
+    """Raise `UnsupportedError` for a wheel of another processor, as one that was copied here, before any is sent."""
+    for wheel in wheels:
+        platforms = wheel.stem.rpartition("-")[2].split(".")
+        if not any(platform == "any" or platform.endswith(f"_{facts.arch}") for platform in platforms):
+            raise UnsupportedError(
+                f"{wheel.name} is no wheel for {facts.arch}: remove {wheel.parent}, and it is gathered anew"
+            )
 
 
 def _kind(facts: Facts) -> str:

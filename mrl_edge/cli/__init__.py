@@ -24,6 +24,7 @@ from mrl_edge.cli import (
     quickstart,
     report,
     search,
+    serve,
     ship,
     show,
     train,
@@ -58,6 +59,7 @@ for module in (
     pick,
     report,
     ship,
+    serve,
     deploy,
     quickstart,
     devices,
@@ -77,7 +79,9 @@ def run(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("mrl_edge"):
             raise
-        return _fail(f"this command needs the package {error.name}: pip install 'mrl-edge[train,export,report,remote]'")
+        return _fail(
+            f"this command needs the package {error.name}: pip install 'mrl-edge[train,export,report,remote,serve]'"
+        )
     except BrokenPipeError:
         sys.stderr.close()
         return 0

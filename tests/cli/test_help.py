@@ -16,6 +16,7 @@ COMMANDS = (
     "compare",
     "pick",
     "report",
+    "serve",
     "deploy",
     "quickstart",
     "devices",

@@ -16,7 +16,7 @@ _SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
 _KEYGEN = shutil.which("ssh-keygen")
 _LOGIN = """\
 #!/bin/sh
-HOME={home} PATH={path}; export HOME PATH
+HOME={home} PATH={path}; export HOME PATH {variables}
 cd; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"
 """
 
@@ -50,10 +50,11 @@ class Board:
         """The environment of the user who knows it."""
         return {**{k: v for k, v in os.environ.items() if k != "SSH_AUTH_SOCK"}, "HOME": str(self.client)}
 
-    def set_path(self, path: str) -> None:
-        """Choose what commands a login finds."""
+    def set_path(self, path: str, **variables: object) -> None:
+        """Choose what commands a login finds, and further variables of its environment."""
         login = self._folder / "login"
-        login.write_text(_LOGIN.format(home=self.home, path=path))
+        more = " ".join(f"{name}={value}" for name, value in variables.items())
+        login.write_text(_LOGIN.format(home=self.home, path=path, variables=more))
         login.chmod(0o755)
 
     def new_host_key(self) -> None:
@@ -95,6 +96,20 @@ class Board:
         """Let the connections stay open and say nothing more, as a cable that was pulled does."""
         for process in self._sshd.children(recursive=True):
             process.suspend()
+
+    @contextlib.contextmanager
+    def small_home(self, megabytes: int):
+        """Let its home be an empty disk of so many 10^6 bytes; yields a function that gives it another size."""
+        mount = shutil.which("mount")
+        size = f"size={megabytes * 10**6}"
+        if os.geteuid() != 0 or mount is None:
+            pytest.skip("only root mounts a small disk")
+        if subprocess.run([mount, "-t", "tmpfs", "-o", size, "tmpfs", self.home], check=False).returncode != 0:
+            pytest.skip("this machine lets nobody mount a small disk")
+        try:
+            yield lambda new: subprocess.run([mount, "-o", f"remount,size={new * 10**6}", self.home], check=True)
+        finally:
+            subprocess.run(["umount", "-l", self.home], check=True)
 
     def stop(self) -> None:
         if self._sshd is not None:

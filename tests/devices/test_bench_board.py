@@ -1,11 +1,14 @@
 """`mrl-edge bench --device` over a real sshd: what is measured there comes back, through cuts and kills."""
 
+import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -39,10 +42,11 @@ def bench(board, *all_arguments):
     return run_mrl_edge(*arguments(*all_arguments), env=board.environment)
 
 
-def begin(board, *all_arguments, **options):
-    """Start a bench on the board, and wait until it has measured a row and is at the next."""
+def begin(board, *all_arguments, here=None, **options):
+    """Start a bench on the board, and wait until it has measured a row and is at the next; `here`: variables here."""
     command = [sys.executable, "-m", "mrl_edge", *map(str, arguments(*all_arguments, **options))]
-    process = subprocess.Popen(command, env=board.environment, stderr=subprocess.PIPE, text=True)
+    environment = {**board.environment, **(here or {})}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     said = []
     for line in process.stderr:
         said.append(line)
@@ -151,3 +155,80 @@ def test_a_hostile_name_is_a_name(lasting_board, bundle, task, tmp_path):
     assert done.returncode == 0, done.stderr
     complete(tmp_path / "results.json")
     assert not list(lasting_board.home.rglob("x"))
+
+
+def fill(folder):
+    """Leave nothing free on a disk, and return the file that takes it all."""
+    hog = folder / "hog"
+    with hog.open("wb", buffering=0) as file:
+        for size in (1 << 20, 1 << 12):
+            try:
+                while True:
+                    file.write(bytes(size))
+            except OSError as error:
+                assert error.errno == errno.ENOSPC  # noqa: PT017 (it ends the loop)
+    return hog
+
+
+def test_a_disk_that_is_full_amid_a_deployment_is_one_line_and_the_next_goes_on(lasting_board, bundle):
+    """What is sent finds room, the environment that is made of it does not."""
+    with lasting_board.small_home(310) as resize:
+        done = run_mrl_edge("deploy", bundle, "board", env=lasting_board.environment)
+        assert "No space left on device" in the_one_error_line(done)
+        resize(700)
+        done = run_mrl_edge("deploy", bundle, "board", "--json", env=lasting_board.environment)
+        assert done.returncode == 0, done.stderr
+        again = json.loads(done.stdout)
+        assert (again["kept"], again["sent_bytes"], again["installed"]) == (again["files"], 0, True)
+
+
+def test_a_disk_that_fills_while_it_measures_is_one_line_and_the_run_goes_on_later(
+    lasting_board, bundle, task, tmp_path
+):
+    out = tmp_path / "results.json"
+    with lasting_board.small_home(700):
+        process = begin(lasting_board, bundle, task, out, seconds="3")
+        hog = fill(lasting_board.home)
+        said = process.stderr.read()
+        assert process.wait(120) == 2
+        lines = [line for line in said.splitlines() if not line.startswith("  ")]
+        assert lines == [
+            "error: board: the disk there is full: free some space and run the same command again, which goes on"
+        ]
+        hog.unlink()
+        before = on_board(lasting_board, bundle)
+        assert 1 <= len(before) < ROWS
+        done = run_mrl_edge(*arguments(bundle, task, out, seconds="3"), env=lasting_board.environment)
+        assert done.returncode == 0, done.stderr
+        rows = complete(out)
+        assert [row.encode for row in rows[: len(before)]] == [row.encode for row in before]
+
+
+_FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
+
+
+@pytest.mark.skipif(_FAKETIME is None, reason="needs libfaketime (apt install libfaketime)")
+def test_clocks_that_jump_a_year_back_amid_a_run_change_nothing(lasting_board, bundle, task, tmp_path):
+    """A board without a clock of its own is set once it finds a network; the monotonic clock goes on as it was."""
+    offset, out = tmp_path / "offset", tmp_path / "results.json"
+    offset.write_text("+0d\n")
+    jumping = {
+        "LD_PRELOAD": str(_FAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    wall = [sys.executable, "-c", "import time; print(time.time())"]
+    lasting_board.set_path(os.environ["PATH"], **jumping)
+    try:
+        process = begin(lasting_board, bundle, task, out, "--overwrite", seconds="2", here=jumping)
+        before = float(subprocess.check_output(wall, env={**os.environ, **jumping}))
+        offset.write_text("-365d\n")
+        after = float(subprocess.check_output(wall, env={**os.environ, **jumping}))
+        assert after < before - 300 * 86_400
+        assert process.wait(240) == 0
+    finally:
+        lasting_board.set_path(os.environ["PATH"])
+    for row in complete(out):
+        assert 0 < row.encode.p50_ms < 10_000
+        assert 0 < row.cold_start_ms < 100_000

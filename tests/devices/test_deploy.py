@@ -1,17 +1,21 @@
 """A bundle brought to a board over a real sshd, run there in the environment that was brought with it, and removed."""
 
+import asyncio
 import json
 import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 
 import numpy as np
 import pytest
-from conftest import run_mrl_edge
+from conftest import run_mrl_edge, the_one_error_line
 from mrl_edge.devices.deploy import settle as module
 from mrl_edge.devices.deploy.own_wheel import write_own_wheel
 from mrl_edge.devices.deploy.settle import settle
+from mrl_edge.devices.deploy.wheelhouse import _kind, _pinned
+from mrl_edge.devices.reach.local import LocalMachine
 
 from mrl_edge.atomic import sha256
 from mrl_edge.encoder import load
@@ -98,6 +102,52 @@ def test_a_board_that_lacks_something_is_one_line_and_nothing_is_sent(board, own
     done = deploy(own_bundle)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "no Python: install 3.10 or newer" in done.stderr
+    assert list(board.home.iterdir()) == []
+
+
+def test_a_home_with_too_little_room_is_one_line_and_nothing_is_sent(board, own_bundle):
+    with board.small_home(100):
+        line = the_one_error_line(deploy(own_bundle))
+        assert "300 MB free in the home folder: there are 100" in line
+        assert list(board.home.iterdir()) == []
+
+
+@pytest.mark.parametrize("change", ["unknown", "another"])
+def test_a_host_that_is_not_known_or_has_another_key_is_one_line_and_nothing_is_sent(board, own_bundle, change):
+    if change == "unknown":
+        board.known_hosts.unlink()
+    else:
+        board.stop()
+        board.new_host_key()
+        board.start()
+    said = {"unknown": "board is an unknown host, its key SHA256:", "another": "board has another key than"}[change]
+    assert said in the_one_error_line(deploy(own_bundle))
+    assert list(board.home.iterdir()) == []
+
+
+def test_a_hostile_name_is_removed_as_a_name(board, tmp_path):
+    hostile = '"; touch x #'
+    for name in (hostile, "two"):
+        (board.home / ".mrl-edge" / "bundles" / name).mkdir(parents=True)
+    assert deploy(tmp_path / hostile, "--remove").returncode == 0
+    assert [path.name for path in (board.home / ".mrl-edge" / "bundles").iterdir()] == ["two"]
+    assert not list(board.home.rglob("x"))
+
+
+def test_a_wheel_of_another_processor_is_named_before_anything_is_sent(board, own_bundle):
+    """A wheelhouse that says of itself that it is whole, with one wheel that was made for another kind of board."""
+    facts = asyncio.run(LocalMachine().info())
+    cache = board.client / ".cache" / "mrl-edge" / "wheels"
+    folder = cache / _kind(facts)
+    folder.mkdir(parents=True)
+    wanted = [*sorted([*_pinned(), f"pip=={version('pip')}"]), f"annoy=={version('annoy')}"]
+    (folder / "gathered.json").write_text(json.dumps(wanted))
+    other = {"x86_64": "aarch64", "aarch64": "x86_64"}[facts.arch]
+    foreign = f"numpy-2.4.6-cp311-cp311-manylinux_2_27_{other}.manylinux_2_28_{other}.whl"
+    for name in (foreign, "rich-15.0.0-py3-none-any.whl"):
+        (folder / name).write_bytes(b"x")
+    line = the_one_error_line(deploy(own_bundle))
+    assert f"{foreign} is no wheel for {facts.arch}" in line
     assert list(board.home.iterdir()) == []
 
 

@@ -1,0 +1,158 @@
+"""What cannot be served is one clear line before anything listens; a choice is served as it was picked."""
+
+import json
+import os
+import shutil
+import socket
+
+import pytest
+from conftest import run_here, the_one_error_line
+from serve.services import ask, post, serving
+
+from mrl_edge.bundle import open_bundle
+from mrl_edge.errors import UsageError
+from mrl_edge.serve.choice import configure, read_choice
+from mrl_edge.serve.model import open_model
+
+
+def refused(*arguments):
+    return the_one_error_line(run_here("serve", *arguments, "--port", "0"))
+
+
+def test_a_port_that_is_taken(tiny):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = the_one_error_line(run_here("serve", tiny, "--port", port))
+    assert f"port {port} of 127.0.0.1 is taken" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--dim", "5"), "dimension 5 is not in"),
+        (("--precision", "int4"), "has no int4 at depth 2"),
+        (("--depth", "9"), "at depth 9"),
+        (("--host", "no such host"), "--host no such host:"),
+        (("--host", "192.0.2.1"), "cannot listen on port 0 of 192.0.2.1"),
+        (("--token-file", os.devnull), "expected one token"),
+        (("--token-file", "/nowhere/token"), "No such file"),
+        (("--pick", os.devnull), "is not what mrl-edge pick --json prints"),
+        (("--pick", "choice.json", "--dim", "4"), "leave --dim, --precision and --depth out"),
+        (("--timeout", "0"), "'--timeout'"),
+    ],
+)
+def test_options_that_make_no_sense(tiny, options, said):
+    assert said in refused(tiny, *options)
+
+
+def test_a_token_of_two_lines(tiny, tmp_path):
+    (tmp_path / "token").write_text("one\ntwo\n")
+    assert "expected one token" in refused(tiny, "--token-file", tmp_path / "token")
+
+
+def test_a_bundle_that_is_none_or_damaged_or_of_images(tiny, tmp_path):
+    assert "is no bundle" in refused(tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny, copy)
+    manifest = json.loads((copy / "bundle.json").read_text())
+    vectors = copy / manifest["index"]["vectors"]["file"]
+    vectors.write_bytes(vectors.read_bytes()[:-1] + b"\xff")
+    assert "sha256 differs" in refused(copy)
+    manifest["encoder"]["image"] = {
+        "height": 8, "width": 8, "resize": None, "shortest_edge": None, "resample": "nearest", "crop": False,
+        "scale": 1, "mean": [0, 0, 0], "std": [1, 1, 1],
+    }  # fmt: skip
+    (copy / "bundle.json").write_text(json.dumps(manifest))
+    assert "embeds images: mrl-edge serve takes texts" in refused(copy)
+
+
+def choice(bundle, **changes):
+    """What `mrl-edge pick --json` prints of a scan at 10, with another field or two."""
+    picked = {
+        "precision": "fp32", "target": "any", "depth": 2, "dim": 10, "threads": 1, "runtime": [], "index": "scan",
+        "parameters": {}, "vectors": "fp32", "shortlist": None, "rerank_dim": None,
+    }  # fmt: skip
+    opened = open_bundle(bundle)
+    return {
+        "fits": True,
+        "bundle": {"name": "tiny", "sha256": opened.identity()},
+        "configuration": {**picked, **changes},
+    }
+
+
+@pytest.fixture
+def chosen(tiny, tmp_path):
+    """A function that writes a choice and returns its file."""
+
+    def write(**changes):
+        path = tmp_path / "choice.json"
+        path.write_text(json.dumps(choice(tiny, **changes)))
+        return path
+
+    return write
+
+
+def test_a_choice_is_served(tiny, chosen):
+    path = chosen(dim=4, rerank_dim=24, shortlist=50, runtime=["no-arena", "pinned"], threads=2)
+    with serving(tiny, "--pick", path, "--allow-host", "kitchen.example") as running:
+        health = ask(running, "/healthz", headers={"Host": "kitchen.example:80"})[2]
+        assert (health["precision"], health["depth"], health["dim"]) == ("fp32", 2, 4)
+        found = post(running, "/search", {"query": "aia", "k": 3})["hits"]
+        (note, listening) = (json.loads(line) for line in running.lines[:2])
+        assert "nothing is pinned here" in note["event"]
+        assert listening["threads"] == 2
+    from mrl_edge.search import Search
+
+    wanted = Search(tiny, 4, rerank_dim=24, shortlist=50, exact=True)("aia", 3)
+    assert [hit["id"] for hit in found] == [hit.id for hit in wanted]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"dim": 5}, "dimension 5 is not in"),
+        ({"precision": "int4"}, "has no int4"),
+        ({"runtime": ["turbo"]}, "unknown runtime setting, turbo"),
+        ({"index": "annoy"}, "annoy at dimension 10 was picked, and the bundle's index of it is scan"),
+        ({"index": "annoy", "dim": 4}, "the bundle's index of it is none"),
+        ({"vectors": "int8"}, "vectors in int8 were picked, and the index has fp32"),
+        ({"precision": "int8"}, "int8 at depth 2 was picked, and the index was made with fp32 at depth 2"),
+        ({"rerank_dim": 7, "shortlist": 10}, "--rerank-dim 7 must be larger than --dim 10"),
+    ],
+)
+def test_a_choice_that_this_bundle_cannot_serve(tiny, chosen, changes, said):
+    bundle = open_bundle(tiny)
+    with pytest.raises(UsageError, match=said):
+        open_model(bundle, read_choice(chosen(**changes), bundle, None), None)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"fits": False}, "nothing fitted the budget"),
+        ({"fits": True}, "written by an earlier version"),
+        ({"fits": True, "bundle": {"name": "b", "sha256": "0" * 64}, "configuration": {}}, "mrl-edge pick --json"),
+        ([], "is not what mrl-edge pick --json prints"),
+    ],
+)
+def test_a_file_that_is_no_choice(tiny, tmp_path, content, said):
+    path = tmp_path / "choice.json"
+    path.write_text(json.dumps(content))
+    assert said in refused(tiny, "--pick", path)
+
+
+def test_a_choice_for_another_bundle(tiny, tmp_path):
+    other = choice(tiny)
+    other["bundle"]["sha256"] = "0" * 64
+    (tmp_path / "choice.json").write_text(json.dumps(other))
+    assert "was picked for another bundle, tiny" in refused(tiny, "--pick", tmp_path / "choice.json")
+
+
+def test_what_is_served_by_default_is_what_the_index_was_made_with(tiny):
+    bundle = open_bundle(tiny)
+    wanted = configure(bundle, None, None, None, None)
+    assert (wanted.precision, wanted.depth, wanted.dim, wanted.threads) == ("fp32", 2, 24, 1)
+    assert configure(bundle, 10, None, 1, None).precision == bundle.leanest(1).precision
+    model = open_model(bundle, configure(bundle, 4, None, None, None), None)
+    assert model.retrieval is None
+    assert model.no_search == "there is no index of dimension 4: serve --dim 10 or 24"
