@@ -56,9 +56,7 @@ def next_command(thing: Thing, things: Sequence[Thing], commands: Collection[str
     path, there = _quoted(thing.path), _by_kind(things)
     tables = there.get("table", [])
     if thing.kind == "table":
-        encoder = there["encoder"][0].path if "encoder" in there else _ENCODER
-        out = _free("model", things)
-        return f"mrl-edge train --encoder {_quoted(encoder)} --data {path} {_roles(thing)} --out {out}"
+        return _of_table(thing, tables, there["encoder"][0].path if "encoder" in there else _ENCODER, things)
     if thing.kind == "encoder" and (best := _best(tables, held_out=False)):
         data = f"{_quoted(best.path)} {_roles(best)}"
         return f"mrl-edge train --encoder {path} --data {data} --out {_free('model', things)}"
@@ -72,6 +70,16 @@ def next_command(thing: Thing, things: Sequence[Thing], commands: Collection[str
     if thing.kind == "choice":
         return _of_choice(thing, things, commands)
     return f'python {_quoted(_under(thing.path, "example.py"))} "your query"'
+
+
+def _of_table(thing: Thing, tables: Sequence[Thing], encoder: str, things: Sequence[Thing]) -> str | None:
+    """Train on it, unless its name says that it was held out and there is another to train on."""
+    others = [table for table in tables if table.usable and _is_held_out(table) and table.columns == thing.columns]
+    if _is_held_out(thing) and any(not _is_held_out(table) for table in tables):
+        return None
+    dev = f" --dev {_quoted(others[0].path)}" if others and others[0] != thing else ""
+    data = f"--data {_quoted(thing.path)}{dev} {_roles(thing)}"
+    return f"mrl-edge train --encoder {_quoted(encoder)} {data} --out {_free('model', things)}"
 
 
 def _of_bundle(thing: Thing, tables: Sequence[Thing], measured: bool) -> str:
@@ -102,8 +110,12 @@ def _of_choice(thing: Thing, things: Sequence[Thing], commands: Collection[str])
 def _best(tables: Sequence[Thing], held_out: bool) -> Thing | None:
     """Return the table to take: by its name one that was held out, or not; else the first that can be read."""
     usable = [table for table in tables if table.usable and table.columns]
-    wanted = [table for table in usable if any(word in table.path.lower() for word in _HELD_OUT) == held_out]
+    wanted = [table for table in usable if _is_held_out(table) == held_out]
     return next(iter([*wanted, *usable]), None)
+
+
+def _is_held_out(table: Thing) -> bool:
+    return any(word in table.path.lower() for word in _HELD_OUT)
 
 
 def _roles(table: Thing) -> str:

@@ -45,7 +45,7 @@ def json_schema(file: File) -> dict[str, Any]:
     """
     import msgspec
 
-    made = msgspec.json.schema(_type_of(file))
+    made = msgspec.json.schema(type_of(file))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"mrl-edge {file.value}",
@@ -53,7 +53,8 @@ def json_schema(file: File) -> dict[str, Any]:
     }
 
 
-def _type_of(file: File) -> Any:
+def type_of(file: File) -> Any:
+    """Return the type that a file is read as."""
     if file is File.bundle:
         from mrl_edge.bundle import Manifest
 

@@ -18,6 +18,7 @@ COMMANDS = (
     "report",
     "deploy",
     "quickstart",
+    "schema",
     "devices",
 )
 
