@@ -79,7 +79,8 @@ def _bundle(ctx: typer.Context) -> Bundle | None:
     from mrl_edge.bundle import open_bundle
     from mrl_edge.errors import MrlEdgeError
 
-    folder = ctx.params.get("bundle") or ctx.params.get("model")
+    # Where the option to complete has no value yet, typer leaves what stands before it unread.
+    folder = ctx.params.get("bundle") or ctx.params.get("model") or next(iter(ctx.args), None)
     try:
         return open_bundle(Path(str(folder))) if folder else None
     except (MrlEdgeError, OSError):

@@ -129,8 +129,8 @@ def print_evaluation(found: Evaluation) -> None:
     for name, folder in found.beside.items():
         each = ", a model trained at each dimension alone" if name in alone else ""
         console.say(f"Beside it, at full depth: {name} ({folder}{each})")
-    console.say(f"Baselines of a full embedding: PCA and SVD fitted on {found.baselines_fitted_on};")
-    console.say(f"random features, the mean of {DRAWS} draws")
+    console.say(f"Baselines of a full embedding: random features, the mean of {DRAWS} draws;")
+    console.say(f"PCA and SVD, fitted on {found.baselines_fitted_on}")
     for family in dict.fromkeys(scores.family for scores in found.scores):
         _print_family(family, [scores for scores in found.scores if scores.family == family], found)
     for depth, curve in found.adaptive_classification.items():

@@ -11,9 +11,8 @@ _OPERATORS = {"|", "||", "&&", ">", ">>", "<", ";", "&"}
 
 def words(line: str) -> list[str]:
     """Split a line as a shell does, up to its first operator; comments and continuations are the shell's."""
-    lexer = shlex.shlex(line.replace("\\\n", " "), posix=True, punctuation_chars=True)
-    lexer.commenters = "#"
-    lexer.wordchars += "…:@[]{}"
+    lexer = shlex.shlex(line.replace("\\\n", " "), posix=True, punctuation_chars=";&|<>")
+    lexer.whitespace_split = True
     found = []
     for word in lexer:
         if word in _OPERATORS:

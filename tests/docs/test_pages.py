@@ -17,7 +17,7 @@ from mrl_edge.cli import app, schema
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-INLINE = re.compile(r"`(mrl-edge [^`]+)`")
+OPTIONS = typer.main.get_command(app).get_params(typer.Context(typer.main.get_command(app)))
 
 
 def module(name):
@@ -43,7 +43,9 @@ def commands_of(text):
 
 def check(line):
     arguments = words(line)[1:]
-    if arguments and not any("…" in word or word == "NAME" for word in arguments):
+    if arguments and arguments[0].startswith("-"):  # parsed, it would do what it says
+        assert arguments[0] in {option for parameter in OPTIONS for option in parameter.opts}
+    elif arguments and not any("…" in word or word == "NAME" for word in arguments):
         parse(arguments)
 
 
