@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM ?= chromium
 
-.PHONY: .venv quickstart test test-deploy test-arm64 browser browser-tools lint typecheck peers ladder training-peers export-peers harness roofline levers loadgen search-peers forecast clean
+.PHONY: .venv quickstart test test-deploy test-arm64 browser browser-tools lint typecheck peers ladder training-peers export-peers harness roofline levers loadgen search-peers forecast docs tutorial clean
 
 .venv: .venv/installed
 
@@ -99,6 +99,14 @@ build/loadgen/installed: pyproject.toml constraints.txt
 # Predictions for corpora of other sizes, each measured size foretold from the others.
 forecast: .venv
 	$(BIN)/python bench/peers/forecasting.py --folder quickstart
+
+# The site, under build/docs; a broken link, anchor or reference fails it.
+docs: .venv
+	$(BIN)/mkdocs build --strict --quiet
+
+# Every command of docs/tutorial.md, as it stands there, under build/tutorial; minutes.
+tutorial: .venv
+	$(BIN)/python docs/run_tutorial.py --folder build/tutorial
 
 clean:
 	rm -rf build .venv quickstart *.egg-info tests/browser/node_modules

@@ -146,6 +146,11 @@ def known() -> tuple[Profile, ...]:
     return tuple(_decode(path.read_bytes(), path.name) for path in sorted(_shipped(), key=_by_number))
 
 
+def names() -> tuple[str, ...]:
+    """Return the names of the profiles that come with mrl-edge, without reading them."""
+    return tuple(path.name.removesuffix(SUFFIX) for path in sorted(_shipped(), key=_by_number))
+
+
 def resolve(device: str) -> Profile:
     """Return the profile of a device: one of ours by name, or any file by its path, which ends in `.toml`.
 

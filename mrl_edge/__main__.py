@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from types import FrameType
@@ -9,6 +10,9 @@ from types import FrameType
 
 def main() -> None:
     """Run the command line; exit 0, 2 for the user's error, 3 when nothing fits a budget, 130 for Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal, or a pipe, that cannot show a sign is no error
     try:
         signal.signal(signal.SIGTERM, _terminate)
         from mrl_edge.cli import run

@@ -37,6 +37,18 @@ def read_rows(source: str, columns: Sequence[str]) -> Iterator[_Row]:
     raise DataError(f"{source}: unknown kind of file; expected {', '.join(_READERS)} (or any of them .gz)")
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file's name says that it is a table that we read."""
+    return path.name.lower().removesuffix(".gz").endswith(tuple(_READERS))
+
+
+def column_names(path: Path) -> tuple[str, ...]:
+    """Return the columns of a table, by its head or its first row; `DataError` where that cannot be read."""
+    if path.name.lower().endswith(".parquet"):
+        return _parquet_columns(path)
+    return tuple(next(iter(read_rows(str(path), ())), (0, {}))[1])
+
+
 def locate(source: str) -> Path:
     """Return the path of a file, a folder or `builtin:NAME/SPLIT`; `DataError` when it is not there."""
     if source.startswith(BUILTIN):
@@ -145,6 +157,19 @@ def _parquet_rows(source: str, path: Path, columns: Sequence[str]) -> Iterator[_
                     yield line, row
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError, zlib.error, EOFError) as error:
         raise DataError(f"{source}: not a readable Parquet file ({error})") from None
+
+
+def _parquet_columns(path: Path) -> tuple[str, ...]:
+    """Read the names from the end of the file, and nothing else of it."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        return ()
+    try:
+        return tuple(parquet.read_schema(path).names)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a readable Parquet file ({error})") from None
 
 
 def _dataset_rows(source: str, path: Path, columns: Sequence[str]) -> Iterator[_Row]:

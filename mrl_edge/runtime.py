@@ -203,7 +203,6 @@ class Model:
             yield Part(rows, self.embed(feed, (output,))[0], tokens)
 
 
-
 def _need_classes(model: Model) -> None:
     if not model.classes:
         raise UsageError("this model does not classify: train it with --text, or --image, and --label")

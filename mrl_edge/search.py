@@ -42,11 +42,7 @@ class Search:
     def __call__(self, query: str, k: int = 10) -> list[Hit]:
         """Return the k nearest documents, best first."""
         vector = self._encoder.encode([query], "query")[0]
-<<<<<<< HEAD
         return self._documents.hits(self._index, vector, k)
-=======
-        return find_hits(self._documents, self._index, vector, k)
->>>>>>> serve
 
 
 def search_every_dimension(
@@ -58,15 +54,4 @@ def search_every_dimension(
     documents = open_documents(opened)
     full = load(bundle, None, info.precision, info.depth, threads).encode([query], "query")
     indexes = {sized.dim: open_index(opened, sized.dim, exact) for sized in info.sizes}
-<<<<<<< HEAD
     return {dim: documents.hits(index, prefix(full, index.dim)[0], k) for dim, index in indexes.items()}
-=======
-    return {dim: find_hits(documents, index, prefix(full, index.dim)[0], k) for dim, index in indexes.items()}
-
-
-def find_hits(documents: Documents, index: Index, vector: Floats, k: int) -> list[Hit]:
-    """Return the k nearest documents to a query vector [index.dim] of length 1, best first."""
-    ids, scores = index.search(vector, k)
-    texts = documents.read(ids.tolist())
-    return [Hit(int(i), float(score), text) for i, score, text in zip(ids, scores, texts, strict=True)]
->>>>>>> serve

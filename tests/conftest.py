@@ -162,6 +162,32 @@ def tuned(bundle, made_once):
     return made_once("tuned", index)
 
 
+@pytest.fixture(scope="session")
+def tiny(made_once):
+    """A folder with a tiny model, its indexed bundle, results and the table they are of; tests must not change it."""
+    return made_once("tiny", _make_tiny)
+
+
+def _make_tiny(folder):
+    from train.encoders import tiny_bert
+    from train.untrained import untrained_model
+
+    folder.mkdir()
+    words = [f"{a}{b} {c} naïve" for a in "abcd" for b in "efg" for c in ("words in a row", "a little phrase", "x")]
+    rows = "".join(f"{word[::-1]},{word},{('one', 'two', 'three')[i % 3]}\n" for i, word in enumerate(words))
+    table = folder / "dev.csv"
+    table.write_text(f"question,answer,label\n{rows}", encoding="utf-8")
+    untrained_model(folder / "model", tiny_bert(folder / "bert"), (1, 2))
+    columns = ("--query", "question", "--positive", "answer")
+    mrl_edge_here("export", folder / "model", "--out", folder / "bundle", "--precision", "fp32,int8")
+    mrl_edge_here("index", folder / "bundle", table, *columns[2:])
+    mrl_edge_here(
+        "bench", folder / "bundle", "--data", table, *columns, "--text", "answer", "--label", "label",
+        "--index", "scan", "--dims", "4,24", "--tokens", "0", "--max-seconds", "0.1", "--repeats", "1",
+        "--out", folder / "results.json",
+    )  # fmt: skip
+
+
 @pytest.fixture
 def own_bundle(bundle, tmp_path):
     """A copy of the bundle that a test may damage."""

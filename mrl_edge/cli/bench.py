@@ -9,7 +9,17 @@ import msgspec
 import typer
 from typer.core import TyperCommand
 
-from mrl_edge.cli import bench_boards, bench_calls, bench_place, bench_table, bench_task, console, options, pair
+from mrl_edge.cli import (
+    bench_boards,
+    bench_calls,
+    bench_place,
+    bench_table,
+    bench_task,
+    completions,
+    console,
+    options,
+    pair,
+)
 from mrl_edge.cli.plans import index_plans
 from mrl_edge.errors import ResultsError, UsageError
 
@@ -69,9 +79,19 @@ def bench(
     depths: options.Depths = None,
     threads: Annotated[str, typer.Option(help="Intra-op threads to measure with, as in 1,2.")] = "1",
     index: Annotated[
-        str, typer.Option(help="Kinds of index: scan (exact search over fp32), binary, annoy, hnsw, ivf.")
+        str,
+        typer.Option(
+            help="Kinds of index: scan (exact search over fp32), binary, annoy, hnsw, ivf.",
+            autocompletion=completions.list_of(*completions.KINDS),
+        ),
     ] = "annoy,scan",
-    vectors: Annotated[str, typer.Option(help="How vectors are stored: fp32, fp16, int8, int8-int4.")] = "fp32",
+    vectors: Annotated[
+        str,
+        typer.Option(
+            help="How vectors are stored: fp32, fp16, int8, int8-int4.",
+            autocompletion=completions.one_of(*completions.STORAGES),
+        ),
+    ] = "fp32",
     rerank_dim: Annotated[
         str | None,
         typer.Option(help="Also measure adaptive retrieval, reranked at this dimension, or at one that is `tuned`."),
@@ -110,7 +130,10 @@ def bench(
     ] = 3,
     device: Annotated[
         list[str] | None,
-        typer.Option(help="A board to measure on, as user@host, once or often; with --capped a device's profile."),
+        typer.Option(
+            help="A board to measure on, as user@host, once or often; with --capped a device's profile.",
+            autocompletion=completions.devices,
+        ),
     ] = None,
     fleet: Annotated[
         Path | None, typer.Option(help='A file of boards: a table [[board]] with host = "user@host" for each.')

@@ -80,7 +80,7 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
     figures = ["dim", "index", "encode", "search", "cold", "RSS", "disk", "exact", "recall", "nDCG", "acc."]
     heads = ["", *(["runtime"] if levers else []), *(["depth"] if nested else []), *figures]
     title = "p50 in ms, memory and disk in MB, hits shared with exact search, scores@10"
-    console.print_table(f"\n{results.device.cpu}: {title}", heads, rows)
+    console.print_table(f"\n{results.device.cpu}: {title}", heads, rows, keys=3 + levers + nested)
     _print_parts(results)
     _print_throughput(results, calls)
     _print_rooflines(results)
@@ -135,7 +135,7 @@ def _print_parts(results: Results) -> None:
             rows.append([name, str(row.plan), *steps, row.search.rerank_p50_ms, row.query.p50_ms])
     if rows:
         heads = ["", "index", "tokens", "tokens and vector", "shortlist", "rerank", "whole query"]
-        console.print_table("\nqueries that are ranked again, p50 in ms", heads, rows)
+        console.print_table("\nqueries that are ranked again, p50 in ms", heads, rows, keys=2)
 
 
 def below_target(results: Results) -> list[str]:

@@ -1,9 +1,14 @@
-"""What a person sees: progress on stderr, tables and notes on stdout. With --json stdout is JSON alone."""
+"""What a person sees: progress on stderr, tables and notes on stdout. With --json stdout is JSON alone.
+
+Tables fit the terminal, and 80 columns where the output is none. Where it takes ASCII alone our own signs are spelled.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import wrap
 from typing import Any
 
 import msgspec
@@ -11,36 +16,68 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from mrl_edge.cli.table import GAP, Block, Column, fold
 from mrl_edge.progress import Report
 
+_SPELLED = str.maketrans({"–": "-", "−": "-", "→": "->", "×": "x", "…": "...", "✓": "+", "≤": "<=", "⁹": "^9"})
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(line: str) -> None:
     """Print a line of the answer."""
-    _out.print(printable(line), markup=False)
+    _out.print(_readable(line, _out), markup=False)
 
 
 def note(line: str) -> None:
     """Print a line about the work, on stderr."""
-    _err.print(printable(line), markup=False)
+    _err.print(_readable(line, _err), markup=False)
 
 
 def print_json(value: Any) -> None:
     """Print a value (dataclasses and structs included) as indented JSON."""
-    _out.file.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    _out.file.write((text if _takes(_out, text) else json.dumps(json.loads(text), indent=2)) + "\n")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows under column heads; numbers are right-aligned, None is a dash."""
-    table = Table(title=title or None, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
-    numeric = [all(isinstance(row[i], (int, float, type(None))) for row in rows) for i in range(len(columns))]
-    for name, right in zip(columns, numeric, strict=True):
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(cell(value) for value in row))
-    _out.print(table, markup=False, soft_wrap=False)
+def print_facts(facts: Sequence[tuple[str, str]], indent: int) -> None:
+    """Print a line a fact, its name before it, wrapped at words under itself."""
+    for name, value in facts:
+        first, *rest = wrap(value, _out.width - indent) or [""]
+        say(f"{name:<{indent}}{first}")
+        for line in rest:
+            say(" " * indent + line)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], keys: int = 1) -> None:
+    """Print rows under column heads; numbers are right-aligned, None is a dash.
+
+    A column of dashes alone is left out. What is too wide goes on in further tables, which begin with the first
+    `keys` columns again: those that name a row.
+    """
+    told = [i for i in range(len(columns)) if i < keys or not rows or any(row[i] is not None for row in rows)]
+    cells = [tuple(_readable(cell(row[i]), _out) for row in rows) for i in told]
+    numeric = [all(isinstance(row[i], (int, float, type(None))) for row in rows) for i in told]
+    laid = [
+        Column(_readable(columns[i], _out), texts, right) for i, texts, right in zip(told, cells, numeric, strict=True)
+    ]
+    if title:
+        _out.print(_readable(title, _out), markup=False, soft_wrap=False)
+    for number, block in enumerate(fold(laid, _out.width, keys)):
+        if number:
+            _out.print()
+        _out.print(_drawn(laid, block), markup=False, soft_wrap=False)
+
+
+def _drawn(columns: Sequence[Column], block: Block) -> Table:
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
+    there = [columns[i] for i in block.columns]
+    for column, width in zip(there, block.widths, strict=True):
+        right = "right" if column.numeric else "left"
+        table.add_column(column.head, justify=right, overflow="fold", width=width)
+    for row in zip(*(column.cells for column in there), strict=True):
+        table.add_row(*row)
+    return table
 
 
 def cell(value: object) -> str:
@@ -57,6 +94,19 @@ def cell(value: object) -> str:
 def printable(text: str) -> str:
     """Return a text whose control characters are spaces: a results file may be another machine's."""
     return "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text)
+
+
+def _readable(text: str, console: Console) -> str:
+    shown = printable(text)
+    return shown if _takes(console, shown) else shown.translate(_SPELLED)
+
+
+def _takes(console: Console, text: str) -> bool:
+    try:
+        text.encode(getattr(console.file, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextmanager

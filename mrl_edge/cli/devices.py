@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrl_edge.cli import console, options
+from mrl_edge.cli import completions, console, options
 
 if TYPE_CHECKING:
     from mrl_edge.devices.profiles import Cluster, Profile
@@ -20,10 +19,12 @@ mrl-edge devices show pi-5-8gb
 
 mrl-edge devices show ./myboard.toml --json
 """
-_WIDTH = 80
 _INDENT = 12
 _HEADS = ("name", "cores", "MHz", "GB", "usable", "GB/s", "precision", "target")
-_Device = Annotated[str, typer.Argument(help="A name that list shows, or a profile.toml of your own.")]
+_Device = Annotated[
+    str,
+    typer.Argument(help="A name that list shows, or a profile.toml of your own.", autocompletion=completions.devices),
+]
 
 devices = typer.Typer(
     name="devices",
@@ -64,11 +65,7 @@ def show(device: _Device, as_json: options.AsJson = False) -> None:
     if as_json:
         console.print_json(profile)
         return
-    for name, value in _facts(profile):
-        first, *rest = wrap(value, _WIDTH - _INDENT) or [""]
-        console.say(f"{name:<{_INDENT}}{first}")
-        for line in rest:
-            console.say(" " * _INDENT + line)
+    console.print_facts(_facts(profile), _INDENT)
 
 
 def _row(profile: Profile) -> list[object]:

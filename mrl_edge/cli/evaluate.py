@@ -129,8 +129,8 @@ def print_evaluation(found: Evaluation) -> None:
     for name, folder in found.beside.items():
         each = ", a model trained at each dimension alone" if name in alone else ""
         console.say(f"Beside it, at full depth: {name} ({folder}{each})")
-    console.say(f"Baselines of a full embedding: PCA and SVD fitted on {found.baselines_fitted_on};")
-    console.say(f"random features, the mean of {DRAWS} draws")
+    console.say(f"Baselines of a full embedding: random features, the mean of {DRAWS} draws;")
+    console.say(f"PCA and SVD, fitted on {found.baselines_fitted_on}")
     for family in dict.fromkeys(scores.family for scores in found.scores):
         _print_family(family, [scores for scores in found.scores if scores.family == family], found)
     for depth, curve in found.adaptive_classification.items():
@@ -151,7 +151,7 @@ def _print_family(family: str, methods: list[MethodScores], found: Evaluation) -
             if any(value is not None for value in values):
                 rows.append([title, f"{_method(scores)}{_at(found, scores.depth)}", *values])
                 title = ""
-    console.print_table(f"\n{family.capitalize()}, by dimension", ["", "", *map(str, found.dims)], rows)
+    console.print_table(f"\n{family.capitalize()}, by dimension", ["", "", *map(str, found.dims)], rows, keys=2)
 
 
 def _method(scores: MethodScores) -> str:
@@ -175,7 +175,7 @@ def _print_cascades(curve: AdaptiveClassification, where: str) -> None:
         rows.append(["✓" if point.cheapest_as_good else "", point.expected_dim, point.accuracy, *shares])
     rows.append(["oracle", curve.oracle.expected_dim, curve.oracle.accuracy, *(None for _ in dims)])
     heads = ["", "expected dim", "accuracy", *(f"by {dim}" for dim in dims)]
-    console.print_table(title, heads, rows)
+    console.print_table(title, heads, rows, keys=3)
     console.say(f"✓ the cheapest that keeps the full dimension's accuracy of {console.cell(curve.full_accuracy)}")
 
 
@@ -188,7 +188,7 @@ def _print_searches(costs: tuple[SearchCost, ...], where: str, k: int) -> None:
         for cost in costs
     ]
     heads = ["", "dimensions", "shortlists", "MFLOPs", *map(metric_title, names)]
-    console.print_table(f"\nSearch{where}: quality and millions of multiply-adds a query", heads, rows)
+    console.print_table(f"\nSearch{where}: quality and millions of multiply-adds a query", heads, rows, keys=3)
 
 
 def _arrows(steps: tuple[int, ...]) -> str:

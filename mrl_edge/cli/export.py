@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mrl_edge.bundle import Manifest
-from mrl_edge.cli import console, options
+from mrl_edge.cli import completions, console, options
 from mrl_edge.cpu import TARGETS
 from mrl_edge.errors import DataError, UsageError
 
@@ -52,7 +52,10 @@ def export(
     out: Annotated[Path, typer.Option(help="Bundle folder to write.")],
     precision: Annotated[
         str | None,
-        typer.Option(help="Precisions; fp32,int8 by default, of a convolutional net fp32,int8-static."),
+        typer.Option(
+            help="Precisions; fp32,int8 by default, of a convolutional net fp32,int8-static.",
+            autocompletion=completions.precisions,
+        ),
     ] = None,
     dims: Annotated[
         str | None, typer.Option(help="Of an encoder not trained here: dimensions to cut it at, as in 64,128,384.")
@@ -73,7 +76,11 @@ def export(
     image: options.Image = None,
     tower: Annotated[str | None, typer.Option(help="Of a CLIP with both towers: text or vision.")] = None,
     target: Annotated[
-        str | None, typer.Option(help=f"Processors that int8 is made for: {', '.join(TARGETS)}; this one's by default.")
+        str | None,
+        typer.Option(
+            help=f"Processors that int8 is made for: {', '.join(TARGETS)}; this one's by default.",
+            autocompletion=completions.list_of(*TARGETS),
+        ),
     ] = None,
     floor: Annotated[
         str | None, typer.Option(help="Least mean cosine to fp32, and least of all after a comma, as in 0.98,0.95.")
@@ -145,8 +152,7 @@ def print_slices(manifest: Manifest) -> None:
     if manifest.slices:
         rows = [[cut.dim, f"{cut.neighbours_at_10:.3f}"] for cut in manifest.slices]
         title = f"\nSlices: 10 nearest neighbours kept of the whole vector's, on {manifest.slices[0].texts:,} samples"
-        console.say(title)  # wider than its table
-        console.print_table("", ["dim", "kept"], rows)
+        console.print_table(title, ["dim", "kept"], rows)
 
 
 def _given(spec: EncoderSpec, texts: str | None, text: str | None, images: str | None, image: str | None) -> list[str]:
@@ -243,7 +249,7 @@ def print_manifest(manifest: Manifest) -> None:
         for graph in variant.graphs
     ]
     heads = ["precision", "depth", "dim", "graph MB", "shared MB", "max error", "cosine mean", "min"]
-    console.print_table("\nEach graph against PyTorch on real samples", heads, rows)
+    console.print_table("\nEach graph against PyTorch on real samples", heads, rows, keys=3)
     for variant in (variant for variant in manifest.variants if variant.depth == manifest.depths[-1]):
         chosen = [f"{name.replace('_', ' ')} {value}" for name, value in variant.settings.items()]
         if variant.fell_back:

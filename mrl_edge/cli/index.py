@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mrl_edge.bundle import Bundle, IndexInfo
-from mrl_edge.cli import console, options
+from mrl_edge.cli import completions, console, options
 from mrl_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,12 +45,17 @@ def index(
     ] = None,
     tune: Annotated[bool, typer.Option("--tune", help="Choose among kinds of index, by latency.")] = False,
     kinds: Annotated[
-        str | None, typer.Option(help="Kinds for --tune: scan, binary, annoy, hnsw, ivf; by default all but hnsw.")
+        str | None,
+        typer.Option(
+            help="Kinds for --tune: scan, binary, annoy, hnsw, ivf; by default all but hnsw.",
+            autocompletion=completions.list_of(*completions.KINDS),
+        ),
     ] = None,
     vectors: Annotated[
         str | None,
         typer.Option(
-            help="How vectors are stored: fp32, fp16, int8, int8-int6, int8-int4; by default fp32, with --tune int8."
+            help="How vectors are stored: fp32, fp16, int8, int8-int6, int8-int4; by default fp32, with --tune int8.",
+            autocompletion=completions.one_of(*completions.STORAGES),
         ),
     ] = None,
     threads: options.Threads = None,
@@ -117,11 +122,12 @@ def print_choices(info: IndexInfo, target: float) -> None:
     rows = []
     for size in info.sizes:
         settings = ", ".join(f"{name} {value}" for name, value in size.parameters.items())
+        reranked = f"{size.shortlist} → {size.rerank_dim}" if size.rerank_dim else None
         figures = [size.resident_bytes / 1e6, size.p50_ms, size.recall_at_10_full]
-        rows.append([size.dim, size.kind, settings, size.shortlist, size.rerank_dim, *figures])
-    heads = ["dim", "kind", "parameters", "shortlist", "rerank", "MB touched", "p50 ms", "recall@10"]
+        rows.append([size.dim, size.kind, settings or None, reranked, *figures])
+    heads = ["dim", "kind", "parameters", "reranked", "MB touched", "p50 ms", "recall@10"]
     title = f"{info.n_items} documents, recall against exact search at full dimension on the {info.scored_on}"
-    console.print_table(f"\n{title}, vectors in {info.vectors.storage}", heads, rows)
+    console.print_table(f"\n{title}, vectors in {info.vectors.storage}", heads, rows, keys=2)
     console.say(f"all that was tried: {info.tuning}")
     _warn_of([size.dim for size in info.sizes if size.recall_at_10_full < target], target)
 

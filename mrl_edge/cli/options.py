@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mrl_edge.cli import completions
 from mrl_edge.errors import UsageError
 
 Text = Annotated[str | None, typer.Option("--text", help="Column with the texts to embed or to classify.")]
@@ -17,16 +18,32 @@ Positive = Annotated[str | None, typer.Option("--positive", help="Column with th
 Negative = Annotated[str | None, typer.Option("--negative", help="Column with a document that does not answer.")]
 Score = Annotated[str | None, typer.Option("--score", help="Column with the graded similarity of each pair.")]
 Superclass = Annotated[str | None, typer.Option("--superclass", help="Column with the class of each label.")]
-Dims = Annotated[str | None, typer.Option("--dims", help="Nesting dimensions, ascending, as in 8,16,32.")]
-Precisions = Annotated[str | None, typer.Option("--precision", help="Precisions, as in fp32,int8.")]
-Precision = Annotated[str | None, typer.Option("--precision", help="Precision; the bundle's leanest by default.")]
+Dims = Annotated[
+    str | None,
+    typer.Option("--dims", help="Nesting dimensions, ascending, as in 8,16,32.", autocompletion=completions.dims),
+]
+Precisions = Annotated[
+    str | None,
+    typer.Option("--precision", help="Precisions, as in fp32,int8.", autocompletion=completions.precisions),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision", help="Precision; the bundle's leanest by default.", autocompletion=completions.precision
+    ),
+]
 Depth = Annotated[int | None, typer.Option("--depth", help="Number of encoder layers; all by default.")]
 Depths = Annotated[str | None, typer.Option("--depths", help="Numbers of encoder layers, as in 3,6; all by default.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Intra-op threads; one per core by default.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote at --out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
 DeviceProfile = Annotated[
-    str | None, typer.Option("--device", help="A device that mrl-edge devices list shows, or your own profile.toml.")
+    str | None,
+    typer.Option(
+        "--device",
+        help="A device that mrl-edge devices list shows, or your own profile.toml.",
+        autocompletion=completions.devices,
+    ),
 ]
 BundleFolder = Annotated[Path, typer.Argument(help="A bundle, as mrl-edge export writes it.", show_default=False)]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrl_edge.cli import console, options
+from mrl_edge.cli import completions, console, options
 from mrl_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ def register(app: typer.Typer) -> None:
 def search(
     bundle: options.BundleFolder,
     query: Annotated[str, typer.Argument(help="What to search for.", show_default=False)],
-    dim: Annotated[str, typer.Option(help="A dimension, or `all` for every one side by side.")] = "all",
+    dim: Annotated[
+        str,
+        typer.Option(help="A dimension, or `all` for every one side by side.", autocompletion=completions.dim),
+    ] = "all",
     k: Annotated[int, typer.Option("-k", min=1, help="Number of hits.")] = 5,
     rerank_dim: Annotated[int | None, typer.Option(help="Rank a shortlist again at this dimension.")] = None,
     shortlist: Annotated[int, typer.Option(min=1, help="Length of the shortlist.")] = 200,
@@ -53,8 +56,7 @@ def search(
         if as_json:
             console.print_json({str(d): [asdict(hit) for hit in hits] for d, hits in by_dim.items()})
             return
-        rows = [[rank + 1, *(_line(hits[rank : rank + 1]) for hits in by_dim.values())] for rank in range(k)]
-        console.print_table("", ["", *(f"dim {d}" for d in by_dim)], rows)
+        print_ranks(by_dim)
         return
     if not dim.isdecimal():
         raise UsageError(f"--dim {dim}: expected a whole number or `all`")
@@ -62,8 +64,16 @@ def search(
     if as_json:
         console.print_json([asdict(hit) for hit in hits])
         return
-    console.print_table("", ["", "cosine", "document"], [[i + 1, h.score, h.text] for i, h in enumerate(hits)])
+    console.print_table("", ["", "cosine", "document"], [[i + 1, h.score, h.text] for i, h in enumerate(hits)], keys=3)
 
 
-def _line(hits: Sequence[Hit]) -> str:
-    return f"{hits[0].text} ({hits[0].score:.2f})" if hits else ""
+def print_ranks(by_dim: Mapping[int, Sequence[Hit]]) -> None:
+    """Print a line a document: its rank at each dimension. The hits of the largest come first, in its order."""
+    ranks: dict[int, dict[int, int]] = {}
+    texts: dict[int, str] = {}
+    for dim in sorted(by_dim, reverse=True):
+        for rank, hit in enumerate(by_dim[dim], 1):
+            texts[hit.id] = hit.text
+            ranks.setdefault(hit.id, {})[dim] = rank
+    rows = [[text, *(ranks[number].get(dim) for dim in by_dim)] for number, text in texts.items()]
+    console.print_table("Rank of each hit by dimension; --dim N gives cosines", ["", *map(str, by_dim)], rows)

@@ -30,11 +30,10 @@ def show(bundle: options.BundleFolder, as_json: options.AsJson = False) -> None:
 def print_bundle(bundle: Bundle) -> None:
     """Print everything that a person asks of a bundle; weights are shared by the depths of a precision."""
     manifest = bundle.manifest
-    for name, value in _facts(manifest):
-        console.say(f"{name:<14}{value}")
+    console.print_facts(_facts(manifest), 14)
     rows = [_row(manifest, variant) for variant in manifest.variants]
     heads = ["precision", "depth", "target", "dims", "weights MB", "graphs MB", "cosine", "min"]
-    console.print_table("\nVariants: the worst graph of each against PyTorch at its depth", heads, rows)
+    console.print_table("\nVariants: the worst graph of each against PyTorch at its depth", heads, rows, keys=3)
     export.print_slices(manifest)
 
 

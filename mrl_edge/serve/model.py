@@ -12,10 +12,10 @@ from mrl_edge.bundle import MANIFEST, Bundle, IndexInfo
 from mrl_edge.encoder import NestedEncoder, Part, open_nested
 from mrl_edge.errors import UnsupportedError, UsageError
 from mrl_edge.index import Index
-from mrl_edge.index.corpus import Documents, open_adaptive, open_index, require_index
+from mrl_edge.index.corpus import open_adaptive, open_documents, open_index, require_index
+from mrl_edge.index.documents import Documents, Hit
 from mrl_edge.nesting import Floats
 from mrl_edge.prompts import prefix_for
-from mrl_edge.search import Hit, find_hits
 from mrl_edge.serve.choice import Configuration, SearchPlan
 
 
@@ -58,7 +58,7 @@ class Model:
             raise UnsupportedError(self.no_search)
         index = self.retrieval.index
         (part,) = self.encoder.parts([query], index.dim, "query")
-        return find_hits(self.retrieval.documents, index, part.values[0], k)
+        return self.retrieval.documents.hits(index, part.values[0], k)
 
     def check_prompt(self, prompt: str | None) -> None:
         """Raise `UsageError` for a prompt that this encoder has not."""
@@ -105,7 +105,7 @@ def why_no_search(bundle: Bundle, wanted: Configuration) -> str:
 def _open_retrieval(bundle: Bundle, wanted: Configuration) -> Retrieval:
     info = require_index(bundle)
     index = _picked(bundle, info, wanted, wanted.plan) if wanted.plan else open_index(bundle, wanted.dim)
-    return Retrieval(index, Documents(bundle), info.n_items)
+    return Retrieval(index, open_documents(bundle), info.n_items)
 
 
 def _picked(bundle: Bundle, info: IndexInfo, wanted: Configuration, plan: SearchPlan) -> Index:

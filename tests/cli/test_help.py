@@ -19,6 +19,7 @@ COMMANDS = (
     "serve",
     "deploy",
     "quickstart",
+    "schema",
     "devices",
 )
 

@@ -1,0 +1,84 @@
+"""`mrl-edge schema`: what our files hold, as JSON Schema."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+
+from mrl_edge.cli import console
+
+_EPILOG = """Examples:
+
+mrl-edge schema results > results.schema.json
+
+mrl-edge schema bundle
+"""
+
+
+class File(str, Enum):
+    """The files that have a schema."""
+
+    bundle = "bundle"
+    results = "results"
+    model = "model"
+    device = "device"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command("schema", epilog=_EPILOG)(schema)
+
+
+def schema(
+    file: Annotated[File, typer.Argument(help="bundle.json, results.json, mrl.json, or a device's TOML.")],
+) -> None:
+    """Print the JSON Schema of a file that mrl-edge writes or reads."""
+    console.print_json(json_schema(file))
+
+
+def json_schema(file: File) -> dict[str, Any]:
+    """Return the schema (draft 2020-12) that a file is validated by when it is read.
+
+    Keys that a newer version may add are allowed, except in a device's profile.
+    """
+    import msgspec
+
+    made = msgspec.json.schema(type_of(file))
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"mrl-edge {file.value}",
+        **_plain(made),
+    }
+
+
+def type_of(file: File) -> Any:
+    """Return the type that a file is read as."""
+    if file is File.bundle:
+        from mrl_edge.bundle import Manifest
+
+        return Manifest
+    if file is File.results:
+        from mrl_edge.bench.results import Results
+
+        return Results
+    if file is File.model:
+        from mrl_edge.train.record import Record
+
+        return Record
+    from mrl_edge.devices.profiles import Profile
+
+    return Profile
+
+
+def _plain(value: Any) -> Any:
+    r"""Write the end of a text in patterns as JSON Schema's dialect has it: `$`, where Python has `\Z`."""
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: part.replace(r"\Z", "$") if key == "pattern" and isinstance(part, str) else _plain(part)
+        for key, part in value.items()
+    }

@@ -1,0 +1,131 @@
+"""What the pages tell a reader to run is what there is, and the generated pages hold all of it."""
+
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from cli.lines import parse, words
+from msgspec.structs import fields
+
+from mrl_edge.bundle import Graph, Manifest
+from mrl_edge.cli import app, schema
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+OPTIONS = typer.main.get_command(app).get_params(typer.Context(typer.main.get_command(app)))
+
+
+def module(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    sys.modules[name] = loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def generated():
+    return module("generated")
+
+
+def commands_of(text):
+    """Every command line of ours in the blocks of a page, its continuation lines joined."""
+    for block in FENCE.findall(text):
+        for line in block.replace("\\\n", " ").splitlines():
+            found = re.match(r"^(?:\$ )?(mrl-edge(?: .*)?)$", line)
+            if found:
+                yield found[1]
+
+
+def check(line):
+    arguments = words(line)[1:]
+    if arguments and arguments[0].startswith("-"):  # parsed, it would do what it says
+        assert arguments[0] in {option for parameter in OPTIONS for option in parameter.opts}
+    elif arguments and not any("…" in word or word == "NAME" for word in arguments):
+        parse(arguments)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_command_of_a_page_is_one_that_there_is(page):
+    for line in commands_of(page.read_text(encoding="utf-8")):
+        check(line)
+
+
+def test_every_example_of_the_help_is_a_command_that_there_is():
+    def epilogs(command, context):
+        yield command.epilog or ""
+        for name in getattr(command, "commands", {}):
+            yield from epilogs(command.get_command(context, name), context)
+
+    root = typer.main.get_command(app)
+    lines = [line for text in epilogs(root, typer.Context(root)) for line in text.splitlines()]
+    shown = [line.removeprefix("Example: ") for line in lines if re.match(r"(Example: )?mrl-edge ", line)]
+    assert len(shown) > 40
+    for line in shown:
+        check(line)
+
+
+def test_a_command_that_there_is_not_would_be_found():
+    for line in ("mrl-edge pick results.json --max-rss 5", "mrl-edge fly", "mrl-edge index bundle"):
+        with pytest.raises(typer.TyperException):
+            check(line)
+    assert list(commands_of("```sh\nmrl-edge a \\\n  b\n$ mrl-edge c\nnot mrl-edge d\n```\nmrl-edge e\n")) == [
+        "mrl-edge a    b", "mrl-edge c",
+    ]  # fmt: skip
+
+
+def test_the_tutorial_is_run_command_by_command():
+    run_tutorial = module("run_tutorial")
+    text = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    steps = list(run_tutorial.steps(text))
+    lines = text.splitlines()
+    assert [lines[step.line - 1].removeprefix("$ ") for step in steps] == [step.text.split("\n")[0] for step in steps]
+    run = [words(step.text)[1:2] for step in steps if not step.is_python]
+    stages = ["train", "export", "verify", "show", "index", "search", "classify", "evaluate", "bench", "report", "pick"]
+    assert [name for name, in filter(None, run)] == [
+        *stages[:6], "search", *stages[6:], "pick",
+    ]  # fmt: skip
+    assert sum(step.is_python for step in steps) == 1
+    assert run_tutorial.ENCODER in text
+
+
+def test_the_command_reference_has_every_command_and_option(generated):
+    page = generated.commands_page()
+
+    def walk(command, context, path):
+        assert f" `{path}`\n" in page or path == "mrl-edge"
+        for parameter in command.get_params(context):
+            for option in parameter.opts if parameter.param_type_name == "option" else ():
+                assert option in page
+        for name in getattr(command, "commands", {}):
+            walk(command.get_command(context, name), context, f"{path} {name}")
+
+    root = typer.main.get_command(app)
+    walk(root, typer.Context(root, info_name="mrl-edge"), "mrl-edge")
+    assert "```\nmrl-edge compare before.json after.json\n```" in page
+
+
+def test_the_page_of_files_has_every_field_with_what_the_source_says(generated):
+    page = generated.formats_page()
+    rows = {line.split("|")[1].strip(): line for line in page.splitlines() if line.startswith("| `")}
+    for kind in (Manifest, Graph):
+        assert {f"`{field.name}`" for field in fields(kind)} <= set(rows)
+    assert "empty when the model does not classify" in rows["`classes`"]
+    assert "list of Graph" in rows["`graphs`"]
+    for file in schema.File:
+        assert f"mrl-edge schema {file.value}" in page
+
+
+def test_types_read_as_words(generated):
+    said = generated.type_in_words
+    assert said({"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/Graph"}}, {"type": "null"}]}) == (
+        "list of Graph or null"
+    )
+    assert said({"type": "array", "prefixItems": [{"type": "number"}, {"type": "integer"}]}) == "[number, integer]"
+    assert said({"enum": ["a", 1]}) == '`"a"` or `1`'
+    assert said({"type": "object", "additionalProperties": {"type": "string"}}) == "map of string"
+    assert json.loads(json.dumps(said({}))) == "anything"
