@@ -89,7 +89,7 @@ def quickstart(
         overwrite=overwrite,
     )
     _step(5, "report: the same as one page", out / "report.html")
-    report.report(results, out / "report.html")
+    report.report([results], out / "report.html")
     _step(6, "pick: what to deploy within a budget", results)
     for name, limits in _BUDGETS.items():
         console.say(f"\n{name}: {' '.join(f'{option} {limit}' for option, limit in limits.items())}")
