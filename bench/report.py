@@ -30,7 +30,7 @@ from mrl_edge.metrics import TITLES, method_title
 _SCRIPTS = ("pick.js", "chart.js", "format.js", "budget.js", "answer.js", "figures.js", "page.js")
 # Metrics that the command line can set a floor on, by the name that its options end in.
 _FLOORS = {"ndcg_at_10": "ndcg", "recall_at_10": "recall", "accuracy": "accuracy"}
-_SHORT = {"p50_ms": "query p50", "p99_ms": "query p99", "cold_start_ms": "cold start", "peak_rss_mb": "peak RSS"}
+_SHORT = {"p50_ms": "query p50", "p99_ms": "query p99"}
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,13 @@ def _notes(shown: Sequence[Shown]) -> list[str]:
 
 def _costs() -> list[dict[str, str]]:
     return [
-        {"key": key, "title": cost.title, "unit": cost.unit, "option": cost.option, "short": _SHORT.get(key, cost.title)}
+        {
+            "key": key,
+            "title": cost.title,
+            "unit": cost.unit,
+            "option": cost.option,
+            "short": _SHORT.get(key, cost.title),
+        }
         for cost in COSTS
         if (key := COST_NAMES.get(cost.option))
     ]
