@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
 
 from mrl_edge.bench.results import Measurement, Results
+
+from mrl_edge.datasets import Columns
 
 
 def bench_command(results: Results, out: str) -> str:
@@ -35,11 +39,17 @@ def bench_command(results: Results, out: str) -> str:
     return shlex.join([*words, "--out", out])
 
 
+def asked(data: str, columns: Columns) -> dict[str, str]:
+    """Return the options that name the data and its columns, without its folder."""
+    name = data if data.startswith("builtin:") else Path(data).name
+    return {"--data": name, **{f"--{role}": column for role, column in asdict(columns).items() if column}}
+
+
 def _data(results: Results) -> list[str]:
     settings = results.settings
-    asked = settings.get("asked")
-    if isinstance(asked, dict):
-        words = [f"{word}" for pair in asked.items() for word in pair]
+    known = settings.get("asked")
+    if isinstance(known, dict):
+        words = [f"{word}" for pair in known.items() for word in pair]
     else:
         words = ["--data", f"{settings.get('data', 'DATA')}"]
         words += ["--query", "QUERY", "--positive", "POSITIVE"] if settings.get("queries") else []

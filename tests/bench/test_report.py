@@ -14,10 +14,13 @@ from conftest import mrl_edge_here, run_here, the_one_error_line
 from mrl_edge.bench.report import ResultsFile, render
 from mrl_edge.bench.report_peers import read_peers
 from mrl_edge.bench.report_rows import wilson
+from mrl_edge.bench.reproduce import asked as named
 from mrl_edge.bench.reproduce import bench_command
 from mrl_edge.bench.results import write_results
 from rows import measurement, results
 from scipy.stats import binomtest
+
+from mrl_edge.datasets import Columns
 
 DIMS = (8, 64, 384)
 TRAINING = {
@@ -188,6 +191,9 @@ def test_the_command_that_measures_again_names_every_row():
         "--tokens": "32", "--max-queries": "500", "--recall": "0.95", "--repeats": "3", "--out": "out.json",
     }  # fmt: skip
     assert expected.items() <= told.items()
+    columns = Columns(query="a gloss", positive="lemmas")
+    assert named("builtin:wordnet_nouns/dev", columns) == asked
+    assert named("somewhere/else/dev.csv", columns)["--data"] == "dev.csv"
     assert "--query QUERY --positive POSITIVE" in bench_command(
         msgspec.structs.replace(content, settings={"data": "dev.csv", "queries": 500}), "out.json"
     )
