@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 
 from mrl_edge.bench.results import Measurement, Results
@@ -42,7 +41,7 @@ def bench_command(results: Results, out: str) -> str:
 def asked(data: str, columns: Columns) -> dict[str, str]:
     """Return the options that name the data and its columns, without its folder."""
     name = data if data.startswith("builtin:") else Path(data).name
-    return {"--data": name, **{f"--{role}": column for role, column in asdict(columns).items() if column}}
+    return {"--data": name, **{f"--{role}": column for role, column in columns.named().items()}}
 
 
 def _data(results: Results) -> list[str]:

@@ -1,12 +1,15 @@
 // The answer: what to deploy on each device, what it costs, what it gives up, and what else there is.
 
+const WEIGHTS = ["p50_ms", "peak_rss_mb", "disk_mb"]; // the axes of the front, beside the objective
+
 function showAnswers(choices) {
   const cards = data.files.map((file, place) => card(file, choices[place]));
   document.getElementById("picks").replaceChildren(...cards);
   const said = data.files.map((file, place) => inShort(file, choices[place]));
   document.getElementById("said").textContent = said.join("; ");
   document.getElementById("now").replaceChildren(...said.map((line) => make("span", {}, line)));
-  document.getElementById("budget-said").textContent = `Budget: ${budgetInWords()}. Maximised: ${nameOf(state.objective)}.`;
+  document.getElementById("budget-said").textContent =
+    `Budget: ${budgetInWords()}. Maximised: ${nameOf(state.objective)}.`;
 }
 
 function inShort(file, { chosen }) {
@@ -36,12 +39,16 @@ function card(file, choice) {
 /** The name, its first part large. */
 function named({ name }) {
   const [first, ...rest] = name.split(", ");
-  return [make("span", { class: "first" }, first), ...(rest.length ? [make("span", { class: "rest" }, `, ${rest.join(", ")}`)] : [])];
+  return [
+    make("span", { class: "first" }, first),
+    ...(rest.length ? [make("span", { class: "rest" }, `, ${rest.join(", ")}`)] : []),
+  ];
 }
 
 function why({ rows }, { fitting }) {
   const title = nameOf(state.objective);
-  if (fitting.length < rows.length) return `The best ${title} of the ${fitting.length} of ${rows.length} configurations that fit.`;
+  if (fitting.length < rows.length)
+    return `The best ${title} of the ${fitting.length} of ${rows.length} configurations that fit.`;
   return `The best ${title} of all ${several(rows.length, "configuration")}: no limit leaves one out.`;
 }
 
@@ -53,13 +60,16 @@ function stats(row, limits) {
     if (Number.isFinite(row[key]) && unitOf(key)) value.append(make("small", {}, ` ${unitOf(key)}`));
     const limit = limits.filter((one) => one.key === key).sort((a, b) => b.limit - a.limit)[0];
     const under = [];
-    if (limit) under.push(make("dd", { class: "bar", "aria-hidden": "true", style: `--share: ${filled01(row[key], limit)}` }));
+    if (limit)
+      under.push(make("dd", { class: "bar", "aria-hidden": "true", style: `--share: ${filled01(row[key], limit)}` }));
     const notes = [];
-    if (limit) notes.push(`${limit.kind === "max" ? "at most" : "at least"} ${withUnit(key, limit.limit)}`);
+    if (limit) notes.push(`${limit.kind === "max" ? "at most" : "at least"} ${limitWithUnit(limit)}`);
     if (row.intervals[key]) notes.push(`95%: ${interval(row, key)}`);
     if (key === "p50_ms" && !row.stable) notes.push("not settled ~");
     under.push(make("dd", { class: "note" }, notes.join(" · ")));
-    list.append(make("div", key === state.objective ? { class: "main" } : {}, make("dt", {}, nameOf(key)), value, ...under));
+    list.append(
+      make("div", key === state.objective ? { class: "main" } : {}, make("dt", {}, nameOf(key)), value, ...under),
+    );
   }
   return list;
 }
@@ -71,42 +81,83 @@ const filled01 = (value, { limit, kind }) => {
 
 /** Lines of what another choice would change. */
 function trades(file, choice) {
-  const { rows } = file, row = rows[choice.chosen], key = state.objective;
-  const best = rows[pick(rows, [], key).chosen], lines = [];
+  const { rows } = file,
+    row = rows[choice.chosen],
+    key = state.objective;
+  const best = rows[pick(rows, [], key).chosen],
+    lines = [];
   if (best[key] > row[key]) {
     const lost = `${figure(key, best[key] - row[key])} ${nameOf(key)}`;
-    lines.push([`It gives up ${lost} (it keeps ${percent(row[key] / best[key])}) beside the best measured, `, strong(best), `: ${changes(best, row)}.`]);
+    lines.push([
+      `It gives up ${lost} (it keeps ${percent(row[key] / best[key])}) beside the best measured, `,
+      strong(best),
+      `: ${changes(best, row)}.`,
+    ]);
   } else {
     lines.push([`It gives up nothing: no measured configuration has a better ${nameOf(key)}.`]);
   }
   const full = file.full[key];
-  if (full !== undefined) lines.push([`It has ${percent(row[key] / full)} of the full model's ${nameOf(key)} (fp32, all layers, all dimensions: ${figure(key, full)}).`]);
+  if (full !== undefined && full !== best[key]) {
+    const share = `${percent(row[key] / full)} of the full model's ${nameOf(key)}`;
+    lines.push([`It has ${share} (fp32, all layers, all dimensions: ${figure(key, full)}).`]);
+  }
   if (choice.nextBetter !== null) {
     const better = rows[choice.nextBetter];
-    const needs = choice.over[choice.nextBetter].map((one) => (one.kind === "max" ? `${nameOf(one.key)} up to ${withUnit(one.key, one.value)}` : `a floor of ${figure(one.key, one.value)} ${nameOf(one.key)}`));
-    lines.push(["The nearest better one, ", strong(better), `, gains ${figure(key, better[key] - row[key])}; it needs ${needs.join(" and ")}.`]);
+    const needs = choice.over[choice.nextBetter].map((one) =>
+      one.kind === "max"
+        ? `${nameOf(one.key)} up to ${withUnit(one.key, one.value)}`
+        : `a floor of ${figure(one.key, one.value)} ${nameOf(one.key)}`,
+    );
+    lines.push([
+      "The nearest better one, ",
+      strong(better),
+      `, gains ${figure(key, better[key] - row[key])}; it needs ${needs.join(" and ")}.`,
+    ]);
   }
-  const lighter = choice.front.map((place) => rows[place]).find((other) => other[key] < row[key]);
-  if (lighter) lines.push(["One step lighter, ", strong(lighter), `, gives up ${figure(key, row[key] - lighter[key])} more: ${changes(row, lighter)}.`]);
+  const worse = choice.front.map((place) => rows[place]).filter((other) => other[key] < row[key]);
+  const lighter = worse.find((other) => WEIGHTS.every((cost) => other[cost] <= row[cost])) ?? worse[0];
+  if (lighter)
+    lines.push([
+      "For less, ",
+      strong(lighter),
+      `, gives up ${figure(key, row[key] - lighter[key])}: ${changes(row, lighter)}.`,
+    ]);
+  lines.push(...chance(rows, choice, row, key));
   return lines;
+}
+
+/** Say how well the quality is known, and how many others that fit lie as near. */
+function chance(rows, { fitting, chosen }, row, key) {
+  const [low] = row.intervals[key] ?? [];
+  if (low === undefined) return [];
+  const near = fitting.filter((place) => place !== chosen && rows[place][key] >= low).length;
+  const others = near
+    ? `; ${several(near, "other configuration")} that ${near === 1 ? "fits lies" : "fit lie"} within`
+    : "";
+  const sure = near ? " All answered the same, which makes their differences surer than that." : "";
+  return [[`Over the texts of this test its ${nameOf(key)} is known to ${interval(row, key)}${others}.${sure}`]];
 }
 
 const strong = (row) => make("strong", {}, row.name);
 
 /** Say what changes in time, memory and disk from one row to another. */
 function changes(from, to) {
-  return ["p50_ms", "peak_rss_mb", "disk_mb"].map((key) => {
+  return WEIGHTS.map((key) => {
     const change = to[key] - from[key];
     if (Math.abs(change) < 0.005 * from[key]) return `the same ${nameOf(key)}`;
-    return `${withUnit(key, Math.abs(change))} ${change < 0 ? "less" : "more"} ${nameOf(key)} (${change < 0 ? "−" : "+"}${percent(Math.abs(change) / from[key])})`;
+    const [word, sign] = change < 0 ? ["less", "−"] : ["more", "+"];
+    const share = `${sign}${percent(Math.abs(change) / from[key])}`;
+    return `${withUnit(key, Math.abs(change))} ${word} ${nameOf(key)} (${share})`;
   }).join(", ");
 }
 
 function nothing({ rows }, choice) {
   const near = rows[choice.nearest];
-  const missed = choice.over[choice.nearest].map((one) =>
-    make("li", {}, `${nameOf(one.key)} ${withUnit(one.key, one.value)} is ${withUnit(one.key, one.over)} ${one.kind === "max" ? "over" : "below"} the limit of ${withUnit(one.key, one.limit)}`),
-  );
+  const missed = choice.over[choice.nearest].map((one) => {
+    const by = `${withUnit(one.key, one.over)} ${one.kind === "max" ? "over" : "below"}`;
+    const said = `${nameOf(one.key)} ${withUnit(one.key, one.value)} is ${by} the limit of ${limitWithUnit(one)}`;
+    return make("li", {}, said);
+  });
   return [
     make("h3", { class: "name" }, make("span", { class: "first" }, "Nothing fits")),
     make("p", { class: "why" }, "The nearest is ", strong(near), ", which misses:"),
@@ -116,15 +167,42 @@ function nothing({ rows }, choice) {
 
 /** The front of what fits, as a table with what each row changes beside the pick. */
 function along({ rows, label }, { front, chosen }) {
-  const keys = [state.objective, "p50_ms", "peak_rss_mb", "disk_mb"], row = rows[chosen];
-  const head = make("tr", {}, make("th", { scope: "col" }, "configuration"), ...keys.map((key) => make("th", { scope: "col" }, nameOf(key), make("small", {}, unitOf(key)))));
+  const keys = [state.objective, ...WEIGHTS],
+    row = rows[chosen];
+  const head = make(
+    "tr",
+    {},
+    make("th", { scope: "col" }, "configuration"),
+    ...keys.map((key) => make("th", { scope: "col" }, nameOf(key), make("small", {}, unitOf(key)))),
+  );
   const body = front.map((place) => {
-    const cells = keys.map((key) => make("td", {}, figure(key, rows[place][key]), place === chosen ? null : make("small", {}, signed(key, rows[place][key] - row[key]))));
-    return make("tr", place === chosen ? { class: "chosen" } : {}, make("th", { scope: "row" }, rows[place].name, place === chosen ? make("em", {}, "the pick") : null), ...cells);
+    const cells = keys.map((key) =>
+      make(
+        "td",
+        {},
+        figure(key, rows[place][key]),
+        place === chosen ? null : make("small", {}, signed(key, rows[place][key] - row[key])),
+      ),
+    );
+    return make(
+      "tr",
+      place === chosen ? { class: "chosen" } : {},
+      make("th", { scope: "row" }, rows[place].name, place === chosen ? make("em", {}, "the pick") : null),
+      ...cells,
+    );
   });
-  const said = `The Pareto front of what fits: ${several(front.length, "configuration")} that nothing beats in everything`;
-  return make("details", { open: front.length > 1 ? "" : null }, make("summary", {}, said),
-    make("div", { class: "scroll short", tabindex: "0", role: "region", "aria-label": `Pareto front, ${label}` }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...body))));
+  const count = several(front.length, "configuration");
+  const said = `The Pareto front of what fits: ${count} that nothing beats in everything`;
+  return make(
+    "details",
+    { open: front.length > 1 ? "" : null },
+    make("summary", {}, said),
+    make(
+      "div",
+      { class: "scroll short", tabindex: "0", role: "region", "aria-label": `Pareto front, ${label}` },
+      make("table", {}, make("thead", {}, head), make("tbody", {}, ...body)),
+    ),
+  );
 }
 
 const signed = (key, change) => (change === 0 ? "±0" : `${change < 0 ? "−" : "+"}${figure(key, Math.abs(change))}`);

@@ -37,7 +37,8 @@ function decimalsOf(step) {
 
 /** An axis over values: from 0 where asked, logarithmic where they span more than a factor of 12. */
 function axisOver(values, { zero = false, count = 5, log = true } = {}) {
-  const low = Math.min(...values), high = Math.max(...values);
+  const low = Math.min(...values),
+    high = Math.max(...values);
   if (log && low > 0 && high / low > 12) {
     const ticks = [];
     for (let power = 10 ** Math.floor(Math.log10(low)); power <= high; power *= 10) {
@@ -45,8 +46,10 @@ function axisOver(values, { zero = false, count = 5, log = true } = {}) {
     }
     return { log, min: low / 1.15, max: high * 1.15, ticks: ticks.filter((t) => t >= low / 1.15 && t <= high * 1.15) };
   }
-  const from = zero ? 0 : low, step = niceStep((high - from || high || 1) / count);
-  const min = Math.floor(from / step) * step, max = Math.max(Math.ceil(high / step), Math.floor(from / step) + 1) * step;
+  const from = zero ? 0 : low,
+    step = niceStep((high - from || high || 1) / count);
+  const min = Math.floor(from / step) * step,
+    max = Math.max(Math.ceil(high / step), Math.floor(from / step) + 1) * step;
   const ticks = Array.from({ length: Math.round((max - min) / step) + 1 }, (_, i) =>
     Number((min + i * step).toFixed(decimalsOf(step))),
   );
@@ -62,7 +65,8 @@ function scale({ log, min, max }, [from, to]) {
 function frame(box, { label, x, y, xTitle, yTitle, height = 290 }) {
   const width = Math.max(240, Math.round(box.clientWidth) || 480);
   const inner = { left: 50, right: width - 14, top: 26, bottom: height - 40 };
-  const X = scale(x, [inner.left, inner.right]), Y = scale(y, [inner.bottom, inner.top]);
+  const X = scale(x, [inner.left, inner.right]),
+    Y = scale(y, [inner.bottom, inner.top]);
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label, tabindex: "0" });
   for (const tick of y.ticks) {
     const at = Y(tick);
@@ -71,7 +75,8 @@ function frame(box, { label, x, y, xTitle, yTitle, height = 290 }) {
   }
   let last = -Infinity;
   for (const tick of x.ticks) {
-    const at = X(tick), room = 8 + 7 * String(tick).length;
+    const at = X(tick),
+      room = 8 + 7 * String(tick).length;
     svg.append(draw("line", { class: "axis", x1: at, x2: at, y1: inner.bottom, y2: inner.bottom + 4 }));
     if (at - last < room) continue;
     svg.append(draw("text", { class: "tick", x: at, y: inner.bottom + 18, "text-anchor": "middle" }, String(tick)));
@@ -99,7 +104,11 @@ function scatter(box, { points, step, limits, across = "x", ...options }) {
   const rank = (point) => (point.chosen ? 2 : point.quiet ? 0 : 1);
   const ordered = [...points].sort((a, b) => rank(a) - rank(b));
   for (const point of ordered) svg.append(...marked(point, X, Y, across, inner));
-  tips(box, svg, points.map((point) => ({ at: [X(point.x), Y(point.y)], lines: point.lines })));
+  tips(
+    box,
+    svg,
+    points.map((point) => ({ at: [X(point.x), Y(point.y)], lines: point.lines })),
+  );
 }
 
 function shade(place, axis, value, kind, inner) {
@@ -109,8 +118,10 @@ function shade(place, axis, value, kind, inner) {
   const [from, size] = [beyond[0], beyond[1] - beyond[0]];
   const across = { x: inner.left, width: inner.right - inner.left, y: inner.top, height: inner.bottom - inner.top };
   const along = axis === "x" ? { x: from, width: size } : { y: from, height: size };
-  const line = axis === "x" ? { x1: at, x2: at, y1: inner.top, y2: inner.bottom }
-    : { y1: at, y2: at, x1: inner.left, x2: inner.right };
+  const line =
+    axis === "x"
+      ? { x1: at, x2: at, y1: inner.top, y2: inner.bottom }
+      : { y1: at, y2: at, x1: inner.left, x2: inner.right };
   return [draw("rect", { class: "beyond", ...across, ...along }), draw("line", { class: "limit", ...line })];
 }
 
@@ -119,8 +130,10 @@ function marked(point, X, Y, across, inner) {
   const kind = `mark tone-${point.tone}${point.quiet ? " quiet" : ""}`;
   const drawn = [];
   if (point.low !== undefined && !point.quiet) {
-    const held = (value) => (across === "x" ? Math.min(inner.right, Math.max(inner.left, X(value)))
-      : Math.min(inner.bottom, Math.max(inner.top, Y(value))));
+    const held = (value) =>
+      across === "x"
+        ? Math.min(inner.right, Math.max(inner.left, X(value)))
+        : Math.min(inner.bottom, Math.max(inner.top, Y(value)));
     const [from, to] = [held(point.low), held(point.high)];
     const ends = across === "x" ? { x1: from, x2: to, y1: y, y2: y } : { x1: x, x2: x, y1: from, y2: to };
     drawn.push(draw("line", { class: `whisker tone-${point.tone}`, ...ends }));
@@ -174,9 +187,11 @@ function tips(box, svg, points) {
     tip.style.top = `${above < 0 ? at[1] * shrink + 14 : above}px`;
   };
   svg.addEventListener("pointermove", (event) => {
-    const bounds = svg.getBoundingClientRect(), shrink = bounds.width / svg.viewBox.baseVal.width;
+    const bounds = svg.getBoundingClientRect(),
+      shrink = bounds.width / svg.viewBox.baseVal.width;
     const [x, y] = [(event.clientX - bounds.left) / shrink, (event.clientY - bounds.top) / shrink];
-    let found = -1, nearest = REACH;
+    let found = -1,
+      nearest = REACH;
     order.forEach(({ at }, place) => {
       const far = Math.hypot(at[0] - x, at[1] - y);
       if (far < nearest) [found, nearest] = [place, far];

@@ -2,10 +2,13 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const costs = new Map(data.costs.map((cost) => [cost.key, cost]));
-for (const file of data.files) for (const row of file.rows) for (const key of costs.keys()) row[key] ??= Infinity; // not known: it fits no limit
+for (const row of data.files.flatMap(({ rows }) => rows)) {
+  for (const key of costs.keys()) row[key] ??= Infinity; // not known: it fits no limit
+}
 const state = { max: {}, min: {}, keep: null, objective: data.objective, device: 0, curves: {} };
 
-const number = (value, digits) => value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+const number = (value, digits) =>
+  value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 
 /** Say a figure without its unit. */
 function figure(key, value) {
@@ -17,8 +20,10 @@ function figure(key, value) {
 
 const unitOf = (key) => costs.get(key)?.unit ?? (key.endsWith("_ms") ? "ms" : "");
 const nameOf = (key) => data.titles[key] ?? costs.get(key)?.short ?? key;
-const withUnit = (key, value) => `${figure(key, value)}${Number.isFinite(value) && unitOf(key) ? ` ${unitOf(key)}` : ""}`;
-const percent = (share) => `${number(100 * share, Math.abs(share) < 0.0995 || share > 0.9 ? 1 : 0)}%`;
+const withUnit = (key, value) =>
+  `${figure(key, value)}${Number.isFinite(value) && unitOf(key) ? ` ${unitOf(key)}` : ""}`;
+const limitWithUnit = ({ key, limit }) => `${Number(limit.toPrecision(4))} ${unitOf(key)}`.trim();
+const percent = (share) => `${number(100 * share, share !== 1 && (share < 0.0995 || share > 0.9) ? 1 : 0)}%`;
 const several = (count, one) => `${number(count, 0)} ${one}${count === 1 ? "" : "s"}`;
 
 /** Say the interval of a figure, or nothing where a row has none. */

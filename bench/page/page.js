@@ -25,7 +25,8 @@ function update() {
 
 function markRows(choices) {
   for (const body of document.querySelectorAll("tbody[data-file]")) {
-    const { fitting, chosen } = choices[body.dataset.file], fits = new Set(fitting);
+    const { fitting, chosen } = choices[body.dataset.file],
+      fits = new Set(fitting);
     for (const row of body.rows) {
       const place = Number(row.dataset.place);
       row.className = place === chosen ? "chosen" : fits.has(place) ? "" : "out";
@@ -45,12 +46,18 @@ function showCommands() {
 function openTables() {
   for (const button of document.querySelectorAll("th button")) {
     button.addEventListener("click", () => {
-      const head = button.closest("th"), body = head.closest("table").tBodies[0], column = head.cellIndex;
+      const head = button.closest("th"),
+        body = head.closest("table").tBodies[0],
+        column = head.cellIndex;
       const down = head.getAttribute("aria-sort") !== "descending";
       for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const value = (row) => Number(row.cells[column].dataset.value);
-      body.append(...[...body.rows].sort((a, b) => (down ? value(b) - value(a) : value(a) - value(b)) || a.dataset.place - b.dataset.place));
+      body.append(
+        ...[...body.rows].sort(
+          (a, b) => (down ? value(b) - value(a) : value(a) - value(b)) || a.dataset.place - b.dataset.place,
+        ),
+      );
     });
   }
 }

@@ -27,7 +27,8 @@ async function open(path, options = {}, hash = "") {
 }
 
 /** Let the page draw what changed. */
-const drawn = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+const drawn = (page) =>
+  page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
 
 const read = (page) =>
   page.evaluate(() => {

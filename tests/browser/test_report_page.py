@@ -50,8 +50,8 @@ def swept(seed, **options):
     for precision, depth, dim, kind in list(grid)[:200]:
         row = measurement(
             precision, dim, encode_ms=rng.randint(2, 9) / 2, search_ms=rng.randint(1, 4) / 4,
-            disk_mb=rng.randint(20, 90), rss_mb=rng.randint(50, 90) * 2, ndcg=rng.randint(4, 12) / 20, recall=rng.randint(4, 12) / 18,
-            accuracy=rng.randint(8, 16) / 20,
+            disk_mb=rng.randint(20, 90), rss_mb=rng.randint(50, 90) * 2,
+            ndcg=rng.randint(4, 12) / 20, recall=rng.randint(4, 12) / 18, accuracy=rng.randint(8, 16) / 20,
         )  # fmt: skip
         search = msgspec.structs.replace(row.search, index=kind)
         row = msgspec.structs.replace(row, depth=depth, plan=IndexPlan(kind), search=search)
