@@ -115,7 +115,7 @@ function trades(file, choice) {
     ]);
   }
   const worse = choice.front.map((place) => rows[place]).filter((other) => other[key] < row[key]);
-  const lighter = worse.find((other) => WEIGHTS.every((cost) => other[cost] <= row[cost])) ?? worse[0];
+  const lighter = worse.find((other) => WEIGHTS.every((cost) => other[cost] <= 1.02 * row[cost])) ?? worse[0];
   if (lighter)
     lines.push([
       "For less, ",
