@@ -18,7 +18,7 @@ import msgspec
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from mrl_edge.bench.candidates import OBJECTIVES, candidates, choose_objective
-from mrl_edge.bench.pick import COSTS, Budget, Choice, pick
+from mrl_edge.bench.pick import COSTS
 from mrl_edge.bench.report_peers import Peer
 from mrl_edge.bench.report_rows import COST_NAMES, Record, full_model, records, side_by_side
 from mrl_edge.bench.reproduce import bench_command
@@ -59,7 +59,7 @@ class Shown:
     label: str  # of its device
     results: Results
     rows: list[Record]
-    choice: Choice  # without a budget
+    best: Record  # the pick without a budget, for who has no JavaScript
     bench: str
     failures: list[Measurement]
 
@@ -123,12 +123,13 @@ def _labels(files: Sequence[ResultsFile]) -> list[str]:
 
 def _shown(file: ResultsFile, label: str, metric: str) -> Shown:
     results = file.results
+    rows = records(results)
     return Shown(
         name=file.name,
         label=label,
         results=results,
-        rows=records(results),
-        choice=pick(candidates(results), Budget({}, {}), metric),
+        rows=rows,
+        best=min(rows, key=lambda row: (-row[metric], row["p50_ms"], row["peak_rss_mb"], row["disk_mb"])),
         bench=bench_command(results, file.name),
         failures=[row for row in results.measurements if row.status != "ok"],
     )
