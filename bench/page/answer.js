@@ -3,8 +3,11 @@
 const WEIGHTS = ["p50_ms", "peak_rss_mb", "disk_mb"]; // the axes of the front, beside the objective
 
 function showAnswers(choices) {
+  const picks = document.getElementById("picks");
+  const folded = [...picks.children].map((old) => old.querySelector("details")?.open === false);
   const cards = data.files.map((file, place) => card(file, choices[place]));
-  document.getElementById("picks").replaceChildren(...cards);
+  cards.forEach((one, place) => folded[place] && one.querySelector("details")?.removeAttribute("open"));
+  picks.replaceChildren(...cards);
   const said = data.files.map((file, place) => inShort(file, choices[place]));
   document.getElementById("said").textContent = said.join("; ");
   document.getElementById("now").replaceChildren(...said.map((line) => make("span", {}, line)));
