@@ -21,7 +21,7 @@ quickstart: .venv
 test: .venv
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-# The graphs in Node and in Chromium (or `make browser CHROMIUM=google-chrome`), beside Python.
+# The graphs in Node and in Chromium, and the report in Chromium (or `make browser CHROMIUM=google-chrome`), beside Python.
 browser: browser-tools tests/browser/node_modules/.package-lock.json .venv
 	CHROMIUM="$(CHROMIUM)" $(BIN)/python -m pytest -m browser tests/browser
 

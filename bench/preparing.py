@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -39,6 +39,7 @@ class Grid:
     p99_limit_ms: float | None = None  # of those texts
     runtimes: tuple[tuple[str, ...], ...] = ((),)  # settings of onnxruntime, each measured with everything
     new_ceilings: bool = False  # of the machine, measured again
+    asked: dict[str, str] = field(default_factory=dict)  # the data and its columns, by option: for who measures again
 
     def processes(self, configuration: Configuration) -> int:
         """Return how many processes a configuration is measured in: the search for a server's rate is a long one."""

@@ -95,11 +95,16 @@ def resume(out: Path, bundle: Bundle, device: Device, settings: dict[str, Any]) 
     for name, ours, theirs in (
         ("bundle", fresh.bundle.sha256, there.bundle.sha256),
         ("machine", _kind(fresh.device), _kind(there.device)),
-        ("data or settings", fresh.settings, there.settings),
+        ("data or settings", _compared(fresh.settings), _compared(there.settings)),
     ):
         if ours != theirs:
             raise ResultsError(f"{out} was measured with another {name}: choose another --out, or use --overwrite")
     return there
+
+
+def _compared(settings: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what the same data are called, which files of earlier versions do not say."""
+    return {name: value for name, value in settings.items() if name != "asked"}
 
 
 def _kind(device: Device) -> tuple[object, ...]:

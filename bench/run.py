@@ -47,7 +47,7 @@ def data_sha256(task: jobs.Task) -> str:
 
 
 def settings_of(task: jobs.Task, source: str, grid: Grid) -> dict[str, Any]:
-    """Return what must be the same for rows to stand in one results file."""
+    """Return what must be the same for rows to stand in one results file, and what was asked for."""
     return {
         "data": Path(source).name,
         "data_sha256": data_sha256(task),
@@ -58,6 +58,7 @@ def settings_of(task: jobs.Task, source: str, grid: Grid) -> dict[str, Any]:
         "repeats": grid.repeats,
         "target_recall": grid.target_recall,
         "vectors": grid.storage,
+        **({"asked": grid.asked} if grid.asked else {}),
     }
 
 

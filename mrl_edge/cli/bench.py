@@ -162,6 +162,7 @@ def bench(
     Each configuration runs in processes of its own. Interrupted, the same command continues.
     """
     from mrl_edge.bench.preparing import Grid
+    from mrl_edge.bench.reproduce import asked
     from mrl_edge.bench.resuming import discard
     from mrl_edge.bench.sweep import sweep
     from mrl_edge.bundle import open_bundle
@@ -204,6 +205,7 @@ def bench(
         p99_limit_ms=p99_limit_ms if server else None,
         runtimes=bench_task.read_runtimes(runtime, pin),
         new_ceilings=new_ceilings,
+        asked=asked(data, columns),
     )
     calls = bench_table.Calls(1 in together.batches or 1 in together.callers, p99_limit_ms)
     if boards:

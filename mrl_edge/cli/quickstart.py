@@ -95,7 +95,7 @@ def quickstart(
         overwrite=overwrite,
     )
     _step(5, "report: the same as one page", out / "report.html")
-    report.report(results, out / "report.html")
+    report.report([results], out / "report.html")
     from mrl_edge.bench.budget import option
 
     _step(6, "pick: what to deploy within a budget", results)

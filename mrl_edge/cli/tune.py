@@ -92,6 +92,7 @@ def tune(
     What encodes too slowly is seen in a short process and not prepared; what is left is measured until one fits.
     """
     from mrl_edge.bench.preparing import Grid
+    from mrl_edge.bench.reproduce import asked
     from mrl_edge.bundle import open_bundle
     from mrl_edge.datasets import Columns
     from mrl_edge.index.vectors import check_storage
@@ -128,6 +129,7 @@ def tune(
         target_recall=recall,
         storage=vectors,
         repeats=repeats,
+        asked=asked(data, columns),
         runtimes=bench_task.read_runtimes(runtime, pin=False),
     )
     what = bench_boards.Sweep(opened, task, data, grid, wanted)

@@ -3,10 +3,7 @@
 `make browser` runs this and prints how near they are; `make test` leaves it out.
 """
 
-import json
 import os
-import shutil
-import subprocess
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from browser.scripts import run, tool
 
 import mrl_edge
 from mrl_edge.bundle import open_bundle
@@ -80,21 +78,6 @@ def task_for(bundle, precision, batches):
     opened = open_bundle(bundle)
     graphs = [Path(graph.file).name for graph in opened.variant(precision, None).graphs]
     return {"graphs": graphs, "batches": batches, "padId": opened.manifest.encoder.pad_id}
-
-
-def run(script, *arguments, task):
-    """Run a script in Node and return its answer, `embedAll`'s in embed.mjs."""
-    if not (HERE / "node_modules").is_dir():
-        pytest.fail("npm's packages are missing; `make browser` installs them", pytrace=False)
-    command = [tool("node"), HERE / script, *arguments]
-    done = subprocess.run(command, input=json.dumps(task), capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def tool(name):
-    """Return where a program is; a test that was asked for by its mark fails without it."""
-    return shutil.which(name) or pytest.fail(f"{name} is missing", pytrace=False)
 
 
 def assert_near(answer, task, bundle, precision, capsys):

@@ -1,0 +1,130 @@
+// What the reader does changes the state, and the page is drawn from the state.
+
+let waiting = false;
+
+/** Draw once a frame, however many events there are. */
+function changed() {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => {
+    waiting = false;
+    update();
+  });
+}
+
+function update() {
+  const choices = data.files.map((file) => pick(file.rows, limitsOf(file), state.objective));
+  showAnswers(choices);
+  showScatters(choices);
+  showCurves(choices);
+  showDevices(choices);
+  markRows(choices);
+  showCommands();
+  writeAddress();
+}
+
+function markRows(choices) {
+  for (const body of document.querySelectorAll("tbody[data-file]")) {
+    const { fitting, chosen } = choices[body.dataset.file],
+      fits = new Set(fitting);
+    for (const row of body.rows) {
+      const place = Number(row.dataset.place);
+      row.className = place === chosen ? "chosen" : fits.has(place) ? "" : "out";
+      row.cells[1].textContent = place === chosen ? "pick" : fits.has(place) ? "yes" : "no";
+    }
+  }
+}
+
+function showCommands() {
+  for (const code of document.querySelectorAll("code[data-pick]")) {
+    const { pick: start, ship } = data.files[code.dataset.pick];
+    code.textContent = `${start} ${options()} --json > choice.json\n${ship} --pick choice.json --out app`;
+  }
+}
+
+/** Sort a table by a column, first down and then up. */
+function openTables() {
+  for (const button of document.querySelectorAll("th button")) {
+    button.addEventListener("click", () => {
+      const head = button.closest("th"),
+        body = head.closest("table").tBodies[0],
+        column = head.cellIndex;
+      const down = head.getAttribute("aria-sort") !== "descending";
+      for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const value = (row) => Number(row.cells[column].dataset.value);
+      body.append(
+        ...[...body.rows].sort(
+          (a, b) => (down ? value(b) - value(a) : value(a) - value(b)) || a.dataset.place - b.dataset.place,
+        ),
+      );
+    });
+  }
+}
+
+function openCopying() {
+  for (const button of document.querySelectorAll("button.copy")) {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      const code = button.parentElement.querySelector("code");
+      try {
+        await navigator.clipboard.writeText(code.textContent);
+        button.textContent = "Copied";
+      } catch {
+        getSelection().selectAllChildren(code);
+        button.textContent = "Selected";
+      }
+      setTimeout(() => (button.textContent = "Copy"), 1500);
+    });
+  }
+}
+
+function openSwitches() {
+  for (const radio of document.querySelectorAll("input[name=device]")) {
+    radio.addEventListener("change", () => {
+      state.device = Number(radio.value);
+      changed();
+    });
+  }
+  for (const select of document.querySelectorAll("[data-by]")) {
+    select.addEventListener("change", () => {
+      state.curves[select.dataset.by] = select.value;
+      changed();
+    });
+  }
+}
+
+/** Paper has no sliders and nothing to unfold. */
+function openPrinting() {
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")];
+    for (const one of opened) one.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const one of opened) one.open = false;
+  });
+}
+
+document.documentElement.classList.add("live");
+openBudget(changed);
+openTables();
+openCopying();
+openSwitches();
+openPrinting();
+readAddress();
+showBudget();
+update();
+showBaselines();
+let width = innerWidth;
+addEventListener("resize", () => {
+  if (innerWidth === width) return;
+  width = innerWidth;
+  changed();
+  showBaselines();
+});
+addEventListener("hashchange", () => {
+  readAddress();
+  showBudget();
+  changed();
+});

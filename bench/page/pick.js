@@ -1,0 +1,55 @@
+// The choice within a budget as mrl_edge/bench/pick.py makes it; a test holds the two against each other.
+
+/** How far a row misses each limit {key, limit, kind: "max" | "min"}: `share` is of the limit. */
+function excesses(row, limits) {
+  const missed = [];
+  for (const { key, limit, kind } of limits) {
+    const value = row[key] ?? Infinity; // a cost that is not known fits no limit
+    const over = kind === "max" ? value - limit : limit - value;
+    if (over > 0) missed.push({ key, limit, kind, value, over, share: over / (limit || 1e-9) });
+  }
+  return missed;
+}
+
+/**
+ * Choose the row with the best objective of those that miss no limit; equals are decided by time, memory, disk, then
+ * by their order. Rows are named by their place in `rows`; `chosen` is null where nothing fits, `nearest` where
+ * something does, and `nextBetter` misses limits by the least share.
+ */
+function pick(rows, limits, objective) {
+  const all = rows.map((_, place) => place);
+  const over = rows.map((row) => excesses(row, limits));
+  const worst = (place) => [Math.max(...over[place].map((one) => one.share))];
+  const cost = (place) => [-rows[place][objective], rows[place].p50_ms, rows[place].peak_rss_mb, rows[place].disk_mb];
+  const fitting = all.filter((place) => over[place].length === 0);
+  const chosen = least(fitting, cost);
+  const better = chosen === null ? [] : all.filter((place) => rows[place][objective] > rows[chosen][objective]);
+  return {
+    fitting,
+    chosen,
+    over,
+    nearest: chosen === null ? least(all, worst) : null,
+    nextBetter: least(better, worst),
+    front: front(fitting, cost),
+  };
+}
+
+/** Return the places that none is at least as good as in everything and better in something, the best first. */
+function front(places, cost) {
+  const keys = new Map(places.map((place) => [place, cost(place)]));
+  const beats = (a, b) => a.every((value, i) => value <= b[i]) && a.some((value, i) => value < b[i]);
+  const unbeaten = places.filter((place) => !places.some((other) => beats(keys.get(other), keys.get(place))));
+  return unbeaten.sort((a, b) => (before(keys.get(a), keys.get(b)) ? -1 : before(keys.get(b), keys.get(a)) ? 1 : 0));
+}
+
+/** Return the first place whose key none precedes, or null of none. */
+function least(places, key) {
+  let found = null;
+  for (const place of places) if (found === null || before(key(place), key(found))) found = place;
+  return found;
+}
+
+function before(a, b) {
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return a[i] < b[i];
+  return false;
+}

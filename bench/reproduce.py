@@ -1,0 +1,89 @@
+"""The command that measures a results file again, from what the file says of itself."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+from mrl_edge.bench.results import Measurement, Results
+
+from mrl_edge.datasets import Columns
+
+
+def bench_command(results: Results, out: str) -> str:
+    """Return `mrl-edge bench …` as one line for a shell, for the rows that are there.
+
+    What the file does not record of the data, as files of earlier versions, stands in capitals.
+    """
+    rows = results.measurements
+    words = ["mrl-edge", "bench", results.bundle.name, *_data(results)]
+    words += _listed("--precision", (row.precision for row in rows))
+    words += _listed("--dims", sorted({row.dim for row in rows if row.tokens is None}))
+    words += _listed("--depths", sorted({row.depth for row in rows}))
+    words += _listed("--threads", sorted({row.threads for row in rows}))
+    words += _search(rows)
+    words += ["--tokens", ",".join(map(str, sorted({row.tokens for row in rows if row.tokens}))) or "0"]
+    words += _calls(rows) + _runtime(rows)
+    for option, name in (
+        ("--vectors", "vectors"),
+        ("--recall", "target_recall"),
+        ("--max-seconds", "max_seconds"),
+        ("--repeats", "repeats"),
+    ):
+        if name in results.settings:
+            words += [option, f"{results.settings[name]}"]
+    if results.device.capped_to:
+        words += ["--device", results.device.capped_to, "--capped"]
+    return shlex.join([*words, "--out", out])
+
+
+def asked(data: str, columns: Columns) -> dict[str, str]:
+    """Return the options that name the data and its columns, without its folder."""
+    name = data if data.startswith("builtin:") else Path(data).name
+    return {"--data": name, **{f"--{role}": column for role, column in columns.named().items()}}
+
+
+def _data(results: Results) -> list[str]:
+    settings = results.settings
+    known = settings.get("asked")
+    if isinstance(known, dict):
+        words = [f"{word}" for pair in known.items() for word in pair]
+    else:
+        words = ["--data", f"{settings.get('data', 'DATA')}"]
+        words += ["--query", "QUERY", "--positive", "POSITIVE"] if settings.get("queries") else []
+        words += ["--text", "TEXT", "--label", "LABEL"] if settings.get("texts") else []
+    counts = [count for name in ("queries", "texts") if isinstance(count := settings.get(name), int)]
+    return [*words, *(["--max-queries", str(max(10, *counts))] if any(counts) else [])]
+
+
+def _search(rows: Iterable[Measurement]) -> list[str]:
+    plans = [row.plan for row in rows if row.plan is not None]
+    words = _listed("--index", (plan.kind for plan in plans))
+    if any(plan.tuned for plan in plans):
+        return [*words, "--rerank-dim", "tuned"]
+    reranked = next((plan for plan in plans if plan.rerank_dim is not None), None)
+    if reranked is None:
+        return words
+    return [*words, "--rerank-dim", str(reranked.rerank_dim), "--shortlist", str(reranked.shortlist)]
+
+
+def _calls(rows: Iterable[Measurement]) -> list[str]:
+    served = [row for row in rows if row.p99_limit_ms is not None]
+    alone = [row for row in rows if row.p99_limit_ms is None]
+    words = []
+    for option, numbers in (("--batches", {row.batch for row in alone}), ("--concurrency", {r.callers for r in alone})):
+        words += _listed(option, sorted(numbers)) if max(numbers, default=1) > 1 else []
+    return [*words, *(["--server", "--p99-limit-ms", f"{served[0].p99_limit_ms:g}"] if served else [])]
+
+
+def _runtime(rows: Iterable[Measurement]) -> list[str]:
+    sets = list(dict.fromkeys(row.runtime for row in rows))
+    levers = ["+".join(name for name in names if name != "pinned") or "default" for names in sets]
+    words = ["--pin"] if any("pinned" in names for names in sets) else []
+    return words if set(levers) <= {"default"} else [*_listed("--runtime", levers), *words]
+
+
+def _listed(option: str, values: Iterable[object]) -> list[str]:
+    found = ",".join(map(str, dict.fromkeys(values)))
+    return [option, found] if found else []
