@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from mrl_edge.bundle import MANIFEST, Bundle, IndexInfo
-from mrl_edge.encoder import NestedEncoder, Part, open_nested
+from mrl_edge.encoder import NestedEncoder, open_nested
 from mrl_edge.errors import UnsupportedError, UsageError
 from mrl_edge.index import Index
 from mrl_edge.index.corpus import open_adaptive, open_documents, open_index, require_index
 from mrl_edge.index.documents import Documents, Hit
 from mrl_edge.nesting import Floats
 from mrl_edge.prompts import prefix_for
+from mrl_edge.runtime import Part
 from mrl_edge.serve.choice import Configuration, SearchPlan
 
 
