@@ -48,7 +48,7 @@ def test_classify_gives_the_most_probable_classes_first(service, tiny, dim):
 
 
 def test_search_gives_the_nearest_documents_by_the_query_prompt(service, tiny):
-    """By the cosine at 10, or as the index was tuned: of so many by that the best by the cosine at another dimension."""
+    """By the cosine at 10; where the index was tuned so, the best of those by the cosine at another dimension."""
     (sized,) = (size for size in open_bundle(tiny).manifest.index.sizes if size.dim == 10)
     plain = mrl_edge.load(tiny, 24, "fp32")
     documents = plain.encode([PROMPTS["document"] + text for text in DOCUMENTS])
