@@ -134,9 +134,9 @@ def test_a_hostile_name_is_removed_as_a_name(board, tmp_path):
     assert not list(board.home.rglob("x"))
 
 
-def test_a_wheel_of_another_processor_is_named_before_anything_is_sent(board, own_bundle):
+def test_a_wheel_of_another_processor_is_named_before_anything_is_sent(board, own_bundle, tmp_path):
     """A wheelhouse that says of itself that it is whole, with one wheel that was made for another kind of board."""
-    facts = asyncio.run(LocalMachine().info())
+    facts = asyncio.run(LocalMachine(tmp_path).info())
     cache = board.client / ".cache" / "mrl-edge" / "wheels"
     folder = cache / _kind(facts)
     folder.mkdir(parents=True)

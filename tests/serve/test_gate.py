@@ -61,6 +61,8 @@ def test_work_that_waits_when_it_is_given_up_is_never_begun():
     async def run():
         gate, go, began = Gate(1, 1), threading.Event(), threading.Event()
         first = asyncio.create_task(gate.run(lambda stop: go.wait(20), 20))
+        while not gate.running:
+            await asyncio.sleep(0.001)
         with pytest.raises(asyncio.TimeoutError):
             await gate.run(lambda stop: began.set(), 0.05)
         await asyncio.sleep(0)

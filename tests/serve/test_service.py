@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from serve.services import DOCUMENTS, PROMPTS, ask, post, serving
 from train.untrained import CLASSES, DIMS, TEXTS
 
 import mrl_edge
+from mrl_edge.bundle import open_bundle
 
 DOCS = Path(__file__).parents[2] / "docs" / "serving.md"
 ODD = ["", "日本語 🎉 \u200b", "a\x00b", *TEXTS]
@@ -46,18 +48,25 @@ def test_classify_gives_the_most_probable_classes_first(service, tiny, dim):
 
 
 def test_search_gives_the_nearest_documents_by_the_query_prompt(service, tiny):
+    """By the cosine at 10; where the index was tuned so, the best of those by the cosine at another dimension."""
+    (sized,) = (size for size in open_bundle(tiny).manifest.index.sizes if size.dim == 10)
     plain = mrl_edge.load(tiny, 24, "fp32")
-    documents = plain.encode([PROMPTS["document"] + text for text in DOCUMENTS])[:, :10]
-    documents /= np.linalg.norm(documents, axis=1, keepdims=True)
+    documents = plain.encode([PROMPTS["document"] + text for text in DOCUMENTS])
+
+    def cosines(vector, dim):
+        rows = documents[:, :dim] / np.linalg.norm(documents[:, :dim], axis=1, keepdims=True)
+        return rows @ (vector[:dim] / np.linalg.norm(vector[:dim]))
+
     for query in ("aia", "cmc zm", "what"):
-        vector = plain.encode([PROMPTS["query"] + query])[0, :10]
-        cosines = documents @ (vector / np.linalg.norm(vector))
+        vector = plain.encode([PROMPTS["query"] + query])[0]
+        near = np.argsort(-cosines(vector, 10))[: sized.shortlist or len(documents)]
+        scores = cosines(vector, sized.rerank_dim or 10)
         answer = post(service, "/search", {"query": query, "k": 7})
-        assert len(answer["hits"]) == 7
-        np.testing.assert_allclose([hit["score"] for hit in answer["hits"]], np.sort(cosines)[::-1][:7], atol=1e-5)
+        wanted = np.sort(scores[near])[::-1][:7]
+        np.testing.assert_allclose([hit["score"] for hit in answer["hits"]], wanted, atol=1e-5)
         for hit in answer["hits"]:
             assert hit["text"] == DOCUMENTS[hit["id"]]
-            assert hit["score"] == pytest.approx(cosines[hit["id"]], abs=1e-5)
+            assert hit["score"] == pytest.approx(scores[hit["id"]], abs=1e-5)
 
 
 def test_requests_at_once_get_each_its_own_answer(service, tiny):
@@ -86,7 +95,8 @@ def test_health_says_what_is_served(service):
         ("/embed", b"{", "is no JSON"),
         ("/embed", b"", "is no JSON"),
         ("/embed", b'{"texts": ["\xff"]}', "is no JSON"),
-        ("/embed", b"[" * 100_000, "is no JSON"),
+        ("/embed", b"[" * 100_000, "Expected `object`, got `array`"),
+        ("/v1/embeddings", b'{"x": ' + b"[" * 100_000, "is no JSON"),
         ("/embed", b'{"texts": "\\ud800"}', "is no JSON"),
         ("/embed", [], "Expected `object`, got `array`"),
         ("/embed", {}, "missing required field `texts`"),
@@ -94,7 +104,7 @@ def test_health_says_what_is_served(service):
         ("/embed", {"texts": "a", "dims": 4}, "unknown field `dims`"),
         ("/embed", {"texts": "a", "dim": 5}, "5 is no nesting dimension of this model, which has 4, 10, 24"),
         ("/embed", {"texts": "a", "dim": 1e300}, "Expected `int | null`"),
-        ("/embed", {"texts": "a", "prompt": "poem"}, "no prompt 'poem' in this encoder; it has query, document"),
+        ("/embed", {"texts": "a", "prompt": "poem"}, "no prompt 'poem' in this encoder; it has document, query"),
         ("/embed", {"texts": []}, "there is no text"),
         ("/embed", {"texts": ["a"] * 129}, "129 texts: 128 at most"),
         ("/embed", {"texts": ["a" * 32_769]}, "a text of 32,769 characters: 32,768 at most"),
@@ -157,11 +167,11 @@ def exchange(service, sent):
     [
         b"\x00\x01\x02\x16\x03\x01 nonsense\r\n\r\n",
         b"GET / HTTP/1.1\r\n\r\n",
-        b"GET /healthz HTTP/9.9\r\nHost: localhost\r\n\r\n",
+        b"GET /healthz HTTP/x\r\nHost: localhost\r\n\r\n",
         b"POST /embed HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
         b"POST /embed HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
         b"POST /embed HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 60_000,
         b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: a\r\n\tb\x00\r\n\r\n",
     ],
 )
@@ -183,7 +193,12 @@ def test_a_body_in_chunks_without_a_length_is_counted_too(service):
 def test_each_request_is_one_line_of_json_that_holds_nothing_of_its_texts(service):
     ask(service, "/embed?%0aforged=1", {"texts": "a-secret-text"})
     ask(service, "/%0d%0aforged")
-    rows = [json.loads(line) for line in list(service.lines)]
+    rows = []
+    for _ in range(200):  # a line follows its answer
+        rows = [json.loads(line) for line in list(service.lines)]
+        if any(row.get("path") == "/%0d%0aforged" for row in rows):
+            break
+        time.sleep(0.02)
     (row,) = [row for row in rows if row.get("path") == "/embed" and row["bytes"] > 0 and row["status"] == 200][-1:]
     assert (row["client"], row["method"], row["level"], row["event"]) == ("127.0.0.1", "POST", "info", "request")
     assert row["ms"] > 0

@@ -17,7 +17,7 @@ from serve.services import LONG, ask, post, serving, wait_until
 import mrl_edge
 
 # Seconds of work in one request.
-MANY = {"texts": [LONG] * 20_000, "dim": 4}
+MANY = {"texts": [LONG] * 12_000, "dim": 4}
 LARGE = ("--max-texts", 100_000, "--max-body-bytes", 10_000_000)
 
 
