@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM ?= chromium
 
-.PHONY: .venv quickstart test test-deploy test-arm64 browser browser-tools lint typecheck peers ladder training-peers export-peers harness roofline levers loadgen search-peers forecast docs tutorial clean
+.PHONY: .venv quickstart test test-slow test-deploy test-arm64 browser browser-tools lint typecheck peers ladder training-peers export-peers harness roofline levers loadgen search-peers forecast docs tutorial clean
 
 .venv: .venv/installed
 
@@ -20,6 +20,10 @@ quickstart: .venv
 # A process a core, each with one thread; `.venv/bin/python -m pytest tests/…` runs single tests without them.
 test: .venv
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+# What `make test` tests on less, in full: the whole quickstart, every family of encoders in every precision.
+test-slow: .venv
+	$(BIN)/python -m pytest -m slow --numprocesses auto --dist worksteal
 
 # The graphs in Node and in Chromium, and the report in Chromium (or `make browser CHROMIUM=google-chrome`), beside Python.
 browser: browser-tools tests/browser/node_modules/.package-lock.json .venv

@@ -22,9 +22,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: threads o
 needs_usearch = pytest.mark.skipif(importlib.util.find_spec("usearch") is None, reason="needs usearch")
 
 DIMS = (8, 16, 32, 64, 128, 384)
-ROWS = 3000
+ROWS, DEV_ROWS = 3000, 1500
 CLASSES = 25  # of the first ROWS rows
-BRIEF_DIMS = (8, 64, 384)
+BRIEF_DIMS, BRIEF_LAYERS = (8, 64, 384), 2
 TINY_DIMS = (8, 16, 32)
 
 
@@ -69,14 +69,20 @@ def own_cache(made_once):
 @pytest.fixture(scope="session")
 def pairs(made_once):
     """A CSV with the first rows of the built-in training data: gloss, lemmas, label."""
-    return made_once("pairs.csv", _write_pairs)
+    return made_once("pairs.csv", lambda path: _write_rows(path, "train", ROWS))
 
 
-def _write_pairs(path):
+@pytest.fixture(scope="session")
+def dev_table(made_once):
+    """The same of the built-in dev data."""
+    return made_once("dev.csv", lambda path: _write_rows(path, "dev", DEV_ROWS))
+
+
+def _write_rows(path, part, count):
     from mrl_edge.datasets import Columns, read_table
 
-    table = read_table("builtin:wordnet_nouns/train", Columns(query="gloss", positive="lemmas", label="label"))
-    roles = {role: texts[:ROWS] for role, texts in table.roles.items()}
+    table = read_table(f"builtin:wordnet_nouns/{part}", Columns(query="gloss", positive="lemmas", label="label"))
+    roles = table.first(count).roles
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["gloss", "lemmas", "label"])
@@ -90,12 +96,12 @@ def cache(made_once):
 
 
 @pytest.fixture(scope="session")
-def model(minilm, pairs, cache, made_once):
+def model(minilm, pairs, dev_table, cache, made_once):
     """A model folder, trained through the command line on pairs and classes."""
 
     def train(out):
         mrl_edge(
-            "train", "--encoder", minilm, "--data", pairs, "--dev", "builtin:wordnet_nouns/dev", "--cache", cache,
+            "train", "--encoder", minilm, "--data", pairs, "--dev", dev_table, "--cache", cache,
             "--query", "gloss", "--positive", "lemmas", "--text", "gloss", "--label", "label",
             "--dims", ",".join(map(str, DIMS)), "--out", out,
         )  # fmt: skip
@@ -106,17 +112,21 @@ def model(minilm, pairs, cache, made_once):
 @pytest.fixture(scope="session")
 def bundle(model, made_once):
     """The model's bundle in fp32 and int8; tests must not change it (see `own_bundle`)."""
-    return made_once("bundle", lambda out: mrl_edge("export", model, "--out", out, "--precision", "fp32,int8"))
+    return made_once("bundle", lambda out: mrl_edge_here("export", model, "--out", out, "--precision", "fp32,int8"))
 
 
 @pytest.fixture(scope="session")
 def brief_model(model, made_once):
-    """The model with three of its dimensions and a third of its sample texts, which export checks and chooses by."""
+    """The model's first two layers with three of its dimensions and a third of its sample texts: sooner exported."""
 
     def cut(copy):
         shutil.copytree(model, copy)
-        record, texts = copy / "mrl.json", copy / "sample_texts.json"
-        record.write_text(json.dumps(json.loads(record.read_text()) | {"dims": BRIEF_DIMS}))
+        for name, changes in (
+            ("mrl.json", {"dims": BRIEF_DIMS, "depths": (BRIEF_LAYERS,)}),
+            ("config.json", {"num_hidden_layers": BRIEF_LAYERS}),
+        ):
+            (copy / name).write_text(json.dumps(json.loads((copy / name).read_text()) | changes))
+        texts = copy / "sample_texts.json"
         texts.write_text(json.dumps(json.loads(texts.read_text())[::3]))
 
     return made_once("brief", cut)
@@ -138,24 +148,24 @@ def tiny_bundle(made_once):
 
 
 @pytest.fixture(scope="session")
-def indexed(bundle, made_once):
+def indexed(bundle, dev_table, made_once):
     """A copy of the bundle with an index of the dev lemmas; tests must not change it."""
 
     def index(copy):
         shutil.copytree(bundle, copy)
-        mrl_edge("index", copy, "builtin:wordnet_nouns/dev", "--positive", "lemmas", "--query", "gloss")
+        mrl_edge_here("index", copy, dev_table, "--positive", "lemmas", "--query", "gloss")
 
     return made_once("indexed", index)
 
 
 @pytest.fixture(scope="session")
-def tuned(bundle, made_once):
+def tuned(bundle, dev_table, made_once):
     """A copy of the bundle with a tuned index of the dev lemmas, its vectors in int8; tests must not change it."""
 
     def index(copy):
         shutil.copytree(bundle, copy)
-        mrl_edge(
-            "index", copy, "builtin:wordnet_nouns/dev", "--positive", "lemmas", "--query", "gloss",
+        mrl_edge_here(
+            "index", copy, dev_table, "--positive", "lemmas", "--query", "gloss",
             "--tune", "--kinds", "ivf,binary,scan", "--target-recall", "0.95", "--dims", "16,64,384",
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import DIMS, mrl_edge_here, run_here, the_one_error_line
+from conftest import DEV_ROWS, DIMS, mrl_edge_here, run_here, the_one_error_line
 
 import mrl_edge as runtime
 from mrl_edge.bundle import open_bundle
@@ -19,7 +19,7 @@ from mrl_edge.search import Search
 
 @pytest.fixture(scope="module")
 def documents(dev):
-    return list(dict.fromkeys(dev["positive"]))
+    return list(dict.fromkeys(dev["positive"][:DEV_ROWS]))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
+import io
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +35,10 @@ def register(app: typer.Typer) -> None:
 def quickstart(
     out: Annotated[Path, typer.Option(help="Folder for everything that it makes.")] = Path("quickstart"),
     max_rows: Annotated[int, typer.Option(min=100, help="Pairs to train on; fewer is sooner done.")] = 20_000,
+    max_dev_rows: Annotated[
+        int | None, typer.Option(min=100, help="Dev pairs to score, index and measure on; by default all 4,000.")
+    ] = None,
+    dims: options.Dims = _DIMS,
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest measurement of one latency.")] = 1.5,
     repeats: Annotated[int, typer.Option(min=1, help="Processes that each row is measured in, one after another.")] = 3,
     overwrite: options.Overwrite = False,
@@ -45,14 +51,15 @@ def quickstart(
     started = time.perf_counter()
     model, bundle, results = out / "model", out / "bundle", out / "results.json"
 
+    dev = f"{_DATA}/dev" if max_dev_rows is None else _cut(out / "dev.csv", max_dev_rows)
     _step(1, f"train: {max_rows:,} gloss/lemma pairs with classes, the trunk frozen, every prefix an embedding", model)
     if overwrite or not model.exists():
         train.train(
             encoder=find_encoder(),
             data=f"{_DATA}/train",
-            dev=f"{_DATA}/dev",
+            dev=dev,
             max_rows=max_rows,
-            dims=_DIMS,
+            dims=dims,
             out=model,
             cache=out / "cache",
             overwrite=overwrite,
@@ -68,8 +75,8 @@ def quickstart(
     )
     if overwrite or not bundle.exists():
         export.export(str(model), bundle, overwrite=overwrite)
-    _step(3, "index: the 4,000 dev lemmas, Annoy sized at every dimension; then one query and one text", bundle)
-    index.index(bundle, f"{_DATA}/dev", positive="lemmas", query="gloss")
+    _step(3, "index: the dev lemmas, Annoy sized at every dimension; then one query and one text", bundle)
+    index.index(bundle, dev, positive="lemmas", query="gloss")
     console.say(f'\n$ mrl-edge search {bundle} "{_QUERY}" -k 3')
     search.search(bundle, _QUERY, k=3)
     console.say(f'\n$ mrl-edge search {bundle} "{_QUERY}" --dim 32 --rerank-dim 384 -k 3')
@@ -83,7 +90,7 @@ def quickstart(
     )
     bench.bench(
         bundle,
-        f"{_DATA}/dev",
+        dev,
         text="gloss",
         label="label",
         query="gloss",
@@ -103,6 +110,21 @@ def quickstart(
         console.say(f"\n{name}: {' '.join(f'{option(figure)} {limit}' for figure, limit in limits.items())}")
         _print_pick(results, limits)
     console.say(f"\nall of it took {time.perf_counter() - started:.0f} s and lies in {out}/")
+
+
+def _cut(path: Path, count: int) -> str:
+    """Write the first dev rows as a table and return its path."""
+    from mrl_edge.atomic import write_file
+    from mrl_edge.datasets import Columns, read_table
+
+    roles = read_table(f"{_DATA}/dev", Columns(query="gloss", positive="lemmas", label="label")).first(count).roles
+    content = io.StringIO(newline="")
+    writer = csv.writer(content)
+    writer.writerow(["gloss", "lemmas", "label"])
+    writer.writerows(zip(roles["query"], roles["positive"], roles["label"], strict=True))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, content.getvalue().encode())
+    return str(path)
 
 
 def find_encoder() -> str:

@@ -39,7 +39,7 @@ application_bytes = {mb}_000_000
 @pytest.fixture
 def task(dev, tmp_path):
     path = tmp_path / "task.jsonl"
-    rows = zip(dev["query"][:30], dev["positive"][:30], strict=True)
+    rows = zip(dev["query"][:20], dev["positive"][:20], strict=True)
     path.write_text("".join(json.dumps({"q": q, "p": p}) + "\n" for q, p in rows))
     return path
 

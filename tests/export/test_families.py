@@ -27,18 +27,33 @@ LENGTHS = (1, 2, 17, 64)
 COSINES = {"fp32": 0.99999, "fp16": 0.999, "int8": 0.8, "int8-static": -1.0, "int4": -1.0}  # to PyTorch, at least
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+# Of graphs like no other's; the rest of the families are BERT's layers with other names, tables or positions.
+_OWN = ("bert", "albert", "deberta-v2", "modernbert")
+_LIKE_BERT = tuple(family for family in FAMILIES if family not in _OWN)
+_EVERY = tuple(COSINES)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        *((family, _EVERY) for family in _OWN),
+        *((family, ("fp32", "int8")) for family in _LIKE_BERT),
+        *(pytest.param((family, _EVERY), marks=pytest.mark.slow) for family in _LIKE_BERT),
+    ],
+    ids=lambda param: f"{param[0]} in {len(param[1])} precisions",
+)
 def family(request, tmp_path_factory):
-    """(model folder, bundle) of one family, with an exit after layer 2 of 3."""
-    folder = tmp_path_factory.mktemp(request.param)
-    model = untrained_model(folder / "model", tiny_encoder(folder / "encoder", request.param), DEPTHS, classes=())
-    assert read_encoder(str(model)).family == request.param
+    """(model folder, bundle, its precisions) of one family, with an exit after layer 2 of 3."""
+    name, precisions = request.param
+    folder = tmp_path_factory.mktemp(name)
+    model = untrained_model(folder / "model", tiny_encoder(folder / "encoder", name), DEPTHS, classes=())
+    assert read_encoder(str(model)).family == name
     assert read_encoder(str(model)).max_tokens == LENGTHS[-1]
     choices = Choices(
         floor=Agreement(0.1, 0.05)
     )  # random weights: what fixed ranges and 4 bits keep of them says nothing
-    export_bundle(read_model(model), folder / "bundle", tuple(COSINES), choices=choices)
-    return model, folder / "bundle"
+    export_bundle(read_model(model), folder / "bundle", precisions, choices=choices)
+    return model, folder / "bundle", precisions
 
 
 def wanted(model, batch):
@@ -62,7 +77,7 @@ def feed(rows, length):
 
 
 def test_a_family_computes_what_pytorch_computes_at_every_length_batch_and_depth(family):
-    model, bundle = family
+    model, bundle, precisions = family
     manifest = open_bundle(bundle).manifest
     sessions = {
         (variant.precision, variant.depth, graph.dim): ort.InferenceSession(bundle / graph.file)
@@ -70,7 +85,7 @@ def test_a_family_computes_what_pytorch_computes_at_every_length_batch_and_depth
         for graph in variant.graphs
         if graph.dim
     }
-    assert len(sessions) == len(COSINES) * len(DEPTHS) * len(DIMS)
+    assert len(sessions) == len(precisions) * len(DEPTHS) * len(DIMS)
     for length in LENGTHS:
         for rows in (1, 3):
             batch = feed(rows, length)
@@ -87,7 +102,7 @@ def test_a_family_computes_what_pytorch_computes_at_every_length_batch_and_depth
 
 
 def test_int8_of_a_family_is_quantised(family):
-    _, bundle = family
+    _, bundle, _ = family
     files = open_bundle(bundle).manifest.files
     assert files["int8/weights.bin"].bytes < files["fp32/weights.bin"].bytes
     for path in (bundle / "int8").glob("*.onnx"):

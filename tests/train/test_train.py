@@ -226,11 +226,11 @@ def test_a_tied_head_trains_saves_and_exports_as_one_weight(tmp_path, letters):
     assert runtime.load(tmp_path / "bundle", 4).classify(["abc"]).shape == (1, 2)
 
 
-def test_texts_alone_make_an_encoder_nest(minilm, pairs, cache, model, tmp_path):
+def test_texts_alone_make_an_encoder_nest(minilm, pairs, dev_table, cache, model, tmp_path):
     """Distillation keeps more of each text's neighbours in the small prefixes than truncation does, and than PCA."""
     out, cached = tmp_path / "m", set(cache.iterdir())
     mrl_edge(
-        "train", "--encoder", minilm, "--data", pairs, "--dev", "builtin:wordnet_nouns/dev", "--text", "gloss",
+        "train", "--encoder", minilm, "--data", pairs, "--dev", dev_table, "--text", "gloss",
         "--out", out, "--cache", cache,
     )  # fmt: skip
     assert set(cache.iterdir()) == cached  # the texts are those that `model` was trained on
