@@ -71,7 +71,7 @@ def by_profile(profile: Profile, threads: int) -> Ceilings:
 
 
 def _machine(name: str, results: Sequence[Results], profile: Profile | None) -> Machine:
-    measured = {one.threads: one for content in results for one in content.ceilings}
+    measured = {one.threads: one for content in results for one in content.ceilings if _is_possible(one)}
     rows: dict[tuple[object, ...], Row] = {}
     for content in results:
         for measurement in content.measurements:
@@ -89,12 +89,24 @@ def _machine(name: str, results: Sequence[Results], profile: Profile | None) -> 
     return Machine(name, device.arch, frozenset(device.features), rows, ceilings)
 
 
+def _is_possible(ceilings: Ceilings) -> bool:
+    rates = [one.gb_per_s for one in ceilings.bandwidths]
+    return bool(rates) and min(ceilings.fp32_gops, ceilings.int8_gops, *rates) > 0
+
+
 def _row(measurement: Measurement, content: Results) -> Row | None:
     """Return a row of one text at a time on a processor; None of others, and where its work was not counted."""
     found = candidate(measurement, content.settings)
     alone = (measurement.provider, measurement.batch, measurement.callers) == ("CPUExecutionProvider", 1, 1)
     roofline, disk = measurement.roofline, measurement.disk
-    if found is None or roofline is None or disk is None or not alone or roofline.work.operations <= 0:
+    if (
+        found is None
+        or roofline is None
+        or disk is None
+        or not alone
+        or roofline.work.operations <= 0
+        or found.p50_ms <= 0
+    ):
         return None
     return Row(found, roofline.work, disk.model_bytes, max(disk.index_bytes + disk.vectors_bytes, 1))
 

@@ -94,6 +94,11 @@ def _why(
             f"A query takes {chosen.encode_p50_ms:.2f} ms to encode and {chosen.search_p50_ms:.2f} ms to search; "
             "the dimension pays in search, index and vectors, the encoder's own time depends on precision and depth."
         )
+    if chosen.predicted and chosen.p50_ci95_ms is not None:
+        low, high = chosen.p50_ci95_ms
+        lines.append(
+            f"That is predicted: a query's p50 of {low:.4g} to {high:.4g} ms. Measure it before you rely on it."
+        )
     return lines
 
 

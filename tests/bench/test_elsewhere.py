@@ -308,6 +308,7 @@ def test_pick_for_a_board_says_that_it_is_predicted_and_holds_its_memory(files, 
     assert run_here("pick", *files[:2], "--board", small).returncode == 3
     text = run_here("pick", *files[:2], "--board", "pi-5-8gb").stdout
     assert "Pareto front (predicted)" in text
+    assert "That is predicted: a query's p50 of 7.794 to 7.794 ms." in text
     cold = run_here("pick", *files[:2], "--board", "pi-5-8gb", "--max-cold-ms", "1000")
     assert cold.returncode == 3
     assert "cold start is not known" in cold.stdout
@@ -355,6 +356,7 @@ def test_results_that_nothing_can_be_predicted_from_are_one_line(files, tmp_path
     assert "emulated machine" in refused(device={"emulated": True})
     assert "different data" in refused(settings={"data_sha256": "another"})
     assert "hold no rooflines" in refused(ceilings=())
+    assert "hold no rooflines" in refused(ceilings=(Ceilings(1, 0.0, 1.0, (Bandwidth(1, 1.0),), ""),))
     bare = msgspec.structs.replace(ALL[0], roofline=None, null_because={"roofline": "measuring the ceilings: killed"})
     assert "hold no rooflines (measuring the ceilings: killed)" in refused(rows=[bare])
     assert "no rooflines" in refused(rows=[msgspec.structs.replace(ALL[0], provider="CUDAExecutionProvider")])
