@@ -42,10 +42,8 @@ function card(file, choice) {
 /** The name, its first part large. */
 function named({ name }) {
   const [first, ...rest] = name.split(", ");
-  return [
-    make("span", { class: "first" }, first),
-    ...(rest.length ? [make("span", { class: "rest" }, `, ${rest.join(", ")}`)] : []),
-  ];
+  const large = make("span", { class: "first" }, first);
+  return rest.length ? [large, make("span", { class: "unseen" }, ", "), make("span", {}, rest.join(", "))] : [large];
 }
 
 function why({ rows }, { fitting }) {
@@ -69,7 +67,7 @@ function stats(row, limits) {
     if (limit) notes.push(`${limit.kind === "max" ? "at most" : "at least"} ${limitWithUnit(limit)}`);
     if (row.intervals[key]) notes.push(`95%: ${interval(row, key)}`);
     if (key === "p50_ms" && !row.stable) notes.push("not settled ~");
-    under.push(make("dd", { class: "note" }, notes.join(" · ")));
+    under.push(...notes.map((note) => make("dd", { class: "note" }, note)));
     list.append(
       make("div", key === state.objective ? { class: "main" } : {}, make("dt", {}, nameOf(key)), value, ...under),
     );

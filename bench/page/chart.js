@@ -73,14 +73,13 @@ function frame(box, { label, x, y, xTitle, yTitle, height = 290 }) {
     svg.append(draw("line", { class: "grid", x1: inner.left, x2: inner.right, y1: at, y2: at }));
     svg.append(draw("text", { class: "tick", x: inner.left - 8, y: at + 4, "text-anchor": "end" }, String(tick)));
   }
-  let last = -Infinity;
-  for (const tick of x.ticks) {
-    const at = X(tick),
-      room = 8 + 7 * String(tick).length;
+  let next = Infinity; // from the right, so that the last tick has its number
+  for (const tick of [...x.ticks].reverse()) {
+    const at = X(tick);
     svg.append(draw("line", { class: "axis", x1: at, x2: at, y1: inner.bottom, y2: inner.bottom + 4 }));
-    if (at - last < room) continue;
+    if (next - at < 8 + 7 * String(tick).length) continue;
     svg.append(draw("text", { class: "tick", x: at, y: inner.bottom + 18, "text-anchor": "middle" }, String(tick)));
-    last = at;
+    next = at;
   }
   svg.append(draw("line", { class: "axis", x1: inner.left, x2: inner.right, y1: inner.bottom, y2: inner.bottom }));
   svg.append(draw("text", { class: "title", x: 2, y: 12 }, yTitle));
@@ -91,9 +90,9 @@ function frame(box, { label, x, y, xTitle, yTitle, height = 290 }) {
 
 /**
  * Draw points {x, y, mark, tone, low, high, quiet, chosen, lines}: `lines` are what its tip says, `low` and `high` the
- * interval along `across`. A `limit` {at, kind, value} shades what a budget leaves out.
+ * interval along x. `step` are the points of a front; a limit {axis, value, kind} shades what a budget leaves out.
  */
-function scatter(box, { points, step, limits, across = "x", ...options }) {
+function scatter(box, { points, step, limits, ...options }) {
   const { svg, X, Y, inner } = frame(box, options);
   for (const { axis, value, kind } of limits) svg.append(...shade(axis === "x" ? X : Y, axis, value, kind, inner));
   if (step.length) {
@@ -102,13 +101,12 @@ function scatter(box, { points, step, limits, across = "x", ...options }) {
     svg.append(draw("path", { class: "front", d: `${path}H${inner.right}` }));
   }
   const rank = (point) => (point.chosen ? 2 : point.quiet ? 0 : 1);
-  const ordered = [...points].sort((a, b) => rank(a) - rank(b));
-  for (const point of ordered) svg.append(...marked(point, X, Y, across, inner));
-  tips(
-    box,
-    svg,
-    points.map((point) => ({ at: [X(point.x), Y(point.y)], lines: point.lines })),
-  );
+  const placed = points.map((point) => ({ point, at: [X(point.x), Y(point.y)], lines: point.lines }));
+  const size = points.length > 80 ? 0.75 : 1;
+  for (const { point, at } of [...placed].sort((a, b) => rank(a.point) - rank(b.point))) {
+    svg.append(...marked(point, at, whiskerAlong("x", point, X, at[1], inner), size));
+  }
+  tips(box, svg, placed);
 }
 
 function shade(place, axis, value, kind, inner) {
@@ -125,36 +123,38 @@ function shade(place, axis, value, kind, inner) {
   return [draw("rect", { class: "beyond", ...across, ...along }), draw("line", { class: "limit", ...line })];
 }
 
-function marked(point, X, Y, across, inner) {
-  const [x, y] = [X(point.x), Y(point.y)];
-  const kind = `mark tone-${point.tone}${point.quiet ? " quiet" : ""}`;
-  const drawn = [];
-  if (point.low !== undefined && !point.quiet) {
-    const held = (value) =>
-      across === "x"
-        ? Math.min(inner.right, Math.max(inner.left, X(value)))
-        : Math.min(inner.bottom, Math.max(inner.top, Y(value)));
-    const [from, to] = [held(point.low), held(point.high)];
-    const ends = across === "x" ? { x1: from, x2: to, y1: y, y2: y } : { x1: x, x2: x, y1: from, y2: to };
-    drawn.push(draw("line", { class: `whisker tone-${point.tone}`, ...ends }));
-  }
-  if (point.chosen) drawn.push(draw("circle", { class: "ring", cx: x, cy: y, r: 11 }));
-  drawn.push(draw("path", { class: kind, d: MARKS[point.mark % MARKS.length], transform: `translate(${x} ${y})` }));
-  return drawn;
+/** Draw a point at pixels, on a whisker from `from` to `to` where it has an interval. */
+function marked({ mark, tone, quiet, chosen }, [x, y], whisker, size = 1) {
+  const drawn = whisker && !quiet ? [draw("path", { class: `whisker tone-${tone}`, d: whisker })] : [];
+  if (chosen) drawn.push(draw("circle", { class: "ring", cx: x, cy: y, r: 11 }));
+  const transform = `translate(${x} ${y}) scale(${size})`;
+  const kind = `mark tone-${tone}${quiet ? " quiet" : ""}`;
+  return [...drawn, draw("path", { class: kind, d: MARKS[mark % MARKS.length], transform })];
 }
 
-/** Draw series {name, tone, mark, points} as lines whose points have whiskers along y. */
+/** The path of an interval with its ends marked, as far as it lies within the frame; nothing of no interval. */
+function whiskerAlong(axis, { low, high }, place, other, inner) {
+  if (low === undefined) return null;
+  const [least, most] = axis === "x" ? [inner.left, inner.right] : [inner.top, inner.bottom];
+  const [from, to] = [low, high].map((value) => Math.min(most, Math.max(least, place(value))));
+  return axis === "x"
+    ? `M${from} ${other}H${to}M${from} ${other - 3}v6M${to} ${other - 3}v6`
+    : `M${other} ${from}V${to}M${other - 3} ${from}h6M${other - 3} ${to}h6`;
+}
+
+/** Draw series {tone, mark, points} as lines with whiskers along y; side by side, where lines lie on each other. */
 function curves(box, { series, ...options }) {
   const { svg, X, Y, inner } = frame(box, options);
   const placed = [];
-  for (const { tone, mark, points } of series) {
-    const path = points.map((point, i) => `${i ? "L" : "M"}${X(point.x)} ${Y(point.y)}`).join("");
-    svg.append(draw("path", { class: `curve tone-${tone}`, d: path }));
-    for (const point of points) {
-      svg.append(...marked({ ...point, tone, mark }, X, Y, "y", inner));
-      placed.push({ at: [X(point.x), Y(point.y)], lines: point.lines });
-    }
-  }
+  series.forEach(({ tone, mark, points }, number) => {
+    const aside = 5 * (number - (series.length - 1) / 2);
+    const at = points.map(({ x, y }) => [X(x) + aside, Y(y)]);
+    svg.append(draw("path", { class: `curve tone-${tone}`, d: `M${at.map((one) => one.join(" ")).join("L")}` }));
+    points.forEach((point, i) => {
+      svg.append(...marked({ tone, mark }, at[i], whiskerAlong("y", point, Y, at[i][0], inner), 0.75));
+      placed.push({ at: at[i], lines: point.lines });
+    });
+  });
   tips(box, svg, placed);
 }
 

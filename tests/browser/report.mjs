@@ -43,9 +43,9 @@ const read = (page) =>
     };
   });
 
-async function apply(page, { typed = {}, slid = {}, objective }) {
+async function apply(page, { typed = {}, slid = {}, objective = "ndcg_at_10" }) {
   await page.click("#clear");
-  if (objective) await page.selectOption("#objective", objective);
+  await page.selectOption("#objective", objective);
   for (const [id, text] of Object.entries(typed)) await page.fill(`#${id}`, text);
   for (const [control, share] of Object.entries(slid)) {
     const slider = page.locator(`#${control}`).locator("xpath=../../input[@type='range']");
