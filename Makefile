@@ -106,7 +106,7 @@ forecast: .venv
 
 # The site, under build/docs; a broken link, anchor or reference fails it.
 docs: .venv
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Every command of docs/tutorial.md, as it stands there, under build/tutorial; minutes.
 tutorial: .venv

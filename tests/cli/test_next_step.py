@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow
 import pytest
@@ -121,6 +122,16 @@ def test_an_answer_that_nothing_fits_is_no_choice(here, tiny):
     lines = said()
     assert any("nothing fits" in line for line in lines)
     assert commands(lines)[-1].startswith("mrl-edge pick results.json")
+
+
+def test_the_page_shows_what_it_prints(here, tiny):
+    shutil.copytree(tiny / "bundle", here / "bundle")
+    shutil.copy(tiny / "dev.csv", here)
+    shutil.copy(tiny / "results.json", here)
+    cpu = json.loads((here / "results.json").read_text())["device"]["cpu"]
+    page = (Path(__file__).parents[2] / "docs" / "terminal.md").read_text(encoding="utf-8")
+    shown = page.split("$ mrl-edge\n")[1].split("\n```")[0]
+    assert " ".join(said()).split() == shown.replace("AMD EPYC", cpu).split()
 
 
 def test_it_loads_nothing_that_takes_a_while(tiny):
