@@ -58,7 +58,7 @@ def make_app(model: Model, limits: Limits, token: str | None, hosts: tuple[str, 
             Route("/v1/models/{name:path}", _model(model)),
             Route("/healthz", _health(model, gate)),
         ],
-        middleware=[Middleware(AccessLog), Middleware(Guard, token, hosts)],
+        middleware=[Middleware(AccessLog), Middleware(Guard, token=token, hosts=hosts)],
         exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _fault},
         lifespan=life,
     )
