@@ -58,7 +58,7 @@ def make_app(model: Model, limits: Limits, token: str | None, hosts: tuple[str, 
             Route("/v1/models/{name:path}", _model(model)),
             Route("/healthz", _health(model, gate)),
         ],
-        middleware=[Middleware(AccessLog), Middleware(Guard, token, hosts)],
+        middleware=[Middleware(AccessLog), Middleware(Guard, token=token, hosts=hosts)],
         exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _fault},
         lifespan=life,
     )
@@ -86,7 +86,7 @@ def _post(path: str, served: Served, gate: Gate, shape: type[_T], prepare: Calla
 async def _unless_gone(request: Request, computing: Awaitable[bytes]) -> bytes:
     """Return what is computed; a client that hangs up before is computed for no longer."""
     work = asyncio.ensure_future(computing)
-    leaving = asyncio.ensure_future(request.receive())  # after the whole body the next message is the last
+    leaving = asyncio.ensure_future(_leaves(request))
     try:
         await asyncio.wait((work, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
@@ -95,6 +95,12 @@ async def _unless_gone(request: Request, computing: Awaitable[bytes]) -> bytes:
     finally:
         work.cancel()
         leaving.cancel()
+
+
+async def _leaves(request: Request) -> None:
+    """Return when the client has closed the connection, which is all that comes after a whole body."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _models(model: Model) -> _Handler:

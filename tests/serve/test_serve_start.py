@@ -92,15 +92,22 @@ def chosen(tiny, tmp_path):
     return write
 
 
-def test_a_choice_is_served(tiny, chosen):
+def test_a_choice_is_served_and_a_fault_of_ours_ends_one_request_alone(tiny, chosen, tmp_path):
     path = chosen(dim=4, rerank_dim=24, shortlist=50, runtime=["no-arena", "pinned"], threads=2)
-    with serving(tiny, "--pick", path, "--allow-host", "kitchen.example") as running:
+    copy = shutil.copytree(tiny, tmp_path / "copy")
+    with serving(copy, "--pick", path, "--allow-host", "kitchen.example") as running:
         health = ask(running, "/healthz", headers={"Host": "kitchen.example:80"})[2]
         assert (health["precision"], health["depth"], health["dim"]) == ("fp32", 2, 4)
         found = post(running, "/search", {"query": "aia", "k": 3})["hits"]
         (note, listening) = (json.loads(line) for line in running.lines[:2])
         assert "nothing is pinned here" in note["event"]
         assert listening["threads"] == 2
+        (copy / "index" / "documents.jsonl").unlink()
+        status, _, answer = ask(running, "/search", {"query": "aia"})
+        assert (status, answer["error"]["code"]) == (500, "internal_error")
+        assert ask(running, "/healthz", headers={"Host": "localhost"})[0] == 200
+    faults = [json.loads(line) for line in running.lines if '"traceback"' in line]
+    assert ["FileNotFoundError" in fault["traceback"] for fault in faults] == [True]
     from mrl_edge.search import Search
 
     wanted = Search(tiny, 4, rerank_dim=24, shortlist=50, exact=True)("aia", 3)
