@@ -16,6 +16,7 @@ COMMANDS = (
     "compare",
     "pick",
     "report",
+    "ship",
     "deploy",
     "quickstart",
     "devices",
