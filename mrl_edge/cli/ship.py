@@ -95,5 +95,5 @@ def print_shipped(done: Shipped) -> None:
     console.say(f"{texts}: {'in a fresh environment' if seen.fresh else seen.where}")
     console.say(
         f"from the start of a process to an answer: {seen.caller_ms:.0f} ms by the caller, {seen.printed_ms:.0f} ms as "
-        f"the example prints it ({seen.first_ms:.0f} ms for all of them the first time)"
+        f"the example prints it, {seen.cpu_ms:.0f} ms of processor time"
     )

@@ -13,6 +13,7 @@ import venv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mrl_edge.errors import BundleError
 from mrl_edge.progress import Report
@@ -40,6 +41,16 @@ class Check:
     first_ms: float  # of all texts, by the caller, when nothing was compiled
     caller_ms: float  # of one text, the median of further runs, by the caller's clock
     printed_ms: float  # the same as the example prints it
+    cpu_ms: float  # the same in processor time, which other work on the machine moves little
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One run of the example: how long, by the clock and the processor, and its answers."""
+
+    ms: float
+    cpu_ms: float
+    answers: list[dict[str, Any]]
 
 
 def check(folder: Path, expected: Sequence[Expected], fresh: bool, report: Report) -> Check:
@@ -58,18 +69,19 @@ def check(folder: Path, expected: Sequence[Expected], fresh: bool, report: Repor
             report("installing what the folder requires", 1, 1)
         cache = Path(work, "compiled")
         report("comparing answers with the bundle's", 0, len(expected))
-        first_ms, answers = _timed(python, folder, [each.text for each in expected], cache)
-        difference = max(_compared(each, answer["rows"]) for each, answer in zip(expected, answers, strict=True))
+        first = _run(python, folder, [each.text for each in expected], cache)
+        difference = max(_compared(each, answer["rows"]) for each, answer in zip(expected, first.answers, strict=True))
         report("comparing answers with the bundle's", len(expected), len(expected))
-        runs = [_timed(python, folder, [expected[0].text], cache) for _ in range(_RUNS if fresh else 1)]
+        runs = [_run(python, folder, [expected[0].text], cache) for _ in range(_RUNS if fresh else 1)]
     return Check(
         texts=len(expected),
         difference=difference,
         where=where,
         fresh=fresh,
-        first_ms=first_ms,
-        caller_ms=statistics.median(ms for ms, _ in runs),
-        printed_ms=statistics.median(float(answer[0]["ms_since_start"]) for _, answer in runs),
+        first_ms=first.ms,
+        caller_ms=statistics.median(seen.ms for seen in runs),
+        cpu_ms=statistics.median(seen.cpu_ms for seen in runs),
+        printed_ms=statistics.median(float(seen.answers[0]["ms_since_start"]) for seen in runs),
     )
 
 
@@ -87,23 +99,23 @@ def _environment(folder: Path, path: Path) -> Path | str:
     return f"not in a fresh environment, as pip cannot install its requirements: {(said or lines or ['no message'])[0]}"
 
 
-def _timed(python: Path, folder: Path, texts: Sequence[str], cache: Path) -> tuple[float, list[dict[str, object]]]:
-    """Run the example as a user does; return the milliseconds and its answers."""
+def _run(python: Path, folder: Path, texts: Sequence[str], cache: Path) -> _Seen:
+    """Run the example as a user does."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     own["PYTHONPYCACHEPREFIX"] = str(cache)  # so that nothing but what is listed stands in the folder
-    started = time.perf_counter()
-    done = subprocess.run(
-        [str(python), str(folder / "example.py"), "--json", "--", *texts],
-        env=own,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    ms = 1000 * (time.perf_counter() - started)
+    command = [str(python), str(folder / "example.py"), "--json", "--", *texts]
+    before, started = _children_ms(), time.perf_counter()
+    done = subprocess.run(command, env=own, capture_output=True, text=True, check=False)
+    ms, cpu_ms = 1000 * (time.perf_counter() - started), _children_ms() - before
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise BundleError(f"the shipped example fails: {last}")
-    return ms, [json.loads(line) for line in done.stdout.splitlines()]
+    return _Seen(ms, cpu_ms, [json.loads(line) for line in done.stdout.splitlines()])
+
+
+def _children_ms() -> float:
+    times = os.times()
+    return 1000 * (times.children_user + times.children_system)
 
 
 def _compared(expected: Expected, rows: object) -> float:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from mrl_edge.app import MANIFEST, SCHEMA_VERSION, AppInfo, ShippedIndex, ShippedLevel
@@ -70,7 +71,7 @@ def ship(
         needs = _requirements(made)
         _write_texts(info, needs, folder, out.name, systemd)
         names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        entries = {name: asdict_entry(entry) for name, entry in file_entries(folder, names).items()}
+        entries = {name: msgspec.structs.asdict(entry) for name, entry in file_entries(folder, names).items()}
         said = {**asdict(info), "files": entries}
         (folder / MANIFEST).write_text(json.dumps(said, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         seen = check(folder, _expected(bundle, levels[0], info, made), fresh, report)
@@ -79,11 +80,6 @@ def ship(
     notes += [f"{name} is a setting of the measuring, not of the folder" for name in _foreign(configuration)]
     sizes = sum(parts.values())
     return Shipped(str(out), tuple(level.name for level in info.levels), parts, sizes, needs, tuple(notes), seen)
-
-
-def asdict_entry(entry: object) -> dict[str, object]:
-    """Return a file's size and hash as JSON says them."""
-    return {"bytes": entry.bytes, "sha256": entry.sha256}  # type: ignore[attr-defined]
 
 
 def _write(

@@ -17,6 +17,7 @@ COMMANDS = (
     "pick",
     "report",
     "serve",
+    "ship",
     "deploy",
     "quickstart",
     "schema",

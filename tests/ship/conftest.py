@@ -5,10 +5,9 @@ import random
 
 import pytest
 from conftest import mrl_edge_here
+from ship.choices import write_choice
 from train.encoders import LETTERS, tiny_bert
 from train.untrained import untrained_model
-
-from mrl_edge.bundle import open_bundle
 
 DEPTHS = (1, 2)
 N = 400
@@ -29,7 +28,7 @@ def small(documents, tmp_path_factory):
     mrl_edge_here("export", model, "--out", folder / "bundle", "--precision", "fp32")
     corpus = folder / "corpus.jsonl"
     corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in documents))
-    mrl_edge_here("index", folder / "bundle", corpus, "--vectors", "fp32", "--depth", "2", "--dims", "10")
+    mrl_edge_here("index", folder / "bundle", corpus, "--vectors", "fp32", "--depth", "2", "--dims", "4,10")
     return folder / "bundle"
 
 
@@ -37,15 +36,4 @@ def small(documents, tmp_path_factory):
 def choose(small, tmp_path):
     """A function that writes a choice about the bundle and returns its path."""
 
-    def write(bundle=small, fits=True, sha256=None, **changes):
-        opened = open_bundle(bundle)
-        configuration = {
-            "precision": "fp32", "target": "any", "depth": 2, "dim": 10, "threads": 1, "runtime": [], "index": "scan",
-            "parameters": {}, "vectors": "fp32", "shortlist": None, "rerank_dim": None, **changes,
-        }  # fmt: skip
-        name = {"name": opened.manifest.name, "sha256": sha256 or opened.identity()}
-        path = tmp_path / "choice.json"
-        path.write_text(json.dumps({"fits": fits, "bundle": name, "configuration": configuration}))
-        return path
-
-    return write
+    return lambda bundle=small, **changes: write_choice(bundle, tmp_path / "choice.json", **changes)

@@ -13,16 +13,19 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import run_here, the_one_error_line
+from conftest import needs_usearch, run_here, the_one_error_line
 from onnx import external_data_helper, numpy_helper
+from ship.choices import write_choice
 from train.untrained import CLASSES
 
 import mrl_edge
 from mrl_edge.app import open_app
 from mrl_edge.bundle import open_bundle
+from mrl_edge.bundle_levels import adaptive_classes, adaptive_search
 from mrl_edge.errors import BundleError, UsageError
 from mrl_edge.index.candidates import list_count
 from mrl_edge.nesting import prefix
+from mrl_edge.search import Search
 
 QUERIES = ("some words", "abc de f", "zyx")
 K = 10
@@ -44,6 +47,14 @@ def embedded(small, documents):
     return found
 
 
+@pytest.fixture(scope="session")
+def shipped(small, tmp_path_factory):
+    """A folder with a scan at dimension 10; tests must not change it."""
+    folder = tmp_path_factory.mktemp("shipped")
+    ship(small, write_choice(small, folder / "choice.json"), folder / "app")
+    return folder / "app"
+
+
 def assert_exact(search, embedded, dim, documents, tolerance=1e-5):
     """Compare the hits of each query with numpy's order of the cosines."""
     stored, queries = embedded
@@ -63,7 +74,11 @@ EXHAUSTIVE = {  # searches that leave nothing out: their answers are known
     "binary": ({"index": "binary", "shortlist": 400, "rerank_dim": 10}, 10),
     "ivf": ({"index": "ivf", "dim": 4, "parameters": {**ALL, "probes": ALL["lists"]}}, 4),
     "int8": ({"index": "scan", "vectors": "int8"}, 10),
+    "int8-int4": ({"index": "scan", "dim": 4, "vectors": "int8-int4", "shortlist": 400, "rerank_dim": 24}, 24),
 }
+
+
+COARSE = {"int8": 0.01, "int8-int4": 0.05}
 
 
 @pytest.mark.parametrize("name", EXHAUSTIVE)
@@ -71,13 +86,12 @@ def test_the_folder_finds_what_numpy_finds(small, choose, embedded, documents, t
     changes, dim = EXHAUSTIVE[name]
     ship(small, choose(**changes), tmp_path / "app")
     app = open_app(tmp_path / "app")
-    assert_exact(lambda query: app.search(query, K), embedded[2], dim, documents, 0.01 if name == "int8" else 1e-5)
+    assert_exact(lambda query: app.search(query, K), embedded[2], dim, documents, COARSE.get(name, 1e-5))
 
 
-def test_it_runs_with_numpy_onnxruntime_and_tokenizers_alone_in_another_folder(small, choose, tmp_path):
-    ship(small, choose(), tmp_path / "app")
+def test_it_runs_with_numpy_onnxruntime_and_tokenizers_alone_in_another_folder(shipped, tmp_path):
     moved = tmp_path / "elsewhere" / "renamed"
-    shutil.copytree(tmp_path / "app", moved)
+    shutil.copytree(shipped, moved)
     program = (
         f"import sys, runpy; sys.argv = ['example.py', 'abc de f', '--json']; sys.path.insert(0, {str(moved)!r})\n"
         f"runpy.run_path({str(moved / 'example.py')!r}, run_name='__main__')\n"
@@ -94,6 +108,53 @@ def test_it_runs_with_numpy_onnxruntime_and_tokenizers_alone_in_another_folder(s
     assert {line.partition("==")[0] for line in (moved / "requirements.txt").read_text().split()} == {
         "numpy", "onnxruntime", "tokenizers",
     }  # fmt: skip
+
+
+@needs_usearch
+def test_a_graph_of_usearch_is_shipped_and_named_among_what_it_requires(small, choose, embedded, documents, tmp_path):
+    graph = {"index": "hnsw", "parameters": {"connectivity": 16, "expansion": 400}, "shortlist": 400, "rerank_dim": 10}
+    ship(small, choose(**graph), tmp_path / "app")
+    app = open_app(tmp_path / "app")
+    assert_exact(lambda query: app.search(query, K), embedded[2], 10, documents)
+    assert "usearch==" in (tmp_path / "app" / "requirements.txt").read_text()
+
+
+def test_the_bundles_own_index_is_shipped_where_it_is_that_of_the_choice(small, choose, tmp_path):
+    ship(small, choose(index="annoy"), tmp_path / "app")
+    assert (tmp_path / "app" / "index" / "d10.ann").read_bytes() == (small / "index" / "d10.ann").read_bytes()
+    assert not (tmp_path / "app" / "index" / "vectors.bin").exists()  # Annoy has its own copy
+    theirs, app = Search(small, 10, threads=1), open_app(tmp_path / "app")
+    for query in QUERIES:
+        assert [hit.id for hit in app.search(query, K)] == [hit.id for hit in theirs(query, K)]
+    assert "annoy==" in (tmp_path / "app" / "requirements.txt").read_text()
+
+
+def test_of_packed_columns_only_what_is_read_is_shipped(small, choose, tmp_path):
+    for changes, storage, dims in (
+        ({}, "int8", (10,)),
+        ({"shortlist": 50, "rerank_dim": 24}, "int8-int4", (10, 24)),
+        ({"dim": 4, "shortlist": 50, "rerank_dim": 24}, "int8-int4", (4, 10, 24)),
+    ):
+        ship(small, choose(vectors="int8-int4", **changes), tmp_path / "app", "--overwrite")
+        vectors = open_app(tmp_path / "app").info.levels[0].index.vectors
+        assert (vectors.storage, vectors.dims) == (storage, dims)
+
+
+def test_a_bundles_own_dimensions_and_exits_are_levels_too(small):
+    search = adaptive_search(small, threads=1)
+    search.warm_up("abc", 3)
+    assert [level.name for level in search.levels] == ["d10-L2", "d4-L2"]
+    for deadline_ms, dim in ((None, 10), (1e-6, 4), (60_000, 10)):
+        answer = search("abc de f", 3, deadline_ms=deadline_ms)
+        assert answer.level == f"d{dim}-L2"
+        assert answer.value == Search(small, dim, threads=1)("abc de f", 3)
+    with pytest.raises(UsageError, match="dimension 24"):
+        adaptive_search(small, [24])
+    classes = adaptive_classes(small, [(24, 2), (4, 1)], threads=1)
+    classes.warm_up("abc")
+    for deadline_ms, dim, depth in ((None, 24, 2), (1e-6, 4, 1)):
+        wanted = mrl_edge.load(small, dim, "fp32", depth).classify(["abc de f"])[0]
+        np.testing.assert_allclose(classes("abc de f", deadline_ms=deadline_ms).value, wanted, atol=1e-6)
 
 
 def tensors(graph):
@@ -199,10 +260,9 @@ def test_documents_stored_with_less_than_was_picked_are_embedded_again_and_it_sa
 
 
 @pytest.mark.parametrize("file", ["model/weights.bin", "index/vectors.bin", "mrl_edge/app.py", "tokenizer.json"])
-def test_a_changed_or_missing_file_is_named(small, choose, tmp_path, file):
+def test_a_changed_or_missing_file_is_named(shipped, tmp_path, file):
     app = tmp_path / "app"
-    if not app.exists():
-        ship(small, choose(), app)
+    shutil.copytree(shipped, app)
     path = app / file
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -214,9 +274,9 @@ def test_a_changed_or_missing_file_is_named(small, choose, tmp_path, file):
         open_app(app)
 
 
-def test_every_file_is_listed_and_the_manifest_itself_is_checked(small, choose, tmp_path):
+def test_every_file_is_listed_and_the_manifest_itself_is_checked(small, shipped, tmp_path):
     app = tmp_path / "app"
-    ship(small, choose(), app)
+    shutil.copytree(shipped, app)
     said = json.loads((app / "app.json").read_text())
     there = {path.relative_to(app).as_posix() for path in app.rglob("*") if path.is_file()}
     assert set(said["files"]) | {"app.json"} == there
@@ -307,7 +367,7 @@ def get(address):
         ({"target": "cuda"}, (), "for cuda"),
         ({"dim": 11}, (), "no graph for dimension 11"),
         ({"index": "faiss"}, (), "unknown kind of index faiss"),
-        ({"index": "annoy"}, (), "the choice does not say n_trees"),
+        ({"index": "ivf"}, (), "the choice does not say lists, cluster_dim"),
         ({"vectors": "int3"}, (), "cannot be stored as int3"),
         ({"runtime": 3}, (), "is no choice of mrl-edge pick"),
         ({"index": "ivf", "parameters": {"lists": 999, "cluster_dim": 10, "probes": 1}}, (), "999 lists"),
@@ -398,6 +458,6 @@ def sample_images(folder):
 
     folder.mkdir()
     random = np.random.default_rng(0)
-    for number in range(12):
+    for number in range(20):
         Image.fromarray(random.integers(0, 256, (16, 16, 3), np.uint8)).save(folder / f"{number}.png")
     return ("--images", folder)
