@@ -25,7 +25,7 @@ from mrl_edge.bench.candidates import OBJECTIVES, Candidate, choose_objective, w
 from mrl_edge.errors import UsageError
 from mrl_edge.metrics import TITLES
 
-_CI95_Z = NormalDist().inv_cdf(0.975)
+Z95 = NormalDist().inv_cdf(0.975)
 MOST_CONFIDENCE = 0.975  # the upper end of a measured 95% interval: above it nothing was measured
 
 
@@ -128,7 +128,11 @@ def read_budget(path: Path) -> Budget:
 
 def contradictions(budget: Budget) -> list[str]:
     """Say which of the limits do nothing beside others, or cannot all be meant."""
-    said = []
+    said = [
+        f"min.{name} and keep.{name} are both floors on {TITLES[name]}: the higher one decides"
+        for name in budget.min
+        if name in budget.keep
+    ]
     p50, p99, cold = (budget.max.get(name) for name in ("p50_ms", "p99_ms", "cold_start_ms"))
     if p50 is not None and p99 is not None and p50 >= p99:
         said.append(f"--max-p50-ms {p50:g} does nothing beside --max-p99-ms {p99:g}: half of the queries take less")
@@ -189,9 +193,9 @@ def interval(row: Candidate, name: str, confidence: float = MOST_CONFIDENCE) -> 
     z = NormalDist().inv_cdf(confidence)
     if name == "p50_ms" and row.p50_ci95_ms is not None:
         low, high = row.p50_ci95_ms
-        if row.predicted:  # by models, not by a distribution
+        if row.predicted or row.p50_ms <= 0:  # by models, not by a distribution
             return low, high
-        narrowed = z / _CI95_Z
+        narrowed = z / Z95
         return row.p50_ms * (low / row.p50_ms) ** narrowed, row.p50_ms * (high / row.p50_ms) ** narrowed
     if name in row.bounds:
         return row.bounds[name]

@@ -45,8 +45,19 @@ class Candidate:
     plan: str | None = None  # what was asked of the search
     vectors: str | None = None  # how the corpus is stored
     n_items: int | None = None
+    target_recall: float | None = None  # that the index was tuned to
+    full: bool = False  # fp32 at all layers and the largest dimension of what was asked for
     predicted: bool = False
     bounds: dict[str, tuple[float, float]] = field(default_factory=dict)  # of predicted figures, by name
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What the configuration is on whatever machine and over however many documents.
+
+        What its index was tuned to there differs, as do the targets of its integers.
+        """
+        asked = self.plan, self.vectors, self.target_recall
+        return self.precision, self.depth, self.dim, self.threads, self.runtime, *asked
 
     @property
     def name(self) -> str:
@@ -60,7 +71,7 @@ class Candidate:
             parts.append(f"{self.shortlist} hits reranked at {self.rerank_dim}")
         if self.threads > 1:
             parts.append(f"{self.threads} threads")
-        parts += self.runtime
+        parts += [*self.runtime, *(["predicted"] if self.predicted else [])]
         return ", ".join(parts)
 
 
@@ -73,9 +84,21 @@ def candidates(results: Results) -> list[Candidate]:
     rows = [candidate(row, results.settings) for row in results.measurements]
     found = [row for row in rows if row is not None]
     if not found:
-        raise ResultsError("the results hold no successful measurement: run mrl-edge bench again")
-    deepest = max(row.depth for row in found)
-    return [replace(row, shallow=row.depth < deepest) for row in found]
+        device = results.device.name
+        raise ResultsError(f"the results of {device} hold no successful measurement: run mrl-edge bench again")
+    asked = [row for row in results.measurements if row.tokens is None]  # what failed too: the full model may not fit
+    depth, dim = max(row.depth for row in asked), max(row.dim for row in asked)
+    return with_depths([replace(row, full=_is_full(row, depth, dim)) for row in found])
+
+
+def with_depths(rows: Sequence[Candidate]) -> list[Candidate]:
+    """Return the rows, those that run fewer layers than others named by it."""
+    deepest = max(row.depth for row in rows)
+    return [replace(row, shallow=row.depth < deepest) for row in rows]
+
+
+def _is_full(row: Candidate, depth: int, dim: int) -> bool:
+    return (row.precision, row.depth, row.dim) == ("fp32", depth, dim)
 
 
 def choose_objective(rows: Sequence[Candidate], wanted: str | None) -> str:
@@ -85,7 +108,7 @@ def choose_objective(rows: Sequence[Candidate], wanted: str | None) -> str:
         if wanted not in there:
             raise UsageError(f"--objective {wanted}: not in these results, which have {', '.join(there) or 'none'}")
         return wanted
-    for name in ("ndcg_at_10", "accuracy", "knn_top1"):
+    for name in ("ndcg_at_10", "accuracy", "knn_top1", *there):
         if name in there:
             return name
     raise ResultsError("the results hold no quality to choose by: run mrl-edge bench with labels or pairs")
@@ -135,6 +158,7 @@ def candidate(row: Measurement, settings: dict[str, Any]) -> Candidate | None:
         plan=str(row.plan) if row.plan else None,
         vectors=search.vectors if search else None,
         n_items=search.n_items if search else None,
+        target_recall=settings.get("target_recall") if search else None,
     )
 
 

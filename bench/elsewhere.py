@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from mrl_edge.bench.candidates import Candidate
-from mrl_edge.bench.fleet import key_of
 from mrl_edge.bench.machines import Machine, Row, by_profile
 from mrl_edge.bench.results import Ceilings, Work
 from mrl_edge.bench.roofline import bandwidth, least_ms
@@ -129,7 +128,7 @@ def leave_one_out(machines: Sequence[Machine]) -> list[Check]:
                 raise
             continue  # the others have no configuration of this one's in common
         for row in found.rows:
-            mine = machine.rows.get(key_of(row))
+            mine = machine.rows.get(row.key)
             if mine is not None:
                 checks.append(Check(machine.name, row, mine.candidate.p50_ms))
     if not checks:

@@ -6,12 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mrl_edge.bench.candidates import Candidate, candidates
+from mrl_edge.bench.budget import figure
+from mrl_edge.bench.candidates import OBJECTIVES, Candidate, candidates, with_depths
 from mrl_edge.bench.results import BundleRef, Results
 
 from mrl_edge.errors import ResultsError, UsageError
-
-_Key = tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -36,18 +35,11 @@ class Board:
                 f"the results of {self.name} are of different data: give one of them, or with --corpus all, to "
                 "predict what a corpus of another size costs"
             )
-        found: dict[_Key, Candidate] = {}
-        for one in self.results:
-            for row in candidates(one):
-                found[key_of(row)] = row
-        return list(found.values())
+        return with_depths(list({row.key: row for one in self.results for row in candidates(one)}.values()))
 
 
-def boards_of(results: Sequence[Results]) -> list[Board]:
-    """Group results by the machine that they were measured on, in the order in which each comes first.
-
-    Raises `ResultsError` where they are of different bundles.
-    """
+def check_bundles(results: Sequence[Results]) -> None:
+    """Raise `ResultsError` where results are of different bundles."""
     first = results[0].bundle
     for one in results:
         if one.bundle.sha256 != first.sha256:
@@ -55,38 +47,49 @@ def boards_of(results: Sequence[Results]) -> list[Board]:
                 f"the results are of different bundles, {first.name} ({first.sha256[:8]}…) and {one.bundle.name} "
                 f"({one.bundle.sha256[:8]}…): choose among configurations of one"
             )
+
+
+def boards_of(results: Sequence[Results]) -> list[Board]:
+    """Group results by the machine that they were measured on, in the order in which each comes first.
+
+    Raises `ResultsError` where they are of different bundles.
+    """
+    check_bundles(results)
     groups: dict[tuple[object, ...], list[Results]] = {}
     for one in results:
-        device = one.device
-        groups.setdefault((device.name, device.cpu, device.capped_to, device.ram_bytes), []).append(one)
-    names = [_name(group[0]) for group in groups.values()]
+        groups.setdefault((one.device.name, one.device.cpu, one.device.capped_to), []).append(one)
+    names = [name_of(group[0]) for group in groups.values()]
     return [
         Board(name if names.count(name) == 1 else f"{name} ({group[0].device.cpu})", tuple(group))
         for name, group in zip(names, groups.values(), strict=True)
     ]
 
 
-def in_common(rows_of: Mapping[str, Sequence[Candidate]]) -> list[Candidate]:
-    """Return the configurations that every board has measured, each with the worst figure that any board saw.
+def in_common(boards: Sequence[Board], rows_of: Mapping[str, Sequence[Candidate]]) -> list[Candidate]:
+    """Return the configurations that every board has, each with the worst figure that any board saw.
 
-    Raises `UsageError` where there is none.
+    Raises `UsageError` where there is none, and `ResultsError` where the boards measured different data.
     """
-    by_key = [{key_of(row): row for row in rows} for rows in rows_of.values()]
+    if len({board.results[0].settings.get("data_sha256") for board in boards}) > 1:
+        raise ResultsError("the boards measured different data: bench them with one task to choose one for all")
+    by_key = [{row.key: row for row in rows} for rows in rows_of.values()]
     shared = [key for key in by_key[0] if all(key in rows for rows in by_key[1:])]
     if not shared:
         raise UsageError(f"no configuration was measured on all of {', '.join(rows_of)}: bench them with one --dims, …")
     return [_worst([rows[key] for rows in by_key]) for key in shared]
 
 
-def key_of(row: Candidate) -> _Key:
-    """Return what a configuration is on whatever board: the targets of its integers may differ."""
-    return row.precision, row.depth, row.dim, row.threads, row.plan, row.runtime
+def name_of(results: Results) -> str:
+    """Name the machine, or the one whose RAM and cores it was held to."""
+    return results.device.capped_to or results.device.name
 
 
 def _worst(rows: Sequence[Candidate]) -> Candidate:
+    """Return the worst of each figure; where the boards' indexes were tuned to others, none is named."""
     ends = [row.p50_ci95_ms for row in rows if row.p50_ci95_ms is not None]
     spent = [math.inf if row.energy_mj is None else row.energy_mj for row in rows]
     first = rows[0]
+    metrics = [name for name in first.quality if all(name in row.quality for row in rows)]
     return replace(
         first,
         p50_ms=max(row.p50_ms for row in rows),
@@ -97,12 +100,21 @@ def _worst(rows: Sequence[Candidate]) -> Candidate:
         peak_rss_mb=max(row.peak_rss_mb for row in rows),
         disk_mb=max(row.disk_mb for row in rows),
         stable=all(row.stable for row in rows),
-        quality={name: min(row.quality.get(name, 0.0) for row in rows) for name in first.quality},
+        quality={name: min(row.quality[name] for row in rows) for name in metrics},
         samples={name: min(row.samples.get(name, 0) for row in rows) for name in first.samples},
         p50_ci95_ms=(max(low for low, _ in ends), max(high for _, high in ends)) if len(ends) == len(rows) else None,
         energy_mj=None if max(spent) == math.inf else max(spent),
+        parameters=first.parameters if all(row.parameters == first.parameters for row in rows) else {},
+        predicted=any(row.predicted for row in rows),
+        bounds=_worst_bounds(rows),
     )
 
 
-def _name(results: Results) -> str:
-    return results.device.capped_to or results.device.name
+def _worst_bounds(rows: Sequence[Candidate]) -> dict[str, tuple[float, float]]:
+    """Return the worst ends of what is predicted of any row; a measured one's are its figure."""
+    found = {}
+    for name in dict.fromkeys(name for row in rows for name in row.bounds):
+        ends = [row.bounds.get(name, (figure(row, name),) * 2) for row in rows]
+        worst = min if name in OBJECTIVES else max
+        found[name] = (worst(low for low, _ in ends), worst(high for _, high in ends))
+    return found

@@ -22,6 +22,9 @@ def pareto_front(rows: Sequence[Candidate], objective: Objective, axes: Sequence
     for name in axes:
         if name not in _NAMES:
             raise UsageError(f"--pareto {name}: no such figure; there is {', '.join(_NAMES)}")
+    for name in axes:
+        if name in OBJECTIVES and any(name not in row.quality for row in rows):
+            raise UsageError(f"--pareto {name}: not every row of the results has it")
     keys = [_key(row, objective, axes) for row in rows]
     front = [row for row, ours in zip(rows, keys, strict=True) if not any(_dominates(other, ours) for other in keys)]
     return sorted(front, key=lambda row: (objective.value(row), -row.p50_ms))

@@ -12,6 +12,8 @@ from mrl_edge.bench.candidates import Candidate
 from mrl_edge.errors import UsageError
 from mrl_edge.metrics import TITLES
 
+NO_ENERGY = "--max-energy-mj: the machine that was measured cannot say what a query takes of energy"
+
 
 @dataclass(frozen=True)
 class Excess:
@@ -25,68 +27,101 @@ class Excess:
 
 
 @dataclass(frozen=True)
+class FullModel:
+    """What shares are of: fp32, all layers, the largest dimension, its answers the best; no cost of it is known."""
+
+    depth: int
+    dim: int
+    quality: dict[str, float]
+
+    @property
+    def name(self) -> str:
+        """Say it in words."""
+        return f"fp32 at dimension {self.dim}"
+
+
+@dataclass(frozen=True)
 class Limits:
     """A budget with its shares resolved: what is held against every row."""
 
     max: dict[str, float]
     min: dict[str, float]
     confidence: float | None
-    shares: dict[str, float] = field(default_factory=dict)  # the floors that are shares of the full model's
+    shares: dict[str, float] = field(default_factory=dict)  # floors that are shares of the full model's metrics
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """The floor of each metric, whichever is higher."""
+        names = {**self.min, **self.shares}
+        return {name: max(self.min.get(name, 0.0), self.shares.get(name, 0.0)) for name in names}
 
 
-def resolve(rows: Sequence[Candidate], budget: Budget, full: Candidate | None) -> Limits:
+def resolve(rows: Sequence[Candidate], budget: Budget, full: FullModel | None) -> Limits:
     """Return what a budget holds against each of some rows; raises `UsageError` for figures that they have not."""
     for metric in (*budget.min, *budget.keep):
         if any(metric not in row.quality for row in rows):
             raise UsageError(f"the results hold no {TITLES[metric]} to set a floor on")
     if "energy_mj" in budget.max and all(row.energy_mj is None for row in rows):
-        raise UsageError("--max-energy-mj: the machine that was measured cannot say what a query takes of energy")
+        raise UsageError(NO_ENERGY)
     shares = {metric: share * full.quality[metric] for metric, share in budget.keep.items()} if full else {}
-    floors = {name: max(budget.min.get(name, 0.0), shares.get(name, 0.0)) for name in {**budget.min, **shares}}
-    return Limits(budget.max, floors, budget.confidence, shares)
+    return Limits(budget.max, dict(budget.min), budget.confidence, shares)
 
 
-def full_model(rows: Sequence[Candidate], budget: Budget) -> Candidate:
-    """Return the row that shares are of: the deepest, at the largest dimension, in fp32, its answers the best.
-
-    Raises `UsageError` where there is no such row.
-    """
-    dim, depth = max(row.dim for row in rows), max(row.depth for row in rows)
-    whole = [row for row in rows if (row.dim, row.depth, row.precision) == (dim, depth, "fp32")]
+def full_model(rows: Sequence[Candidate], budget: Budget) -> FullModel:
+    """Return the model that a budget's shares are of; `UsageError` where the rows do not hold it."""
+    whole = [row for row in rows if row.full and all(metric in row.quality for metric in budget.keep)]
     if not whole:
         raise UsageError(
-            f"a share of the full model was asked for, and the results have no fp32 at dimension {dim}: measure it "
-            "with mrl-edge bench --precision fp32,…"
+            "a share of the full model was asked for, and the results hold no fp32 at all layers and the largest "
+            "dimension that ran: measure it with mrl-edge bench --precision fp32,…, on another machine if need be"
         )
     metric = next(iter(budget.keep))
-    return max(whole, key=lambda row: row.quality.get(metric, 0.0))
+    best = max(whole, key=lambda row: row.quality[metric])
+    return FullModel(best.depth, best.dim, best.quality)
 
 
 def excesses(row: Candidate, limits: Limits) -> list[Excess]:
-    """Return the limits that a row misses."""
-    missed = []
-    for cost in COSTS:
-        limit = limits.max.get(cost.name)
-        if limit is None:
-            continue
-        value = upper(row, cost, limits.confidence)
-        if value == math.inf:
-            text = f"{cost.title} is not known{_why_unknown(cost)}, and {cost.option} {limit:g} is a limit on it"
-            missed.append(Excess(cost.name, limit, value, math.inf, text))
-        elif value > limit:
-            bound = "" if value == cost.read(row) else f"{limits.confidence:.1%} bound of the "
-            text = (
-                f"{bound}{cost.title} {value:.2f} {cost.unit} is {value - limit:.2f} {cost.unit} "
-                f"over {cost.option} {limit:g}"
-            )
-            missed.append(Excess(cost.name, limit, value, (value - limit) / (limit or 1e-9), text))
+    """Return the limits that a row misses.
+
+    A floor that is a share is held against the metric itself, whatever the confidence: the full model answered the
+    same queries, and the noise of the two is largely one.
+    """
+    over = [_over(row, cost, limit, limits) for cost in COSTS if (limit := limits.max.get(cost.name)) is not None]
+    below: dict[str, Excess] = {}
     for metric, floor in limits.min.items():
         value = lower(row, metric, limits.confidence)
         if value < floor:
-            bound = "" if value == row.quality[metric] else f"{limits.confidence:.1%} bound of "
-            text = f"{bound}{TITLES[metric]} {value:.4f} is {floor - value:.4f} below the floor of {floor:.4g}"
-            missed.append(Excess(metric, floor, value, (floor - value) / floor, text))
-    return missed
+            below[metric] = _below(metric, value, floor, _bounded(row, value, row.quality[metric], limits))
+    for metric, floor in limits.shares.items():
+        value = row.quality[metric]
+        if value < floor and (metric not in below or floor > below[metric].limit):
+            below[metric] = _below(metric, value, floor, "")
+    return [one for one in (*over, *below.values()) if one is not None]
+
+
+def _over(row: Candidate, cost: Cost, limit: float, limits: Limits) -> Excess | None:
+    value = upper(row, cost, limits.confidence)
+    if value == math.inf:
+        text = f"{cost.title} is not known{_why_unknown(cost)}, and {cost.option} {limit:g} is a limit on it"
+        return Excess(cost.name, limit, value, math.inf, text)
+    if value <= limit:
+        return None
+    bound = _bounded(row, value, cost.read(row), limits)
+    over = f"{value - limit:.2f} {cost.unit} over {cost.option} {limit:g}"
+    text = f"{bound}{cost.title} {value:.2f} {cost.unit} is {over}"
+    return Excess(cost.name, limit, value, (value - limit) / (limit or 1e-9), text)
+
+
+def _below(metric: str, value: float, floor: float, bound: str) -> Excess:
+    text = f"{bound}{TITLES[metric]} {value:.4f} is {floor - value:.4f} below the floor of {floor:.4g}"
+    return Excess(metric, floor, value, (floor - value) / floor, text)
+
+
+def _bounded(row: Candidate, bound: float, value: float, limits: Limits) -> str:
+    """Say which bound is meant where it is not the figure itself."""
+    if bound == value or limits.confidence is None:
+        return ""
+    return "the far end of the predicted " if row.predicted else f"{limits.confidence:.1%} bound of the "
 
 
 def _why_unknown(cost: Cost) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mrl_edge.bench.candidates import Candidate, candidate
-from mrl_edge.bench.fleet import key_of
+from mrl_edge.bench.fleet import check_bundles
 from mrl_edge.bench.results import Bandwidth, Ceilings, Measurement, Results, Work, refuse_emulated
 from mrl_edge.devices.ceilings import peak
 
@@ -36,7 +36,7 @@ class Machine:
     name: str
     arch: str
     features: frozenset[str]
-    rows: Mapping[tuple[object, ...], Row]  # by `fleet.key_of`
+    rows: Mapping[tuple[object, ...], Row]  # by `Candidate.key`
     ceilings: Mapping[int, Ceilings]  # by threads
 
 
@@ -77,7 +77,7 @@ def _machine(name: str, results: Sequence[Results], profile: Profile | None) -> 
         for measurement in content.measurements:
             row = _row(measurement, content)
             if row is not None and (profile is not None or row.candidate.threads in measured):
-                rows[key_of(row.candidate)] = row
+                rows[row.candidate.key] = row
     if not rows:
         raise ResultsError(
             f"the results of {name} hold no rooflines{_reason(results)}: run mrl-edge bench there again, which "
@@ -112,13 +112,9 @@ def _row(measurement: Measurement, content: Results) -> Row | None:
 
 
 def _check_alike(results: Sequence[Results]) -> None:
+    check_bundles(results)
     first = results[0]
     for one in results[1:]:
-        if one.bundle.sha256 != first.bundle.sha256:
-            raise ResultsError(
-                f"the results are of different bundles, {first.bundle.name} ({first.bundle.sha256[:8]}…) and "
-                f"{one.bundle.name} ({one.bundle.sha256[:8]}…): predict from those of one"
-            )
         if one.settings.get("data_sha256") != first.settings.get("data_sha256"):
             raise ResultsError(
                 f"the results of {_name(first)} and of {_name(one)} are of different data, so that a query takes other "

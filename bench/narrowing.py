@@ -5,8 +5,9 @@
 2. The others' quality and disk are known from their preparation, before anything is timed; floors decide.
 3. What remains is measured from the best objective downwards until one fits: nothing below it can be better.
 
-A first process that is far over a limit is not followed by others. Of equals all are measured, as `pick` decides
-them by time, memory and disk.
+A first process whose p50 or memory is far over a limit is not followed by others. Of equals all are measured, as
+`pick` decides them by time, memory and disk. Where an index takes over what was tuned on another precision in a
+sweep, it may be tuned anew here: that one may not have been prepared.
 """
 
 from __future__ import annotations
@@ -22,42 +23,24 @@ from mrl_edge.bench import jobs
 from mrl_edge.bench.budget import Budget, Objective, objective_of
 from mrl_edge.bench.candidates import Candidate, candidate
 from mrl_edge.bench.configuration import Configuration, configuration_of
-from mrl_edge.bench.limits import Excess, Limits, excesses, full_model, resolve
+from mrl_edge.bench.limits import NO_ENERGY, Excess, FullModel, Limits, excesses, resolve
 from mrl_edge.bench.place import Place, here
 from mrl_edge.bench.preparing import Grid
-from mrl_edge.bench.results import Disk, Measurement, Results
+from mrl_edge.bench.results import Disk, Measurement, Narrowing, Results
 from mrl_edge.bench.resuming import exclusive
 from mrl_edge.bench.run import Run
 from mrl_edge.bench.sweep import variants_of
 
 from mrl_edge.bundle import Bundle, Variant
-from mrl_edge.errors import ResultsError
+from mrl_edge.errors import ResultsError, UsageError
+from mrl_edge.metrics import TITLES
 from mrl_edge.progress import Report, silent
 
 _GLIMPSE_SECONDS = 0.3
 # What a short process of encoding alone shows of a configuration is at least so much of its own figure.
 _LEAST_P50, _LEAST_RSS, _LEAST_COLD = 0.95, 0.95, 0.8
 _FAR_OVER = 0.25  # of a limit: one process is enough to see it
-
-
-class LeftOut(msgspec.Struct, frozen=True):
-    """A configuration that was not measured to the end, and why."""
-
-    configuration: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Narrowed:
-    """The rows that were measured, what was left out, and the model that shares are of, measured or not."""
-
-    results: Results
-    left_out: tuple[LeftOut, ...]
-    full: Candidate | None
-
-    def summary(self) -> list[str]:
-        """Count what was left out by its reason."""
-        return [f"{count} {why}" for why, count in Counter(one.why for one in self.left_out).most_common()]
+_SETTLED = ("p50_ms", "peak_rss_mb", "disk_mb")  # figures that one process shows well enough; of the others three do
 
 
 @dataclass(frozen=True)
@@ -78,8 +61,10 @@ def narrow(
     out: Path,
     report: Report = silent,
     place: Place | None = None,
-) -> Narrowed:
+) -> Results:
     """Measure what can still be the choice and write `out` after every process, as a sweep does.
+
+    `narrowing` of the results says what was left out, and what shares are of.
 
     Raises what `sweep` and `pick` raise.
     """
@@ -92,34 +77,38 @@ class _Narrowing:
 
     def __init__(self, run: Run, budget: Budget, report: Report) -> None:
         self._run, self._budget, self._report = run, budget, report
-        self._left_out: list[LeftOut] = []
+        self._left_out: dict[Configuration, str] = {}
         self._missing = {
             configuration: variant
             for variant in variants_of(run.bundle, run.grid)
             for configuration in run.missing(variant)
         }
 
-    def run(self) -> Narrowed:
+    def run(self) -> Results:
+        """Measure, and return all rows."""
         glimpsed = self._glimpses()
         known = [one for row in glimpsed for one in self._prepared(*row)]
-        measured = [found for row in self._run.results.measurements if (found := self._candidate(row))]
+        complete = [row for row in self._run.results.measurements if configuration_of(row) not in self._missing]
+        measured = [found for row in complete if (found := self._candidate(row))]
         everything = [*(one.least for one in known), *measured]
-        if not everything:
-            self._run.finish()
-            return Narrowed(self._run.results, tuple(self._left_out), None)
-        full = self._full(everything) if self._budget.keep else None
-        limits = resolve(everything, self._budget, full)
-        objective = objective_of(everything, self._budget)
+        full = self._full(everything) if self._budget.keep and everything else None
+        if everything:
+            limits, objective = resolve(everything, self._budget, full), objective_of(everything, self._budget)
+            self._measure(self._able(known, limits), measured, limits, objective)
+        self._run.narrowed(Narrowing(dict(Counter(self._left_out.values())), *_said(full)))
+        self._run.finish()
+        return self._run.results
+
+    def _able(self, known: Sequence[_Known], limits: Limits) -> list[_Known]:
+        """Return what no limit rules out by what is known before it is measured."""
         able = []
         for one in known:
             over = excesses(one.least, limits)
             if over:
-                self._leave(one.configuration, _reason(over))
+                self._left_out[one.configuration] = _reason(over)
             else:
                 able.append(one)
-        self._measure(able, measured, limits, objective)
-        self._run.finish()
-        return Narrowed(self._run.results, tuple(self._left_out), full)
+        return able
 
     def _glimpses(self) -> list[tuple[Variant, Configuration, jobs.MeasureResult]]:
         """Return what short processes saw of encoding, of those that no limit rules out yet."""
@@ -159,24 +148,24 @@ class _Narrowing:
                 if (found := candidate(row, self._run.results.settings)) is not None:
                     yield _Known(variant, configuration, _at_least(found))
 
-    def _full(self, rows: Sequence[Candidate]) -> Candidate:
+    def _full(self, rows: Sequence[Candidate]) -> FullModel:
         """Return the model that shares are of, prepared for its quality alone where no budget fits it."""
         run, manifest = self._run, self._run.bundle.manifest
-        if any((row.precision, row.dim, row.depth) == ("fp32", manifest.dims[-1], manifest.depths[-1]) for row in rows):
-            return full_model(rows, self._budget)
-        variant = run.bundle.variant("fp32", None)
-        answer = run.preparations.of(variant)
-        if isinstance(answer, jobs.Failure):
-            raise ResultsError(f"the full model, whose share is to be kept, could not be run: {answer.reason}")
-        any_row = rows[0]  # its costs are not read
-        whole = [
-            replace(any_row, precision="fp32", depth=variant.depth, dim=one.dim, quality=_quality(one), shallow=False)
-            for one in answer.configurations
-            if one.dim == manifest.dims[-1]
-        ]
-        if not whole:
-            raise ResultsError("a share of the full model is to be kept: leave its dimension among --dims")
-        return full_model(whole, self._budget)
+        depth, dim = manifest.depths[-1], manifest.dims[-1]
+        there = [row.quality for row in rows if (row.precision, row.dim, row.depth) == ("fp32", dim, depth)]
+        if not there:
+            answer = run.preparations.of(run.bundle.variant("fp32", None))
+            if isinstance(answer, jobs.Failure):
+                raise ResultsError(f"the full model, whose share is to be kept, could not be run: {answer.reason}")
+            there = [_quality(one) for one in answer.configurations if one.dim == dim]
+        metric = next(iter(self._budget.keep))
+        scored = [quality for quality in there if metric in quality]
+        if not scored:
+            raise ResultsError(
+                f"a share of the full model's {TITLES[metric]} is to be kept, and it is not scored: leave dimension "
+                f"{dim} among --dims, and see that the task has what the metric needs"
+            )
+        return FullModel(depth, dim, max(scored, key=lambda quality: quality[metric]))
 
     def _measure(
         self, able: Sequence[_Known], measured: Sequence[Candidate], limits: Limits, objective: Objective
@@ -188,7 +177,7 @@ class _Narrowing:
         for number, one in enumerate(order):
             if best is not None and objective.value(one.least) < best:
                 for other in order[number:]:
-                    self._leave(other.configuration, "cannot be better than what fits")
+                    self._left_out[other.configuration] = "cannot be better than what fits"
                 break
             self._report("measuring", number, len(order), str(one.configuration))
             row = self._row(one, limits)
@@ -206,26 +195,29 @@ class _Narrowing:
             (row,) = [r for r in self._run.results.measurements if configuration_of(r) == one.configuration]
             found = self._candidate(row)
             if found is None:
-                self._leave(one.configuration, row.reason or row.status)
+                self._left_out[one.configuration] = row.reason or row.status
                 return None
-            point = excesses(replace(found, p50_ci95_ms=(found.p50_ms, found.p50_ms)), limits)
-            if any(over.share > _FAR_OVER for over in point):
-                self._leave(one.configuration, f"in {number + 1} of its processes: {_reason(point)}")
+            if "energy_mj" in limits.max and found.energy_mj is None:
+                raise UsageError(NO_ENERGY)
+            far = [
+                over
+                for over in excesses(replace(found, p50_ci95_ms=(found.p50_ms, found.p50_ms)), limits)
+                if over.figure in _SETTLED and over.share > _FAR_OVER
+            ]
+            if far:
+                self._left_out[one.configuration] = f"in one process far {_reason(far)}"
                 return None
         return found
 
     def _candidate(self, row: Measurement) -> Candidate | None:
         return candidate(row, self._run.results.settings)
 
-    def _leave(self, configuration: Configuration, why: str) -> None:
-        self._left_out.append(LeftOut(str(configuration), why))
-
     def _leave_all(self, alone: Configuration, why: str) -> None:
         """Leave out whatever is measured with a variant, threads and runtime."""
         same = (alone.precision, alone.depth, alone.threads, alone.runtime)
         for other in self._missing:
             if (other.precision, other.depth, other.threads, other.runtime) == same:
-                self._leave(other, why)
+                self._left_out[other] = why
 
 
 def _as_row(row: Measurement, glimpse: jobs.MeasureResult, prepared: jobs.Prepared | None) -> Measurement:
@@ -251,6 +243,10 @@ def _at_least(row: Candidate) -> Candidate:
         peak_rss_mb=row.peak_rss_mb * _LEAST_RSS,
         energy_mj=0.0,
     )
+
+
+def _said(full: FullModel | None) -> tuple[int | None, int | None, dict[str, float]]:
+    return (full.depth, full.dim, full.quality) if full else (None, None, {})
 
 
 def _quality(prepared: jobs.Prepared) -> dict[str, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mrl_edge.bench.budget import COSTS, Budget, Cost, Objective, objective_of
 from mrl_edge.bench.candidates import Candidate
 from mrl_edge.bench.front import AXES, pareto_front
-from mrl_edge.bench.limits import Excess, Limits, excesses, full_model, resolve
+from mrl_edge.bench.limits import Excess, FullModel, Limits, excesses, full_model, resolve
 from mrl_edge.bench.trades import Relaxation, Trade, relaxations, trades, uncertain
 
 from mrl_edge.metrics import TITLES
@@ -28,11 +28,11 @@ class Choice:
     trades: list[Trade]
     relaxations: list[Relaxation]
     pareto: list[Candidate]
-    full: Candidate | None = None  # the model that shares are of
+    full: FullModel | None = None  # the model that shares are of
 
 
 def pick(
-    rows: Sequence[Candidate], budget: Budget, axes: Sequence[str] = AXES, full: Candidate | None = None
+    rows: Sequence[Candidate], budget: Budget, axes: Sequence[str] = AXES, full: FullModel | None = None
 ) -> Choice:
     """Choose the row with the best objective within the budget; equals are decided by time, memory, disk.
 
@@ -78,7 +78,7 @@ def _why(
     rows: Sequence[Candidate],
     fitting: Sequence[Candidate],
     chosen: Candidate,
-    full: Candidate | None,
+    full: FullModel | None,
     budget: Budget,
     objective: Objective,
 ) -> list[str]:
@@ -104,7 +104,7 @@ def _why(
 
 def _what_follows(chosen: Candidate, following: Candidate | None, limits: Limits, objective: Objective) -> str:
     if following is None:
-        return f"No measured configuration has a better {objective.title}."
+        return f"No configuration has a better {objective.title}."
     gain = objective.value(following) - objective.value(chosen)
     changes = ", ".join(_change(cost, chosen, following) for cost in COSTS if cost.name in AXES)
     over = "; ".join(excess.text for excess in excesses(following, limits))

@@ -246,6 +246,15 @@ class Measurement(msgspec.Struct, frozen=True):
     predicted: bool = False
 
 
+class Narrowing(msgspec.Struct, frozen=True):
+    """What `mrl-edge tune` did not measure, how often and why, and what the full model scores, measured or not."""
+
+    left_out: dict[str, int]
+    full_depth: int | None = None
+    full_dim: int | None = None
+    full_quality: dict[str, float] = {}
+
+
 class BundleRef(msgspec.Struct, frozen=True):
     """Which bundle was measured, and what its training said of it and of the baselines."""
 
@@ -263,6 +272,7 @@ class Results(msgspec.Struct, frozen=True):
     settings: dict[str, Any]
     measurements: tuple[Measurement, ...]
     ceilings: tuple[Ceilings, ...] = ()  # by threads, of the rooflines
+    narrowing: Narrowing | None = None  # None: of a whole sweep
     spent_s: dict[str, float] = {}  # wall time by what it went into, of all runs that made the file
 
 

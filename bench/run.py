@@ -26,7 +26,7 @@ from mrl_edge.bench.place import Place, variant_name
 from mrl_edge.bench.preparing import Grid, Preparations
 from mrl_edge.bench.processes import Answer, cached, clear_cache, run_job
 from mrl_edge.bench.repeats import processes_of, together
-from mrl_edge.bench.results import IndexPlan, Measurement, SearchResult, write_results
+from mrl_edge.bench.results import IndexPlan, Measurement, Narrowing, SearchResult, write_results
 from mrl_edge.bench.resuming import Processes, resume, work_folder
 from mrl_edge.bench.roofline import Rooflines
 from mrl_edge.bench.scenarios import with_scenarios
@@ -151,8 +151,8 @@ class Run:
     def glimpse(self, configuration: Configuration, seconds: float) -> jobs.MeasureResult | jobs.Failure:
         """Return what a short process of encoding alone sees; it makes no row."""
         started = time.perf_counter()
-        clear_cache(self.work)
         job = msgspec.structs.replace(self._job(None, configuration), max_seconds=seconds)
+        self._begin(job)
         answer = self._run(job, jobs.MeasureResult, configuration.threads)
         self._spend("glimpses", time.perf_counter() - started)
         return answer
@@ -172,6 +172,10 @@ class Run:
         self.processes.add(row)
         self._put(configuration_of(row))
         write_results(self.out, self.results)
+
+    def narrowed(self, narrowing: Narrowing | None) -> None:
+        """Say in the results what was left out; None of a whole sweep."""
+        self.results = msgspec.structs.replace(self.results, narrowing=narrowing)
 
     def finish(self) -> None:
         """Write the file even if nothing was missing."""
@@ -196,9 +200,7 @@ class Run:
 
     def _measured(self, row: Measurement, prepared: Prepared | None, configuration: Configuration) -> Measurement:
         job = self._job(prepared, configuration)
-        clear_cache(self.work)
-        if MAPPED_PREPACK in configuration.runtime:  # its file is there before, as in all but a device's first start
-            self._run(jobs.FirstJob(job), jobs.FirstResult, configuration.threads)
+        self._begin(job)
         started = time.perf_counter()
         before = psutil.cpu_percent(_BUSY_SECONDS)
         with watching(PROVIDER) as watch:
@@ -239,6 +241,12 @@ class Run:
             quality=prepared.quality,
             fidelity=prepared.fidelity,
         )
+
+    def _begin(self, job: jobs.MeasureJob) -> None:
+        """Leave in the cache what a device has there in all but its first start."""
+        clear_cache(self.work)
+        if MAPPED_PREPACK in job.runtime:
+            self._run(jobs.FirstJob(job), jobs.FirstResult, job.threads)
 
     def _run(self, job: jobs.Job, kind: type[Answer], threads: int) -> Answer | jobs.Failure:
         """Run what is measured under the limits of the place."""

@@ -54,5 +54,6 @@ def _sweep(run: Run, grid: Grid, report: Report) -> Results:
             run.add(run.measure(variant, configuration))
     if rounds:
         report("measuring", len(rounds), len(rounds))
+    run.narrowed(None)
     run.finish()
     return run.results

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mrl_edge.bench.budget import COSTS, Cost, Objective, figure, interval
-from mrl_edge.bench.candidates import Candidate
+from mrl_edge.bench.candidates import OBJECTIVES, Candidate
 from mrl_edge.bench.front import AXES
 from mrl_edge.bench.limits import Excess, Limits, excesses, titled
 
@@ -47,41 +48,72 @@ def trades(
         buys = [
             (excess.value, row)
             for excess, row in _missing_alone(rows, cost.name, limits)
-            if objective.value(row) > objective.value(chosen)
+            if objective.value(row) > objective.value(chosen) and excess.value != math.inf
         ]
         if limit is not None and buys:
             value, row = min(buys, key=lambda one: (one[0], -objective.value(one[1])))
             amount, gain = value - limit, objective.value(row) - objective.value(chosen)
-            text = f"{amount:.3g} {cost.unit} more {cost.title} buys {objective.points(gain)}: {row.name}"
+            more = _that_fits(cost.name, amount)
+            text = f"{more:.5g} {cost.unit} more {cost.title} buys {objective.points(gain)}: {row.name}"
             found.append(Trade(cost.name, amount, gain, row, text))
         here = cost.read(chosen)
         less = [row for row in fitting if _saves(row, chosen, cost)]
         if less and (limit is not None or cost.name in AXES):
             row = min(less, key=lambda one: (-objective.value(one), cost.read(one)))
             amount, gain = cost.read(row) - here, objective.value(row) - objective.value(chosen)
-            text = f"{-amount:.3g} {cost.unit} less {cost.title} costs {objective.points(-gain)}: {row.name}"
+            costs = f"costs {objective.points(-gain)}" if gain else f"costs no {objective.title}"
+            text = f"{-amount:.3g} {cost.unit} less {cost.title} {costs}: {row.name}"
             found.append(Trade(cost.name, amount, gain, row, text))
+    return [*found, *_lower_floors(rows, chosen, limits, objective)]
+
+
+def _lower_floors(rows: Sequence[Candidate], chosen: Candidate, limits: Limits, objective: Objective) -> list[Trade]:
+    """Return for each floor the least that giving way buys."""
+    found = []
+    for name, floor in limits.floors.items():
+        buys = [
+            (excess.value, row)
+            for excess, row in _missing_alone(rows, name, limits)
+            if objective.value(row) > objective.value(chosen)
+        ]
+        if buys:
+            value, row = max(buys, key=lambda one: (one[0], objective.value(one[1])))
+            amount, gain = value - floor, objective.value(row) - objective.value(chosen)
+            lower = f"a floor of {_that_fits(name, value):.5g} on {titled(name)[0]}"
+            text = f"{lower} buys {objective.points(gain)}: {row.name}"
+            found.append(Trade(name, amount, gain, row, text))
     return found
 
 
 def relaxations(rows: Sequence[Candidate], limits: Limits) -> list[Relaxation]:
-    """Return for each limit the least that it alone would have to give."""
-    found = []
-    for name, limit in {**limits.max, **limits.min}.items():
-        title, unit = titled(name)
-        alone = _missing_alone(rows, name, limits)
-        if alone:
-            excess, row = min(alone, key=lambda one: one[0].share)
-            text = f"With {title} {excess.value:.4g}{unit} instead of {limit:.4g} it would be {row.name}."
-            found.append(Relaxation(name, limit, excess.value, row, text))
-        elif all(any(one.figure == name for one in excesses(row, limits)) for row in rows):
-            best = min((one for row in rows for one in excesses(row, limits) if one.figure == name),
-                       key=lambda one: one.share)  # fmt: skip
-            text = (
-                f"No configuration meets {title} {limit:.4g}{unit}, whatever the rest: the best has {best.value:.4g}."
-            )
-            found.append(Relaxation(name, limit, None, None, text))
-    return found
+    """Return for each limit the least that it alone would have to give, or that it alone cannot help."""
+    return [_relaxation(rows, name, limit, limits) for name, limit in {**limits.max, **limits.floors}.items()]
+
+
+def _relaxation(rows: Sequence[Candidate], name: str, limit: float, limits: Limits) -> Relaxation:
+    title, unit = titled(name)
+    alone = [one for one in _missing_alone(rows, name, limits) if one[0].value != math.inf]
+    if alone:
+        excess, row = min(alone, key=lambda one: one[0].share)
+        to = _that_fits(name, excess.value)
+        text = f"With {title} {to:.5g}{unit} instead of {limit:.4g} it would be {row.name}."
+        return Relaxation(name, limit, to, row, text)
+    missed = [one for row in rows for one in excesses(row, limits) if one.figure == name]
+    if len(missed) < len(rows):
+        text = f"{title} {limit:.4g}{unit} is met by some, which miss other limits: it alone cannot help."
+    elif best := [one.value for one in missed if one.value != math.inf]:
+        least = max(best) if name in limits.floors else min(best)
+        text = f"No configuration meets {title} {limit:.4g}{unit}, whatever the rest: the best has {least:.4g}."
+    else:
+        text = f"{title} is known of no configuration."
+    return Relaxation(name, limit, None, None, text)
+
+
+def _that_fits(name: str, value: float) -> float:
+    """Return a limit of five figures that a value meets: a cost's above it, a floor below it."""
+    unit = 10.0 ** (math.floor(math.log10(abs(value) or 1.0)) - 4)
+    steps = value / unit
+    return round((math.floor(steps) if name in OBJECTIVES else math.ceil(steps)) * unit, 12)
 
 
 def uncertain(rows: Sequence[Candidate], chosen: Candidate | None, limits: Limits, objective: Objective) -> list[str]:

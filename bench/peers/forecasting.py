@@ -38,9 +38,9 @@ def main() -> int:
     held = total = 0
     for place, size in enumerate(sizes):
         others = [one for number, one in enumerate(results) if number != place]
-        foretold = {(row.precision, row.dim, row.plan): row for row in at_size(others, size)}
+        foretold = {row.key: row for row in at_size(others, size).rows}
         for row in candidates(results[place]):
-            guess = foretold[row.precision, row.dim, row.plan]
+            guess = foretold[row.key]
             off, recall_off = guess.p50_ms / row.p50_ms - 1, guess.quality["recall_at_10"] - row.quality["recall_at_10"]
             worst = {"latency": max(worst["latency"], abs(off)), "recall": max(worst["recall"], abs(recall_off))}
             held += _holds(guess, row)
@@ -60,8 +60,7 @@ def main() -> int:
 
 def _holds(guess: Candidate, row: Candidate) -> bool:
     low, high = guess.p50_ci95_ms or (0.0, 0.0)
-    measured = row.p50_ci95_ms or (row.p50_ms, row.p50_ms)
-    return low <= measured[1] and measured[0] <= high
+    return low <= row.p50_ms <= high
 
 
 def _measure(bundle: Path, work: Path, size: int, queries: int) -> Path:

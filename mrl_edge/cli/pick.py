@@ -12,10 +12,24 @@ from mrl_edge.cli import budgets, console, elsewhere, options
 from mrl_edge.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mrl_edge.bench.budget import Budget
     from mrl_edge.bench.candidates import Candidate
     from mrl_edge.bench.fleet import Board
+    from mrl_edge.bench.limits import FullModel
+    from mrl_edge.bench.machines import Machine
     from mrl_edge.bench.pick import Choice
+    from mrl_edge.bench.results import BundleRef, Results
 
+_HEADS = {
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+    "cold_start_ms": "cold ms",
+    "peak_rss_mb": "RSS MB",
+    "disk_mb": "disk MB",
+    "energy_mj": "mJ",
+}
 _EPILOG = """Examples:
 
 mrl-edge pick results.json --max-p50-ms 5 --max-rss-mb 120 --max-disk-mb 40 --min-recall 0.5
@@ -100,8 +114,7 @@ def pick(
     elsewhere.check_options(board, leave_one_out, profile, wanted.corpus, one_for_all)
     read = [read_results(path) for path in results]
     if leave_one_out:
-        elsewhere.print_checks(elsewhere.machines(results, read, profile), as_json)
-        return 0
+        return _leave_one_out(elsewhere.machines(results, read, profile), wanted, out, as_json)
     boards = boards_of(read)
     if out is not None and len(boards) > 1 and not one_for_all and board is None:
         raise UsageError("--out writes one choice: pick for each board alone, or give --one-for-all")
@@ -110,10 +123,11 @@ def pick(
         wanted = elsewhere.within_memory(wanted, board)
     else:
         rows = {one.name: board_rows(one, wanted.corpus) for one in boards}
+    full = full_of(rows.values(), wanted, read) if wanted.keep else None
     if one_for_all:
-        rows = {", ".join(rows): in_common(rows)}
-    choices = {name: choose(ours, wanted, axes) for name, ours in rows.items()}
-    objects = {name: {**as_object(choice), "bundle": _bundle(boards[0])} for name, choice in choices.items()}
+        rows = {", ".join(rows): in_common(boards, rows)}
+    choices = {name: choose(ours, wanted, axes, full) for name, ours in rows.items()}
+    objects = {name: as_object(choice, boards[0].bundle) for name, choice in choices.items()}
     found = next(iter(objects.values())) if len(choices) == 1 else {"boards": objects}
     if out is not None:
         write_choice(out, found)
@@ -124,19 +138,45 @@ def pick(
             if len(boards) > 1:
                 console.say(f"\n{name}")
             print_choice(choice)
-            print_front(choice)
+            print_front(choice, axes)
         if out is not None:
             console.say(f"\nchoice: {out}\nnext:   mrl-edge ship BUNDLE --pick {out} --out app")
     return 0 if all(choice.chosen for choice in choices.values()) else 3
+
+
+def _leave_one_out(machines: Sequence[Machine], wanted: Budget, out: Path | None, as_json: bool) -> int:
+    if out is not None or wanted.max or wanted.min or wanted.keep:
+        raise UsageError("--leave-one-out picks nothing: leave --out and the limits out")
+    elsewhere.print_checks(machines, as_json)
+    return 0
 
 
 def board_rows(board: Board, corpus: int | None) -> list[Candidate]:
     """Return what was measured on a board, or what is predicted of it for a corpus of another size."""
     if corpus is None:
         return board.rows()
-    from mrl_edge.bench.forecast import at_size
+    from mrl_edge.bench.forecast import FAR, at_size
 
-    return at_size(board.results, corpus)
+    sized = at_size(board.results, corpus)
+    if corpus > FAR * sized.largest:
+        console.note(f"warning: {corpus:,} is more than {FAR} times the {sized.largest:,} documents that were measured")
+    if sized.left_out:
+        console.note(f"  left out: {sized.left_out} configurations that were measured at one size alone")
+    return sized.rows
+
+
+def full_of(rows_of: Iterable[Sequence[Candidate]], budget: Budget, results: Sequence[Results]) -> FullModel:
+    """Return the model that shares are of: of what was measured, on whichever board could, or of what a tuning says.
+
+    Raises `UsageError` where there is none.
+    """
+    from mrl_edge.bench.limits import FullModel, full_model
+
+    for one in results:
+        said = one.narrowing
+        if said is not None and said.full_dim is not None and said.full_depth is not None:
+            return FullModel(said.full_depth, said.full_dim, said.full_quality)
+    return full_model([row for rows in rows_of for row in rows], budget)
 
 
 def print_choice(choice: Choice) -> None:
@@ -151,36 +191,40 @@ def print_choice(choice: Choice) -> None:
         console.say(f"  {trade.text}")
 
 
-def print_front(choice: Choice) -> None:
-    """Print the Pareto front, the chosen row marked."""
-    nested = any(row.shallow for row in choice.pareto)
-    threads = any(row.threads > 1 for row in choice.pareto)
-    rows = [
+def print_front(choice: Choice, axes: Sequence[str]) -> None:
+    """Print the Pareto front on its axes, the chosen row marked and the predicted ones too."""
+    from mrl_edge.bench.budget import figure
+    from mrl_edge.bench.limits import titled
+
+    varying: dict[str, list[object]] = {
+        "depth": [row.depth if row.shallow else None for row in choice.pareto],
+        "threads": [row.threads if row.threads > 1 else None for row in choice.pareto],
+        "runtime": ["+".join(row.runtime) or None for row in choice.pareto],
+        "vectors": [row.vectors for row in choice.pareto],
+    }
+    shown = {name: values for name, values in varying.items() if len(set(values)) > 1}
+    rows: list[list[object]] = [
         [
             "→" if row == choice.chosen else "",
-            row.precision,
-            *([row.depth] if nested else []),
+            f"{row.precision}{' (predicted)' if row.predicted else ''}",
             row.dim,
             row.index if row.rerank_dim is None else f"{row.index} → {row.rerank_dim}",
-            *([row.threads] if threads else []),
-            row.p50_ms,
-            row.peak_rss_mb,
-            row.disk_mb,
+            *(values[place] for values in shown.values()),
+            *(figure(row, name) for name in axes),
             choice.objective.value(row),
         ]
-        for row in choice.pareto
+        for place, row in enumerate(choice.pareto)
     ]
-    heads = ["", "precision", *(["depth"] if nested else []), "dim", "index", *(["threads"] if threads else [])]
-    heads += ["p50 ms", "RSS MB", "disk MB", choice.objective.title]
-    predicted = " (predicted)" if any(row.predicted for row in choice.pareto) else ""
-    console.print_table(f"\nPareto front{predicted}: nothing is better in everything", heads, rows)
+    heads = ["", "precision", "dim", "index", *shown, *(_HEADS.get(name) or titled(name)[0] for name in axes)]
+    console.print_table("\nPareto front: nothing is better in everything", [*heads, choice.objective.title], rows)
 
 
-def as_object(choice: Choice) -> dict[str, object]:
+def as_object(choice: Choice, bundle: BundleRef) -> dict[str, object]:
     """Return the chosen row's figures at the top, the rest beside them."""
     chosen = choice.chosen
     return {
         "fits": chosen is not None,
+        "bundle": {"name": bundle.name, "sha256": bundle.sha256},
         "configuration": configuration_object(chosen) if chosen else None,
         **(_figures(chosen) if chosen else {}),
         "objective": choice.objective.name,
@@ -191,7 +235,7 @@ def as_object(choice: Choice) -> dict[str, object]:
         "relaxations": [_with_row(one) for one in choice.relaxations],
         "next_better": _figures(choice.next_better) if choice.next_better else None,
         "nearest": _figures(choice.nearest) if choice.nearest else None,
-        "full": _figures(choice.full) if choice.full else None,
+        "full": {"name": choice.full.name, **asdict(choice.full)} if choice.full else None,
         "over": [asdict(excess) for excess in choice.over],
         "pareto": [_figures(row) for row in choice.pareto],
     }
@@ -212,10 +256,6 @@ def _figures(row: Candidate) -> dict[str, object]:
     figures = asdict(row)
     quality: dict[str, float] = figures.pop("quality")
     return {"name": row.name, **figures, **quality}
-
-
-def _bundle(board: Board) -> dict[str, str]:
-    return {"name": board.bundle.name, "sha256": board.bundle.sha256}
 
 
 def write_choice(out: Path, found: object) -> None:

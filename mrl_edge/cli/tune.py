@@ -13,7 +13,6 @@ from mrl_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from mrl_edge.bench.budget import Budget
-    from mrl_edge.bench.candidates import Candidate
     from mrl_edge.bench.results import Results
     from mrl_edge.devices.reach.address import Address
 
@@ -109,6 +108,8 @@ def tune(
         confidence=confidence,
         objective=objective,
     )  # fmt: skip
+    if wanted.corpus is not None:
+        raise UsageError("the budget's corpus: tune measures this one; mrl-edge pick --corpus predicts another size")
     if not wanted.max:
         raise UsageError("tune needs a limit, as in --max-p50-ms 20: without one mrl-edge bench measures everything")
     profile = bench_place.capped_profile(device or [], fleet, capped)
@@ -144,18 +145,17 @@ def _here(
     from mrl_edge.bench.narrowing import narrow
     from mrl_edge.bench.resuming import discard
 
-    if what.budget is None:
-        raise AssertionError("tune has a budget")
     with bench_place.open_place(profile) as place:
         if overwrite:
             discard(out)
         with console.progress_bar() as report:
-            found = narrow(what.bundle, what.task, what.source, what.grid, what.budget, out, report, place)
-    code = _answer(found.results, what.budget, found.full, out, choice, as_json)
-    if not as_json:
-        for line in found.summary():
-            console.say(f"not measured: {line}")
-    return code
+            results = narrow(what.bundle, what.task, what.source, what.grid, _budget(what), out, report, place)
+    answer = _answer(results, _budget(what), out, as_json)
+    if choice is not None:
+        pick.write_choice(choice, answer)
+    if as_json:
+        console.print_json(answer)
+    return 0 if answer["fits"] else 3
 
 
 def _on_boards(
@@ -170,41 +170,53 @@ def _on_boards(
 
     if choice is not None and len(boards) > 1:
         raise UsageError("--choice writes one choice: tune each board alone")
-    if what.budget is None:
-        raise AssertionError("tune has a budget")
     found = bench_boards.sweep_boards(what, boards, out, overwrite)
-    codes = [0]
-    for address, file, results in found:
-        if not isinstance(results, MrlEdgeError):
-            if len(boards) > 1 and not as_json:
-                console.say(f"\n{address}")
-            codes.append(_answer(results, what.budget, None, file, choice, as_json))
+    answers: dict[str, dict[str, object]] = {}
+    for place, (address, file, results) in enumerate(found):
+        if isinstance(results, MrlEdgeError):
+            continue
+        if len(boards) > 1 and not as_json:
+            console.say(f"\n{address}")
+        try:
+            answers[str(address)] = _answer(results, _budget(what), file, as_json)
+        except MrlEdgeError as error:  # of one board: the others answer
+            found[place] = address, file, error
+    first = next(iter(answers.values()), None)
+    if choice is not None and first is not None:
+        pick.write_choice(choice, first)
+    if as_json and first is not None:
+        console.print_json(first if len(boards) == 1 else {"boards": answers})
     bench_boards.raise_failures(found)
-    return max(codes)
+    return 0 if all(answer["fits"] for answer in answers.values()) else 3
 
 
-def _answer(
-    results: Results, budget: Budget, full: Candidate | None, out: Path, choice: Path | None, as_json: bool
-) -> int:
-    """Print what was chosen among the rows that were measured, and how many those are."""
+def _answer(results: Results, budget: Budget, out: Path, as_json: bool) -> dict[str, object]:
+    """Return what was chosen among the rows that were measured; print it, and what was not measured, unless as JSON."""
     from mrl_edge.bench.candidates import candidates
     from mrl_edge.bench.pick import pick as choose
     from mrl_edge.bench.results import refuse_emulated
 
     refuse_emulated(results)
-    if all(row.status != "ok" for row in results.measurements):
-        console.note("nothing was measured: no configuration can fit this budget, or none could be run")
-        if as_json:
-            console.print_json({"fits": False, "configuration": None})
-        return 3
-    chosen = choose(candidates(results), budget, full=full)
-    answer = {**pick.as_object(chosen), "bundle": {"name": results.bundle.name, "sha256": results.bundle.sha256}}
-    if choice is not None:
-        pick.write_choice(choice, answer)
-    if as_json:
-        console.print_json(answer)
-    else:
-        pick.print_choice(chosen)
+    left_out = results.narrowing.left_out if results.narrowing else {}
+    bundle = {"name": results.bundle.name, "sha256": results.bundle.sha256}
+    answer: dict[str, object] = {"fits": False, "bundle": bundle, "configuration": None}
+    if any(row.status == "ok" for row in results.measurements):
+        rows = candidates(results)
+        chosen = choose(rows, budget, full=pick.full_of([rows], budget, [results]) if budget.keep else None)
+        answer = pick.as_object(chosen, results.bundle)
+        if not as_json:
+            pick.print_choice(chosen)
+    elif not as_json:
+        console.say("Nothing was measured: no configuration can fit this budget, or none could be run.")
+    if not as_json:
         spent = sum(results.spent_s.values())
         console.say(f"\nmeasured {len(results.measurements)} configurations in {spent:.0f} s: {out}")
-    return 0 if chosen.chosen else 3
+        for why, count in left_out.items():
+            console.say(f"not measured: {count} {why}")
+    return {**answer, "left_out": left_out}
+
+
+def _budget(what: bench_boards.Sweep) -> Budget:
+    if what.budget is None:
+        raise AssertionError("tune has a budget")
+    return what.budget

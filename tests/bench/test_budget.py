@@ -79,13 +79,13 @@ def test_a_share_of_the_full_model_is_a_floor(seed):
         and row.quality["recall_at_10"] >= 0.9 * full.quality["recall_at_10"]
     ]
     choice = pick(rows, budget)
-    assert choice.full == full
+    assert (choice.full.dim, choice.full.quality) == (full.dim, full.quality)
     assert choice.chosen == max(fitting, key=lambda row: row.quality["ndcg_at_10"], default=None)
 
 
 def test_a_share_needs_the_full_model():
     rows = candidates(results(measurement("int8", 64)))
-    with pytest.raises(UsageError, match="no fp32 at dimension 64"):
+    with pytest.raises(UsageError, match="no fp32 at all layers and the largest dimension"):
         pick(rows, Budget(keep={"ndcg_at_10": 0.9}))
 
 
@@ -98,13 +98,54 @@ def test_a_utility_is_the_weighted_sum(seed):
     assert pick(rows, budget).chosen == best
 
 
+def test_a_share_is_held_by_the_metric_and_the_full_model_keeps_all_of_itself():
+    rows = candidates(results(measurement("fp32", 384, recall=0.6), measurement("int8", 384, recall=0.59)))
+    rows = [dataclasses.replace(row, samples={"recall_at_10": 100, "ndcg_at_10": 100}) for row in rows]
+    choice = pick(rows, Budget(keep={"recall_at_10": 1.0}, confidence=0.95))
+    assert choice.chosen.precision == "fp32"
+    assert choice.uncertain == []
+    assert pick(rows, Budget(min={"recall_at_10": 0.6}, confidence=0.95)).chosen is None
+
+
+def test_the_full_model_is_of_what_was_asked_for_though_it_failed():
+    failed = msgspec.structs.replace(measurement("fp32", 384), status="out_of_memory", encode=None)
+    rows = candidates(results(failed, measurement("fp32", 64), measurement("int8", 384)))
+    with pytest.raises(UsageError, match="on another machine if need be"):
+        pick(rows, Budget(keep={"ndcg_at_10": 0.5}))
+
+
+def test_a_relaxation_works_as_it_is_printed():
+    rows = candidates(results(measurement("int8", 64, encode_ms=3.00004, rss_mb=118.3449)))
+    for name, limit in (("peak_rss_mb", 100.0), ("p50_ms", 1.0)):
+        (one,) = pick(rows, Budget(max={name: limit})).relaxations
+        printed = float(one.text.split()[one.text.split().index("instead") - 2])
+        assert pick(rows, Budget(max={name: printed})).chosen
+        assert printed == pytest.approx(one.to)
+
+
+def test_every_limit_is_spoken_of_when_nothing_fits():
+    rows = candidates(
+        results(
+            measurement("fp32", 8, encode_ms=1, rss_mb=200, disk_mb=90),
+            measurement("fp32", 64, encode_ms=9, rss_mb=100, disk_mb=90),
+            measurement("fp32", 384, encode_ms=9, rss_mb=200, disk_mb=20),
+        )
+    )
+    choice = pick(rows, Budget(max={"p50_ms": 5, "peak_rss_mb": 150, "disk_mb": 50}))
+    assert [one.to for one in choice.relaxations] == [None] * 3
+    assert all("it alone cannot help" in one.text for one in choice.relaxations)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_every_trade_and_relaxation_is_what_another_pick_finds(seed):
     rows = rows_with_intervals(seed)
     budget = random_budget(seed, min={"recall_at_10": 0.75} if seed % 2 else {})
     choice = pick(rows, budget)
     for trade in choice.trades:
-        if trade.amount > 0:
+        if trade.figure in budget.min:
+            eased = {trade.figure: budget.min[trade.figure] + trade.amount}
+            assert pick(rows, msgspec.structs.replace(budget, min=eased)).chosen == trade.row
+        elif trade.amount > 0:
             eased = {**budget.max, trade.figure: budget.max[trade.figure] + trade.amount + 1e-9}
             more = pick(rows, msgspec.structs.replace(budget, max=eased)).chosen
             assert more == trade.row
@@ -223,4 +264,5 @@ def test_every_cost_is_read_from_a_row():
     assert known["energy_mj"] == math.inf
     assert all(math.isfinite(value) for name, value in known.items() if name != "energy_mj")
     assert interval(dataclasses.replace(row, samples={}), "ndcg_at_10") is None
-    assert full_model([row], Budget(keep={"ndcg_at_10": 1})) == row
+    full = full_model([row], Budget(keep={"ndcg_at_10": 1}))
+    assert (full.dim, full.quality) == (64, row.quality)

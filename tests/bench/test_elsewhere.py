@@ -96,7 +96,7 @@ def test_a_machine_k_times_as_fast_is_predicted_exactly(speed):
     assert len(found.rows) == len(ALL)
     assert found.left_out == {}
     for one in found.rows:
-        true = target.rows[one.precision, one.depth, one.dim, one.threads, one.plan, one.runtime].candidate
+        true = target.rows[one.key].candidate
         assert one.predicted
         assert one.p50_ms == pytest.approx(true.p50_ms)
         assert one.p99_ms == pytest.approx(true.p99_ms)
@@ -307,7 +307,7 @@ def test_pick_for_a_board_says_that_it_is_predicted_and_holds_its_memory(files, 
     small = profile(tmp_path, **{"application_bytes = 8_000_000_000": "application_bytes = 100_000_000"})
     assert run_here("pick", *files[:2], "--board", small).returncode == 3
     text = run_here("pick", *files[:2], "--board", "pi-5-8gb").stdout
-    assert "Pareto front (predicted)" in text
+    assert "int8 (predicted)" in text
     assert "That is predicted: a query's p50 of 7.794 to 7.794 ms." in text
     cold = run_here("pick", *files[:2], "--board", "pi-5-8gb", "--max-cold-ms", "1000")
     assert cold.returncode == 3

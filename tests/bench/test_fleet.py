@@ -64,6 +64,23 @@ def test_files_of_one_machine_are_taken_together(tmp_path):
     assert len(answer["pareto"]) == 2
 
 
+def test_boards_that_differ_in_memory_by_a_page_are_one(tmp_path):
+    for number, row in enumerate((measurement("int8", 64), measurement("int8", 384, ndcg=0.6, disk_mb=30))):
+        content = on("board", row)
+        device = msgspec.structs.replace(content.device, ram_bytes=content.device.ram_bytes + 4096 * number)
+        write_results(tmp_path / f"{number}.json", msgspec.structs.replace(content, device=device))
+    answer = json.loads(run_here("pick", tmp_path / "0.json", tmp_path / "1.json", "--json").stdout)
+    assert len(answer["pareto"]) == 2
+
+
+def test_a_share_may_be_of_a_model_that_another_board_ran(fleet, tmp_path):
+    small = tmp_path / "small.json"
+    write_results(small, on("small", measurement("int8", 64, ndcg=0.5), measurement("int8", 384, ndcg=0.56)))
+    done = run_here("pick", small, fleet[0], "--keep-ndcg", "0.98", "--json")
+    answer = json.loads(done.stdout)["boards"]["small"]
+    assert (answer["dim"], answer["full"]["quality"]["ndcg_at_10"]) == (384, 0.57)
+
+
 def test_what_cannot_be_compared_is_refused(fleet, tmp_path):
     other = tmp_path / "other.json"
     bundle = msgspec.structs.replace(results().bundle, sha256="1" * 64)

@@ -55,7 +55,7 @@ def test_a_share_is_of_the_full_model_though_it_is_not_measured(arguments, swept
     done, answer = tune(arguments, tmp_path / "t.json", *limits)
     assert done.returncode == 0, done.stderr
     (full,) = [row for row in swept if (row.precision, row.dim) == ("fp32", 384)]
-    assert answer["full"]["ndcg_at_10"] == pytest.approx(full.quality["ndcg_at_10"])
+    assert answer["full"]["quality"]["ndcg_at_10"] == pytest.approx(full.quality["ndcg_at_10"])
     assert answer["ndcg_at_10"] >= 0.5 * full.quality["ndcg_at_10"]
 
 
