@@ -12,7 +12,7 @@ QUERIES = ("some words", "abc de f", "zyx")
 K = 10
 
 
-def write_choice(bundle, path, fits=True, sha256=None, **changes):
+def write_choice(bundle, path, fits=True, sha256=None, n_items=None, **changes):
     """Write a choice about a bundle, by default a scan of fp32 at dimension 10 and depth 2, and return its path."""
     opened = open_bundle(bundle)
     configuration = {
@@ -20,7 +20,7 @@ def write_choice(bundle, path, fits=True, sha256=None, **changes):
         "parameters": {}, "vectors": "fp32", "shortlist": None, "rerank_dim": None, **changes,
     }  # fmt: skip
     name = {"name": opened.manifest.name, "sha256": sha256 or opened.identity()}
-    path.write_text(json.dumps({"fits": fits, "bundle": name, "configuration": configuration}))
+    path.write_text(json.dumps({"fits": fits, "bundle": name, "configuration": configuration, "n_items": n_items}))
     return path
 
 

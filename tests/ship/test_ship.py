@@ -133,7 +133,8 @@ def test_documents_stored_with_less_than_was_picked_are_embedded_again_and_it_sa
     corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in documents))
     done = run_here("index", bundle, corpus, "--tune", "--kinds", "scan", "--vectors", "int8", "--dims", "10")
     assert done.returncode == 0, done.stderr
-    shipped = ship(bundle, choose(vectors="fp32"), tmp_path / "app")
+    shipped = ship(bundle, choose(vectors="fp32", n_items=7), tmp_path / "app")
+    assert f"measured among 7 documents, these are {len(documents)}" in shipped.stderr
     assert f"{len(documents)} documents are embedded again, fp32 by fp32 at depth 2" in shipped.stderr
     app = open_app(tmp_path / "app")
     assert_exact(lambda query: app.search(query, K), embedded[2], 10, documents)
