@@ -39,10 +39,12 @@ class Configuration(msgspec.Struct, frozen=True):
     vectors: str | None = None  # how the vectors are stored; none: as the bundle's index has them
     shortlist: int | None = None
     rerank_dim: int | None = None
+    n_items: int | None = None  # documents that it was measured among
 
 
 class _File(msgspec.Struct, frozen=True):
     fits: bool
+    n_items: int | None = None
     bundle: BundleName | None = None
     configuration: Configuration | None = None
 
@@ -79,7 +81,7 @@ def read_choice(path: Path, bundle: Bundle) -> Configuration:
     if said.bundle.sha256 != bundle.identity():
         raise ResultsError(f"{path} is a choice for the bundle {said.bundle.name}, which {bundle.folder} is not")
     _check(path, said.configuration, bundle)
-    return said.configuration
+    return msgspec.structs.replace(said.configuration, n_items=said.n_items)
 
 
 def chosen_level(configuration: Configuration, bundle: Bundle, funnel: str | None = None) -> Wanted:
