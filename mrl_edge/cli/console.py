@@ -43,7 +43,7 @@ def print_json(value: Any) -> None:
 def print_facts(facts: Sequence[tuple[str, str]], indent: int) -> None:
     """Print a line a fact, its name before it, wrapped at words under itself."""
     for name, value in facts:
-        first, *rest = wrap(value, _out.width - indent) or [""]
+        first, *rest = wrap(value, max(_out.width - indent, 20)) or [""]
         say(f"{name:<{indent}}{first}")
         for line in rest:
             say(" " * indent + line)
@@ -63,7 +63,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     ]
     if title:
         _out.print(_readable(title, _out), markup=False, soft_wrap=False)
-    for number, block in enumerate(fold(laid, _out.width, keys)):
+    for number, block in enumerate(fold(laid, _out.width, min(keys, len(laid)))):
         if number:
             _out.print()
         _out.print(_drawn(laid, block), markup=False, soft_wrap=False)

@@ -57,7 +57,7 @@ def _inside(folder: Path) -> Iterator[Thing]:
             thing = _folder(path, name)
             if thing is not None and thing.kind != "encoder":
                 yield thing
-        elif path.suffix == ".json":
+        elif path.suffix == ".json" and path.name.startswith(("results", "choice")):  # of many that may lie there
             yield from _file(path, name)
 
 
