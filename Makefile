@@ -21,7 +21,8 @@ quickstart: .venv
 test: .venv
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-# What `make test` tests on less, in full: the whole quickstart, every family of encoders in every precision.
+# What `make test` tests on less, in full: the whole quickstart on its own data, all six layers of MiniLM and every
+# family of encoders in every precision.
 test-slow: .venv
 	$(BIN)/python -m pytest -m slow --numprocesses auto --dist worksteal
 

@@ -38,7 +38,7 @@ def quickstart(
     max_dev_rows: Annotated[
         int | None, typer.Option(min=100, help="Dev pairs to score, index and measure on; by default all 4,000.")
     ] = None,
-    dims: options.Dims = _DIMS,
+    dims: Annotated[str, typer.Option(help="Nesting dimensions, ascending.")] = _DIMS,
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest measurement of one latency.")] = 1.5,
     repeats: Annotated[int, typer.Option(min=1, help="Processes that each row is measured in, one after another.")] = 3,
     overwrite: options.Overwrite = False,
@@ -75,12 +75,14 @@ def quickstart(
     )
     if overwrite or not bundle.exists():
         export.export(str(model), bundle, overwrite=overwrite)
+    small, full = _two_of(dims)
     _step(3, "index: the dev lemmas, Annoy sized at every dimension; then one query and one text", bundle)
     index.index(bundle, dev, positive="lemmas", query="gloss")
     console.say(f'\n$ mrl-edge search {bundle} "{_QUERY}" -k 3')
     search.search(bundle, _QUERY, k=3)
-    console.say(f'\n$ mrl-edge search {bundle} "{_QUERY}" --dim 32 --rerank-dim 384 -k 3')
-    search.search(bundle, _QUERY, dim="32", rerank_dim=384, k=3)
+    if small < full:
+        console.say(f'\n$ mrl-edge search {bundle} "{_QUERY}" --dim {small} --rerank-dim {full} -k 3')
+        search.search(bundle, _QUERY, dim=str(small), rerank_dim=full, k=3)
     console.say(f'\n$ mrl-edge classify {bundle} "{_QUERY}" --top 3')
     classify.classify(bundle, _QUERY, top=3)
     _step(
@@ -110,6 +112,14 @@ def quickstart(
         console.say(f"\n{name}: {' '.join(f'{option(figure)} {limit}' for figure, limit in limits.items())}")
         _print_pick(results, limits)
     console.say(f"\nall of it took {time.perf_counter() - started:.0f} s and lies in {out}/")
+
+
+def _two_of(dims: str) -> tuple[int, int]:
+    """Return the dimension next to 32, to search at, and the last, to rank again at."""
+    from mrl_edge.nesting import parse_dims
+
+    every = parse_dims(dims)
+    return min(every, key=lambda dim: abs(dim - 32)), every[-1]
 
 
 def _cut(path: Path, count: int) -> str:

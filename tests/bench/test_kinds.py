@@ -15,7 +15,7 @@ from mrl_edge.bundle import open_bundle
 from mrl_edge.cli.bench_table import below_target
 from mrl_edge.index.corpus import open_adaptive, open_index
 
-ROWS = 600
+ROWS = 400
 KINDS = ("scan", "binary", "annoy", "ivf")
 
 

@@ -222,9 +222,8 @@ def tiny_model(tmp_path_factory):
     ("exported", "written", "number"),
     [
         ("tiny_model", "", signal.SIGINT),
-        ("tiny_model", "tokenizer.json", signal.SIGTERM),
-        ("tiny_model", "fp32/weights.bin", signal.SIGINT),
-        ("brief_model", "int8/d8.onnx", signal.SIGTERM),
+        ("tiny_model", "fp32/weights.bin", signal.SIGTERM),
+        ("brief_model", "int8/d8.onnx", signal.SIGINT),
     ],
 )
 def test_an_interrupted_export_leaves_nothing(request, tmp_path, exported, written, number):

@@ -12,7 +12,7 @@ from mrl_edge.export.precisions.ladder import Choices
 from mrl_edge.export.run import export_bundle, read_model
 from train.encoders import tiny_bert
 from train.families import FAMILIES, tiny_encoder
-from train.untrained import DIMS, untrained_model
+from train.untrained import untrained_model
 
 from mrl_edge.bundle import open_bundle
 from mrl_edge.metrics import paired_cosines
@@ -27,18 +27,19 @@ LENGTHS = (1, 2, 17, 64)
 COSINES = {"fp32": 0.99999, "fp16": 0.999, "int8": 0.8, "int8-static": -1.0, "int4": -1.0}  # to PyTorch, at least
 
 
-# Of graphs like no other's; the rest of the families are BERT's layers with other names, tables or positions.
-_OWN = ("bert", "albert", "deberta-v2", "modernbert")
-_LIKE_BERT = tuple(family for family in FAMILIES if family not in _OWN)
+DIMS = (10, 24)
 _EVERY = tuple(COSINES)
+# Those whose quantised graphs are like no other's (shared layers, fused attention); the others too in `slow`.
+_IN_EVERY = ("bert", "albert", "modernbert")
+_OTHERS = tuple(family for family in FAMILIES if family not in _IN_EVERY)
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        *((family, _EVERY) for family in _OWN),
-        *((family, ("fp32", "int8")) for family in _LIKE_BERT),
-        *(pytest.param((family, _EVERY), marks=pytest.mark.slow) for family in _LIKE_BERT),
+        *((family, _EVERY) for family in _IN_EVERY),
+        *((family, ("fp32", "int8")) for family in _OTHERS),
+        *(pytest.param((family, _EVERY), marks=pytest.mark.slow) for family in _OTHERS),
     ],
     ids=lambda param: f"{param[0]} in {len(param[1])} precisions",
 )
@@ -46,7 +47,7 @@ def family(request, tmp_path_factory):
     """(model folder, bundle, its precisions) of one family, with an exit after layer 2 of 3."""
     name, precisions = request.param
     folder = tmp_path_factory.mktemp(name)
-    model = untrained_model(folder / "model", tiny_encoder(folder / "encoder", name), DEPTHS, classes=())
+    model = untrained_model(folder / "model", tiny_encoder(folder / "encoder", name), DEPTHS, DIMS, classes=())
     assert read_encoder(str(model)).family == name
     assert read_encoder(str(model)).max_tokens == LENGTHS[-1]
     choices = Choices(

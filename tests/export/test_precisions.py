@@ -19,12 +19,13 @@ from mrl_edge.errors import BundleError
 LADDER = ("fp32", "fp16", "int8", "int8-static", "int4")
 
 
-@pytest.fixture(scope="module")
-def ladder(model, bundle, tmp_path_factory):
-    """Precision → the bundle of the model that holds it: the shared one, or one of all others."""
-    others = tmp_path_factory.mktemp("ladder") / "bundle"
-    mrl_edge_here("export", model, "--out", others, "--precision", "fp16,int8-static,int4")
-    return {name: bundle if name in ("fp32", "int8") else others for name in LADDER}
+@pytest.fixture(scope="module", params=["brief_model", pytest.param("model", marks=pytest.mark.slow)])
+def ladder(request, tmp_path_factory):
+    """A model in every precision: two layers of it, and as `slow` all six."""
+    out = tmp_path_factory.mktemp("ladder") / "bundle"
+    model = request.getfixturevalue(request.param)
+    mrl_edge_here("export", model, "--out", out, "--precision", ",".join(LADDER))
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def targeted(brief_model, tmp_path_factory):
 @pytest.fixture
 def tiny_model(tmp_path):
     """A model with random weights; what its precisions keep says nothing."""
-    return untrained_model(tmp_path / "model", tiny_bert(tmp_path / "bert"), (2,))
+    return untrained_model(tmp_path / "model", tiny_bert(tmp_path / "bert", layers=1), (1,))
 
 
 @pytest.mark.parametrize(
@@ -48,29 +49,32 @@ def tiny_model(tmp_path):
 )
 def test_a_precision_stays_near_fp32_on_texts_that_it_never_saw(ladder, dev, precision, mean, least):
     texts = dev["query"][-100:]
-    fp32, ours = (
-        runtime.load(ladder[name], precision=name).encode(texts, batch_size=1) for name in ("fp32", precision)
-    )
+    fp32, ours = (runtime.load(ladder, precision=name).encode(texts, batch_size=1) for name in ("fp32", precision))
     cosines = np.sum(fp32 * ours, axis=1)
     assert cosines.mean() >= mean
     assert cosines.min() >= least - 0.01
 
 
 def test_each_step_of_the_ladder_is_smaller(ladder):
-    """Which nodes fall back depends on the processor; each, kept in fp32, is at most a matrix of 384 × 1536."""
+    """Which nodes fall back depends on the processor; each, kept in fp32, is at most a matrix of 384 × 1536.
+
+    What is never quantised, the positions and the projection, takes 1.4 MB. All six layers take 90.9 MB in fp32:
+    less than 24 in int8 and, with graph and tokenizer, 15.5 in int4.
+    """
+    bundle = open_bundle(ladder)
     size = {
-        v.precision: opened.manifest.files[v.weights].bytes / 1e6 - len(v.fell_back) * 384 * 1536 * 4 / 1e6
-        for opened in (open_bundle(ladder["fp32"]), open_bundle(ladder["fp16"]))
-        for v in opened.manifest.variants
+        v.precision: bundle.manifest.files[v.weights].bytes / 1e6 - len(v.fell_back) * 384 * 1536 * 4 / 1e6
+        for v in bundle.manifest.variants
     }
     assert size["fp16"] < 0.51 * size["fp32"]
-    assert size["int8"] < 24
-    assert size["int8-static"] < 24
-    assert size["int4"] < 14.8  # with graph and tokenizer under 15.5
+    quantised = size["fp32"] - 1.4
+    assert size["int8"] - 1.4 < 0.252 * quantised
+    assert size["int8-static"] - 1.4 < 0.252 * quantised
+    assert size["int4"] - 1.4 < 0.149 * quantised
 
 
 def test_weights_of_4_bits_take_half_a_byte_in_the_weight_file(ladder):
-    graph = onnx.load(ladder["int4"] / "int4" / "d64.onnx", load_external_data=False).graph
+    graph = onnx.load(ladder / "int4" / "d64.onnx", load_external_data=False).graph
     (table,) = (t for t in graph.initializer if t.name == "embeddings.word_embeddings.weight_Q4")
     place = {entry.key: int(entry.value) for entry in table.external_data if entry.key != "location"}
     assert table.data_type == onnx.TensorProto.UINT4
@@ -80,7 +84,7 @@ def test_weights_of_4_bits_take_half_a_byte_in_the_weight_file(ladder):
 
 @pytest.mark.parametrize("precision", LADDER)
 def test_every_graph_of_a_precision_takes_tokens_and_gives_float32(ladder, precision):
-    for path in (ladder[precision] / precision).glob("*.onnx"):
+    for path in (ladder / precision).glob("*.onnx"):
         session = ort.InferenceSession(path)
         assert {value.type for value in session.get_inputs()} == {"tensor(int64)"}
         assert {value.type for value in session.get_outputs()} == {"tensor(float)"}
@@ -88,9 +92,7 @@ def test_every_graph_of_a_precision_takes_tokens_and_gives_float32(ladder, preci
 
 
 def test_choices_that_were_measured_stand_in_the_manifest(ladder):
-    settings = {
-        v.precision: v.settings for name in ("fp16", "int8") for v in open_bundle(ladder[name]).manifest.variants
-    }
+    settings = {v.precision: v.settings for v in open_bundle(ladder).manifest.variants}
     assert settings["int8-static"]["calibration"] in ("minmax", "entropy", "percentile")
     assert settings["int4"]["block"] in (32, 64)
     assert settings["int8"] == {}

@@ -36,7 +36,7 @@ IMAGES = 300
 
 def test_a_fine_tuned_vit_reads_digits_at_every_dimension_and_its_heads_nest(tmp_path, digits):
     out = tmp_path / "model"
-    run(tiny_vit(tmp_path / "vit"), digits, out, fine_tune=True, epochs=16, batch_size=15)
+    run(tiny_vit(tmp_path / "vit"), digits, out, fine_tune=True, epochs=30, batch_size=15)
     record = read_json(out / "mrl.json")
     accuracy = [record["quality"]["mrl"][str(dim)]["accuracy"] for dim in DIMS]
     assert min(accuracy) > 0.5, accuracy  # chance is 0.1

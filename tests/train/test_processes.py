@@ -1,7 +1,6 @@
 """Two processes with half a batch each do what one does with the whole (gloo, on this machine)."""
 
 import csv
-import json
 import subprocess
 import sys
 
@@ -13,22 +12,16 @@ from train.encoders import read_json, tiny_bert
 
 from mrl_edge.train import loop, nested
 
-_FINE_TUNED = "contrastive, fine-tuned, nested depth"
 _OPTIONS = {
-    _FINE_TUNED: ("--query", "q", "--positive", "p", "--negative", "n", "--fine-tune", "--depths", "1,2"),
+    "contrastive, fine-tuned, nested depth": (
+        "--query", "q", "--positive", "p", "--negative", "n", "--fine-tune", "--depths", "1,2",
+    ),
     "pairs and classes, frozen, learned weights": (
         "--query", "q", "--positive", "p", "--text", "q", "--label", "c", "--weights", "learned",
     ),
     "distillation": ("--text", "q"),
     "classes, FF": ("--text", "q", "--label", "c", "--fixed-baselines"),
 }  # fmt: skip
-_SEVERAL = """
-import json, sys
-from mrl_edge.cli import run
-for command in json.loads(sys.argv[1]):
-    if code := run(command):
-        sys.exit(code)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -58,37 +51,21 @@ def command(encoder, words, out, batch, options):
     return [*map(str, given), *options]
 
 
-@pytest.fixture(scope="module")
-def by_two(encoder, words, tmp_path_factory):
-    """A folder of the models that two processes trained, by what was trained.
-
-    One is the command of a user; the others share one start of the processes, most of what each would take.
-    """
-    folder = tmp_path_factory.mktemp("two")
-    script = folder / "several.py"
-    script.write_text(_SEVERAL)
-    trained = tmp_path_factory.mktemp("by-two")
-    commands = {name: command(encoder, words, trained / name, 8, options) for name, options in _OPTIONS.items()}
-    first = commands.pop(_FINE_TUNED)
-    for started, models in ((("-m", "mrl_edge", *first), 1), ((script, json.dumps([*commands.values()])), 3)):
-        torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-        done = subprocess.run([*torchrun, *started], capture_output=True, text=True, check=False, timeout=300)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("model: ") == models  # one of the processes speaks
-    return trained
-
-
-@pytest.mark.parametrize("name", _OPTIONS)
-def test_two_processes_train_what_one_trains_with_the_doubled_batch(by_two, encoder, words, tmp_path, name):
-    mrl_edge_here(*command(encoder, words, tmp_path / "one", 16, _OPTIONS[name]))
-    folders = tmp_path / "one", by_two / name
-    one, two = (read_json(folder / "mrl.json")["history"] for folder in folders)
+@pytest.mark.parametrize("options", _OPTIONS.values(), ids=_OPTIONS)
+def test_two_processes_train_what_one_trains_with_the_doubled_batch(encoder, words, tmp_path, options):
+    mrl_edge_here(*command(encoder, words, tmp_path / "one", 16, options))
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "mrl_edge")
+    by_two = command(encoder, words, tmp_path / "two", 8, options)
+    done = subprocess.run([*torchrun, *by_two], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("model: ") == 1  # one of them speaks
+    one, two = (read_json(tmp_path / name / "mrl.json")["history"] for name in ("one", "two"))
     assert [entry["loss"] for entry in two] == pytest.approx([entry["loss"] for entry in one], rel=1e-4)
     for file in ("model.safetensors", "2_Dense/model.safetensors"):
-        alone, shared = (load_file(folder / file) for folder in folders)
-        for key, value in alone.items():
-            torch.testing.assert_close(shared[key], value, atol=2e-4, rtol=1e-3)
-    assert leftovers(by_two) == []
+        alone, shared = (load_file(tmp_path / name / file) for name in ("one", "two"))
+        for name, value in alone.items():
+            torch.testing.assert_close(shared[name], value, atol=2e-4, rtol=1e-3)
+    assert leftovers(tmp_path) == []
 
 
 def test_processes_that_find_different_checkpoints_say_so_and_do_not_wait_for_each_other(tmp_path, words, monkeypatch):

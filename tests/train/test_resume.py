@@ -22,7 +22,7 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, lett
 def test_a_killed_training_resumes_to_the_same_weights(tmp_path, letters, options):
     encoder = tiny_bert(tmp_path / "bert")
     arguments = (encoder, letters, tmp_path / "resumed", "--query", "query", "--positive", "positive",
-                 "--epochs", "30", "--batch-size", "20", *options)  # fmt: skip
+                 "--epochs", "20", "--batch-size", "20", *options)  # fmt: skip
     kill_when_it_says("epoch 3", *arguments)
     assert not (tmp_path / "resumed").exists()
     assert leftovers(tmp_path) == [".resumed.training"]
@@ -35,7 +35,7 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path, letters, option
         resumed, whole = load_file(tmp_path / "resumed" / file), load_file(tmp_path / "whole" / file)
         for name, value in whole.items():
             torch.testing.assert_close(resumed[name], value, atol=1e-6, rtol=0)
-    assert len(read_json(tmp_path / "resumed" / "mrl.json")["history"]) == 30
+    assert len(read_json(tmp_path / "resumed" / "mrl.json")["history"]) == 20
 
 
 def dying(at):
@@ -81,7 +81,7 @@ def test_a_training_killed_at_a_step_resumes_to_the_same_weights(tmp_path, lette
 def test_models_of_one_dimension_are_kept_and_a_killed_run_continues_to_the_same(tmp_path, letters, options):
     encoder = tiny_bert(tmp_path / "bert")
     columns = ("--query", "query", "--positive", "positive", "--text", "query", "--label", "label", *options)
-    arguments = (encoder, letters, tmp_path / "m", *columns, "--epochs", "20", "--fixed-out", tmp_path / "ff")
+    arguments = (encoder, letters, tmp_path / "m", *columns, "--epochs", "12", "--fixed-out", tmp_path / "ff")
     kill_when_it_says("one dimension alone 2/2", *arguments)
     assert not (tmp_path / "ff").exists()
     assert not (tmp_path / "m").exists()
@@ -90,7 +90,7 @@ def test_models_of_one_dimension_are_kept_and_a_killed_run_continues_to_the_same
     assert "epoch 1:" not in again.stderr
     assert leftovers(tmp_path) == []
     assert sorted(path.name for path in (tmp_path / "ff").iterdir()) == ["d32", "d4"]
-    train_tiny(encoder, letters, tmp_path / "alone", *columns, "--epochs", "20", "--dims", "4")
+    train_tiny(encoder, letters, tmp_path / "alone", *columns, "--epochs", "12", "--dims", "4")
     for file in ("2_Dense/model.safetensors", "heads.safetensors", "model.safetensors"):
         kept, alone = load_file(tmp_path / "ff" / "d4" / file), load_file(tmp_path / "alone" / file)
         assert kept.keys() == alone.keys()
