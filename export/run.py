@@ -24,7 +24,6 @@ from mrl_edge.export.weights import FILE
 from mrl_edge.atomic import new_folder
 from mrl_edge.bundle import (
     SCHEMA_VERSION,
-    EncoderInfo,
     Graph,
     Manifest,
     Samples,

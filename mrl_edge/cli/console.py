@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from textwrap import wrap
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from rich.console import Console
@@ -73,8 +73,8 @@ def _drawn(columns: Sequence[Column], block: Block) -> Table:
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
     there = [columns[i] for i in block.columns]
     for column, width in zip(there, block.widths, strict=True):
-        right = "right" if column.numeric else "left"
-        table.add_column(column.head, justify=right, overflow="fold", width=width)
+        justify: Literal["left", "right"] = "right" if column.numeric else "left"
+        table.add_column(column.head, justify=justify, overflow="fold", width=width)
     for row in zip(*(column.cells for column in there), strict=True):
         table.add_row(*row)
     return table

@@ -308,7 +308,7 @@ def test_pick_for_a_board_says_that_it_is_predicted_and_holds_its_memory(files, 
     assert run_here("pick", *files[:2], "--board", small).returncode == 3
     text = run_here("pick", *files[:2], "--board", "pi-5-8gb").stdout
     assert "int8 (predicted)" in text
-    assert "That is predicted: a query's p50 of 7.794 to 7.794 ms." in text
+    assert "That is predicted: a query's p50 of 7.708 to 7.794 ms." in text
     cold = run_here("pick", *files[:2], "--board", "pi-5-8gb", "--max-cold-ms", "1000")
     assert cold.returncode == 3
     assert "cold start is not known" in cold.stdout
