@@ -111,7 +111,8 @@ function scatter(box, { points, step, limits, ...options }) {
 
 function shade(place, axis, value, kind, inner) {
   const [low, high] = axis === "x" ? [inner.left, inner.right] : [inner.top, inner.bottom];
-  const at = Math.min(high, Math.max(low, place(value)));
+  const wanted = place(value),
+    at = Math.min(high, Math.max(low, wanted));
   const beyond = (kind === "max") === (axis === "x") ? [at, high] : axis === "x" ? [low, at] : [at, high];
   const [from, size] = [beyond[0], beyond[1] - beyond[0]];
   const across = { x: inner.left, width: inner.right - inner.left, y: inner.top, height: inner.bottom - inner.top };
@@ -120,7 +121,8 @@ function shade(place, axis, value, kind, inner) {
     axis === "x"
       ? { x1: at, x2: at, y1: inner.top, y2: inner.bottom }
       : { y1: at, y2: at, x1: inner.left, x2: inner.right };
-  return [draw("rect", { class: "beyond", ...across, ...along }), draw("line", { class: "limit", ...line })];
+  const shaded = draw("rect", { class: "beyond", ...across, ...along });
+  return at === wanted ? [shaded, draw("line", { class: "limit", ...line })] : [shaded]; // the line, where it is in sight
 }
 
 /** Draw a point at pixels, on a whisker from `from` to `to` where it has an interval. */

@@ -46,9 +46,8 @@ function showScatters(choices) {
       yTitle: nameOf(key),
     });
   }
-  document
-    .getElementById("legend")
-    .replaceChildren(
+  for (const list of document.querySelectorAll("[data-legend]"))
+    list.replaceChildren(
       ...legend(
         precisions
           .filter((name) => file.rows.some((row) => row.precision === name))
