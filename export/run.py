@@ -32,6 +32,7 @@ from mrl_edge.bundle import (
     file_entries,
     write_manifest,
 )
+from mrl_edge.description import EncoderInfo
 from mrl_edge.feeds import make_feeder
 from mrl_edge.progress import Report, silent
 from mrl_edge.train.trunk import Trunk
