@@ -73,8 +73,7 @@ def _drawn(columns: Sequence[Column], block: Block) -> Table:
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
     there = [columns[i] for i in block.columns]
     for column, width in zip(there, block.widths, strict=True):
-        right = "right" if column.numeric else "left"
-        table.add_column(column.head, justify=right, overflow="fold", width=width)
+        table.add_column(column.head, justify="right" if column.numeric else "left", overflow="fold", width=width)
     for row in zip(*(column.cells for column in there), strict=True):
         table.add_row(*row)
     return table

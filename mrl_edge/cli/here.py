@@ -40,7 +40,7 @@ def look(folder: Path) -> list[Thing]:
     itself = _folder(folder, ".")
     if itself is not None:
         return [itself]
-    found = []
+    found: list[Thing] = []
     for path in _visible(folder):
         if path.is_dir():
             thing = _folder(path, path.name)

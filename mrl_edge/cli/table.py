@@ -51,7 +51,7 @@ def fold(columns: Sequence[Column], width: int, keys: int) -> list[Block]:
     if _total([column.least for column in columns]) <= width:
         return [Block(tuple(range(len(columns))), _shrink(columns, width))]
     rest = list(range(keys, len(columns)))
-    blocks = []
+    blocks: list[Block] = []
     while rest or not blocks:
         taken = list(range(keys))
         while rest and (len(taken) == keys or _total([columns[i].natural for i in (*taken, rest[0])]) <= width):
