@@ -205,7 +205,7 @@ def test_a_disk_that_fills_while_it_measures_is_one_line_and_the_run_goes_on_lat
 
 
 def test_clocks_that_jump_a_year_back_amid_a_run_change_nothing(lasting_board, bundle, task, tmp_path):
-    """A board without a clock of its own is set once it finds a network; here both clocks jump, the board's and ours."""
+    """A board without a clock of its own is set once it finds a network. Here both jump, its clock and ours."""
     library, jumped, out = tmp_path / "clock.so", tmp_path / "jumped", tmp_path / "results.json"
     source = Path(__file__).with_name("jumping_clock.c")
     subprocess.run(["x86_64-linux-gnu-g++", "-x", "c", "-shared", "-fPIC", "-o", library, source], check=True)
