@@ -307,7 +307,10 @@ def test_what_is_no_address_is_refused(text):
 def test_only_one_place_makes_a_command_line():
     sources = [*Path("devices").rglob("*.py"), *Path("mrl_edge/cli").glob("*.py")]
     made = [
-        path.name for path in sources if re.search(r"create_process\(|shlex|\bos\.system|shell=True", path.read_text())
+        path.name
+        for path in sources
+        if path.name != "next_step.py"  # prints a command for a person to copy
+        and re.search(r"create_process\(|shlex|\bos\.system|shell=True", path.read_text())
     ]
     assert made == ["ssh.py"]
     with pytest.raises(ReachError, match="UTF-8"):
