@@ -57,8 +57,11 @@ def ship(
     from mrl_edge.ship.archive import compressor, write_archive
     from mrl_edge.ship.choice import chosen_level, further_levels, read_choice
     from mrl_edge.ship.run import ship as make
+    from mrl_edge.ship.unit import check_name
 
     check_target(out, MANIFEST, overwrite)
+    if systemd:
+        check_name(out.name)
     packed = out.with_name(f"{out.name}.tar.zst")
     if archive:
         compressor()

@@ -83,6 +83,8 @@ def test_neither_a_wrong_file_nor_what_is_there_is_mistaken(small, choose, tmp_p
     options = ("--pick", choice, "--out", tmp_path / "app", "--no-verify")
     assert "already exists" in the_one_error_line(run_here("ship", small, *options))
     assert "not ours" in the_one_error_line(run_here("ship", small, *options, "--overwrite"))
+    spaced = ("--pick", choice, "--out", tmp_path / "my app", "--no-verify", "--systemd")
+    assert "letters, digits" in the_one_error_line(run_here("ship", small, *spaced))
     other = ("--out", tmp_path / "new", "--no-verify")
     assert "no such file" in the_one_error_line(run_here("ship", small, "--pick", tmp_path / "none.json", *other))
     choice.write_text('{"fits": true}')
