@@ -15,7 +15,7 @@ from mrl_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from mrl_edge.bundle import Bundle
-    from mrl_edge.serve.choice import Configuration
+    from mrl_edge.serve.choice import Wanted
     from mrl_edge.serve.limits import Limits
     from mrl_edge.serve.model import Model
 
@@ -103,14 +103,15 @@ def serve(
 
 def _configuration(
     bundle: Bundle, dim: int | None, precision: str | None, depth: int | None, pick: Path | None, threads: int | None
-) -> Configuration:
-    from mrl_edge.serve.choice import configure, read_choice
+) -> Wanted:
+    from mrl_edge.choice import read_choice
+    from mrl_edge.serve.choice import configure, configure_picked
 
     if pick is None:
         return configure(bundle, dim, precision, depth, threads)
     if any(option is not None for option in (dim, precision, depth)):
         raise UsageError("--pick says dimension, precision and depth: leave --dim, --precision and --depth out")
-    return read_choice(pick, bundle, threads)
+    return configure_picked(bundle, read_choice(pick, bundle), threads)
 
 
 def _cores() -> int:
@@ -118,9 +119,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _announce(
-    model: Model, limits: Limits, wanted: Configuration, listening: socket.socket, notes: Sequence[str]
-) -> None:
+def _announce(model: Model, limits: Limits, wanted: Wanted, listening: socket.socket, notes: Sequence[str]) -> None:
     """Say what is served and where, in the log's own form."""
     from mrl_edge.serve.log import announce
     from mrl_edge.serve.run import url_of
@@ -129,8 +128,8 @@ def _announce(
         url_of(listening),
         {
             "model": model.name,
-            "precision": wanted.precision,
-            "depth": wanted.depth,
+            "precision": wanted.variant.precision,
+            "depth": wanted.variant.depth,
             "dim": wanted.dim,
             "threads": wanted.threads,
             "concurrency": limits.concurrency,

@@ -54,8 +54,9 @@ def ship(
     from mrl_edge.app import MANIFEST
     from mrl_edge.atomic import check_target
     from mrl_edge.bundle import open_bundle
+    from mrl_edge.choice import read_choice
     from mrl_edge.ship.archive import compressor, write_archive
-    from mrl_edge.ship.choice import chosen_level, further_levels, read_choice
+    from mrl_edge.ship.levels import chosen_level, further_levels
     from mrl_edge.ship.run import ship as make
 
     check_target(out, MANIFEST, overwrite)

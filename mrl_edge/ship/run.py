@@ -16,6 +16,7 @@ import numpy as np
 from mrl_edge.app import MANIFEST, SCHEMA_VERSION, AppInfo, ShippedIndex, ShippedLevel
 from mrl_edge.atomic import new_folder
 from mrl_edge.bundle import Bundle, file_entries
+from mrl_edge.choice import Configuration
 from mrl_edge.description import TOKENIZER
 from mrl_edge.encoder import Encoder, open_encoder
 from mrl_edge.errors import UnsupportedError
@@ -24,8 +25,8 @@ from mrl_edge.levers import NAMES
 from mrl_edge.metrics import top_k
 from mrl_edge.progress import Report
 from mrl_edge.ship.check import Check, Expected, check
-from mrl_edge.ship.choice import Configuration, Wanted
 from mrl_edge.ship.index import Made, make_indexes, read_bytes, write_indexes
+from mrl_edge.ship.levels import Wanted
 from mrl_edge.ship.modules import copy_modules
 from mrl_edge.ship.unit import unit
 
