@@ -38,6 +38,7 @@ class Configuration(msgspec.Struct, frozen=True):
     vectors: str | None = None  # how the vectors are stored; none: as the bundle's index has them
     shortlist: int | None = None
     rerank_dim: int | None = None
+    n_items: int | None = None  # documents that it was measured among
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -63,6 +64,7 @@ class Choice(msgspec.Struct, frozen=True):
     fits: bool | None = None
     bundle: BundleName | None = None
     configuration: Configuration | None = None
+    n_items: int | None = None
     boards: dict[str, msgspec.Raw] | None = None  # a choice for each of several boards, instead of all this
 
 
@@ -88,7 +90,7 @@ def read_choice(path: Path, bundle: Bundle) -> Configuration:
         _check(found.configuration, bundle)
     except MrlEdgeError as error:
         raise ResultsError(f"{path}: {error}") from None
-    return found.configuration
+    return msgspec.structs.replace(found.configuration, n_items=found.n_items)
 
 
 def picked_variant(configuration: Configuration, bundle: Bundle) -> Variant:

@@ -58,8 +58,11 @@ def ship(
     from mrl_edge.ship.archive import compressor, write_archive
     from mrl_edge.ship.levels import chosen_level, further_levels
     from mrl_edge.ship.run import ship as make
+    from mrl_edge.ship.unit import check_name
 
     check_target(out, MANIFEST, overwrite)
+    if systemd:
+        check_name(out.name)
     packed = out.with_name(f"{out.name}.tar.zst")
     if archive:
         compressor()

@@ -19,7 +19,7 @@ from mrl_edge.index.ivf import cluster, write_lists
 from mrl_edge.index.kinds import Parameters
 from mrl_edge.index.vectors import VectorStore, VectorWriter, reorder
 from mrl_edge.nesting import Floats
-from mrl_edge.progress import Report, in_pieces
+from mrl_edge.progress import Report
 
 _PIECE = 1024
 
@@ -66,12 +66,11 @@ def embed(
     stage = f"embedding the documents at depth {variant.depth}"
 
     def pieces() -> Iterator[tuple[int, Floats]]:
-        first = 0
-        numbers = [str(number) for number in range(info.n_items)]
-        read = lambda part: encoder.encode(documents.read([int(number) for number in part]), "document")  # noqa: E731
-        for piece in in_pieces(read, numbers, stage, report, _PIECE):
-            yield first, piece
-            first += len(piece)
+        for first in range(0, info.n_items, _PIECE):
+            report(stage, first, info.n_items)
+            texts = documents.read(range(first, min(first + _PIECE, info.n_items)))
+            yield first, encoder.encode(texts, "document")
+        report(stage, info.n_items, info.n_items)
 
     return _written(pieces(), info, dims, storage, work)
 

@@ -40,6 +40,7 @@ class Made:
     path: Path | None
     shipped: ShippedIndex
     index: Index
+    built: bool = False  # now, and not by `mrl-edge index`
 
     @property
     def compared(self) -> tuple[int, ...]:
@@ -70,7 +71,8 @@ def make_indexes(
             made.append(_scan(level, shallow[level.variant.depth]))
             continue
         path = _file(bundle, corpus, lists, level, configuration.index, parameters, work, report)
-        made.append(_made(level, corpus, path, configuration.index, parameters))
+        index = _made(level, corpus, path, configuration.index, parameters)
+        made.append(replace(index, built=path is not None and bundle.folder not in path.parents))
     return made
 
 

@@ -77,10 +77,9 @@ def ship(
         (folder / MANIFEST).write_text(json.dumps(said, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         seen = check(folder, _expected(bundle, levels[0], info, made), fresh, report)
         parts = _sizes(folder)
-    notes = [note for each in made[:1] for note in each.corpus.notes]
-    notes += [f"{name} is a setting of the measuring, not of the folder" for name in _foreign(configuration)]
+    notes = _notes(configuration, made)
     sizes = sum(parts.values())
-    return Shipped(str(out), tuple(level.name for level in info.levels), parts, sizes, needs, tuple(notes), seen)
+    return Shipped(str(out), tuple(level.name for level in info.levels), parts, sizes, needs, notes, seen)
 
 
 def _write(
@@ -194,8 +193,19 @@ def _texts(bundle: Bundle) -> list[str]:
     return usable[:_TEXTS]
 
 
-def _foreign(configuration: Configuration) -> list[str]:
-    return [name for name in configuration.runtime if name not in NAMES]
+def _notes(configuration: Configuration, made: Sequence[Made]) -> tuple[str, ...]:
+    """Say what differs from what was measured."""
+    foreign = [name for name in configuration.runtime if name not in NAMES]
+    notes = [f"{name} is a setting of the measuring, not of the folder" for name in foreign]
+    if not made:
+        return tuple(notes)
+    n, measured = made[0].corpus.store.n, configuration.n_items
+    notes += made[0].corpus.notes
+    if any(each.built for each in made):
+        notes.append(f"{made[0].shipped.kind} was built here with the choice's parameters, over {n:,} documents")
+    if measured is not None and measured != n:
+        notes.append(f"the choice was measured among {measured:,} documents, these are {n:,}: time and recall differ")
+    return tuple(notes)
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
+from mrl_edge.errors import UsageError
+
+
+def check_name(name: str) -> None:
+    """Raise `UsageError` unless a unit can have a folder's name."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) is None:
+        raise UsageError(
+            f"--systemd names the unit after the folder: give --out letters, digits, _ . - alone, not {name}"
+        )
+
 
 def unit(name: str) -> str:
     """Return the unit for a folder that is put to /opt/`name`, with its environment in /opt/`name`/env."""

@@ -5,9 +5,11 @@ import random
 
 import pytest
 from conftest import mrl_edge_here
-from ship.choices import write_choice
+from ship.shipping import QUERIES, ship, write_choice
 from train.encoders import LETTERS, tiny_bert
 from train.untrained import untrained_model
+
+import mrl_edge
 
 DEPTHS = (1, 2)
 N = 400
@@ -37,3 +39,21 @@ def choose(small, tmp_path):
     """A function that writes a choice about the bundle and returns its path."""
 
     return lambda bundle=small, **changes: write_choice(bundle, tmp_path / "choice.json", **changes)
+
+
+@pytest.fixture(scope="session")
+def embedded(small, documents):
+    """The documents and queries at full dimension by the bundle's own encoder, by depth."""
+    found = {}
+    for depth in (1, 2):
+        encoder = mrl_edge.load(small, None, "fp32", depth)
+        found[depth] = encoder.encode(documents, "document"), encoder.encode(list(QUERIES), "query")
+    return found
+
+
+@pytest.fixture(scope="session")
+def shipped(small, tmp_path_factory):
+    """A folder with a scan at dimension 10; tests must not change it."""
+    folder = tmp_path_factory.mktemp("shipped")
+    ship(small, write_choice(small, folder / "choice.json"), folder / "app")
+    return folder / "app"

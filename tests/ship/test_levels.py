@@ -1,0 +1,127 @@
+"""Levels of a shipped folder, or of a bundle: each answers for its dimension and depth, and a deadline steps down."""
+
+import json
+import shutil
+import subprocess
+import sys
+import urllib.request
+
+import numpy as np
+import pytest
+from ship.shipping import QUERIES, K, assert_exact, ship
+from train.untrained import CLASSES
+
+import mrl_edge
+from mrl_edge.app import open_app
+from mrl_edge.bundle_levels import adaptive_classes, adaptive_search
+from mrl_edge.errors import UsageError
+from mrl_edge.nesting import prefix
+from mrl_edge.search import Search
+
+
+def test_a_bundles_own_dimensions_and_exits_are_levels_too(small):
+    search = adaptive_search(small, threads=1)
+    search.warm_up("abc", 3)
+    assert [level.name for level in search.levels] == ["d10-L2", "d4-L2"]
+    for deadline_ms, dim in ((None, 10), (1e-6, 4), (60_000, 10)):
+        answer = search("abc de f", 3, deadline_ms=deadline_ms)
+        assert answer.level == f"d{dim}-L2"
+        assert answer.value == Search(small, dim, threads=1)("abc de f", 3)
+    with pytest.raises(UsageError, match="dimension 24"):
+        adaptive_search(small, [24])
+    classes = adaptive_classes(small, [(24, 2), (4, 1)], threads=1)
+    classes.warm_up("abc")
+    for deadline_ms, dim, depth in ((None, 24, 2), (1e-6, 4, 1)):
+        wanted = mrl_edge.load(small, dim, "fp32", depth).classify(["abc de f"])[0]
+        np.testing.assert_allclose(classes("abc de f", deadline_ms=deadline_ms).value, wanted, atol=1e-6)
+
+
+def test_levels_share_their_bytes_and_each_answers_for_its_depth(small, choose, embedded, documents, tmp_path):
+    ship(small, choose(dim=24), tmp_path / "alone")
+    ship(small, choose(dim=24), tmp_path / "app", "--also", "d4,d10-L1")
+    app = open_app(tmp_path / "app")
+    assert [level.name for level in app.info.levels] == ["d24-L2", "d4-L2", "d10-L1"]
+    for number, (dim, depth) in enumerate([(24, 2), (4, 2), (10, 1)]):
+        assert_exact(lambda query, at=number: app.level(at).search(query, K), embedded[depth], dim, documents)
+    sizes = [(tmp_path / name / "model" / "weights.bin").stat().st_size for name in ("alone", "app")]
+    heads = 4 * 32 * 10  # of the exit after layer 1; its classes are few
+    assert sizes[0] < sizes[1] < sizes[0] + heads + 3 * 4096
+    assert app.info.levels[2].resident_bytes < app.info.levels[1].resident_bytes < app.info.levels[0].resident_bytes
+
+
+def test_a_deadline_that_only_the_least_level_meets_steps_down_and_none_steps_back(small, choose, documents, tmp_path):
+    """On the real clock: what no level meets goes to the least one, what all meet to the best."""
+    ship(small, choose(dim=24), tmp_path / "app", "--also", "d4-L1")
+    app = open_app(tmp_path / "app", threads=1)
+    app.warm_up("abc")
+    assert app.ask("abc").level == "d24-L2"
+    stepped = app.ask("abc", deadline_ms=1e-6)
+    assert stepped.level == "d4-L1"
+    assert [hit.id for hit in stepped.value] == [hit.id for hit in app.level(1).search("abc", K)]
+    assert app.ask("abc", deadline_ms=60_000).level == "d24-L2"
+    smallest = app.info.levels[1].resident_bytes
+    assert app.ask("abc", max_bytes=smallest).level == "d4-L1"
+    with pytest.raises(UsageError, match="no level fits"):
+        app.ask("abc", max_bytes=smallest - 1)
+
+
+def test_a_funnel_ranks_again_at_every_step(small, choose, embedded, documents, tmp_path):
+    ship(small, choose(dim=4), tmp_path / "app", "--funnel", "60@10,20@24")
+    app = open_app(tmp_path / "app")
+    stored, queries = embedded[2]
+    for query, vector in zip(QUERIES, queries, strict=True):
+        left = np.arange(len(documents))
+        for dim, keep in ((4, 60), (10, 20), (24, K)):
+            cosines = prefix(stored[left], dim) @ prefix(vector[None, :], dim)[0]
+            left = left[np.argsort(-cosines, kind="stable")[:keep]]
+        assert [hit.id for hit in app.search(query, K)] == left.tolist()
+
+
+def test_a_choice_without_an_index_ships_no_corpus_and_classifies_or_encodes(small, choose, tmp_path):
+    ship(small, choose(index=None, vectors=None), tmp_path / "app", "--also", "d4-L1")
+    app = open_app(tmp_path / "app")
+    assert not (tmp_path / "app" / "index").exists()
+    best, least = (mrl_edge.load(small, dim, "fp32", depth) for dim, depth in ((10, 2), (4, 1)))
+    np.testing.assert_allclose(app.encode(QUERIES), best.encode(QUERIES, "query"), atol=1e-6)
+    shares = best.classify(list(QUERIES))
+    assert [app.ask(text).value[0].text for text in QUERIES] == [CLASSES[row.argmax()] for row in shares]
+    with pytest.raises(UsageError, match="without documents"):
+        app.search("abc")
+    for threshold, encoder in ((0.0, least), (1.1, best)):
+        chosen, probability, by = app.adaptive_classifier([threshold])("abc de f")
+        row = encoder.classify(["abc de f"])[0]
+        assert (chosen, by.dim) == (CLASSES[row.argmax()], encoder.dim)
+        assert probability == pytest.approx(row.max(), abs=1e-5)
+
+
+def test_the_server_of_the_unit_answers_over_http(small, choose, embedded, tmp_path):
+    ship(small, choose(dim=24), tmp_path / "app", "--also", "d4-L1", "--systemd")
+    unit = tmp_path / "app" / "app.service"
+    if shutil.which("systemd-analyze"):
+        done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+        complaints = [
+            line for line in done.stderr.splitlines() if "app.service" in line and "not executable" not in line
+        ]
+        assert complaints == []
+    process = subprocess.Popen(
+        [sys.executable, "-B", tmp_path / "app" / "serve.py", "--port", "0"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        address = process.stdout.readline().strip().partition("?")[0]
+        answer = get(f"{address}?text=abc%20de%20f&k=3")
+        stored, queries = embedded[2]
+        assert [row["id"] for row in answer["rows"]] == np.argsort(-(stored @ queries[1]))[:3].tolist()
+        assert answer["level"] == "d24-L2"
+        assert get(f"{address}?text=abc&deadline_ms=0.000001")["level"] == "d4-L1"
+        for wrong in ("", "?text=a&k=many", "?text=a&deadline_ms=soon"):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                get(f"{address}{wrong}")
+            assert refused.value.code == 400
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def get(address):
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        return json.load(answer)

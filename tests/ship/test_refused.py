@@ -1,0 +1,148 @@
+"""What cannot be shipped, or was changed after it was, is one clear line."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import run_here, the_one_error_line
+
+from mrl_edge.app import open_app
+from mrl_edge.bundle import open_bundle
+from mrl_edge.errors import BundleError
+
+
+@pytest.mark.parametrize("file", ["model/weights.bin", "index/vectors.bin", "mrl_edge/app.py", "tokenizer.json"])
+def test_a_changed_or_missing_file_is_named(shipped, tmp_path, file):
+    app = tmp_path / "app"
+    shutil.copytree(shipped, app)
+    path = app / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match=f"{path.name} is not the file that was shipped"):
+        open_app(app)
+    path.unlink()
+    with pytest.raises(BundleError, match=f"{path.name} is missing"):
+        open_app(app)
+
+
+def test_every_file_is_listed_and_the_manifest_itself_is_checked(small, shipped, tmp_path):
+    app = tmp_path / "app"
+    shutil.copytree(shipped, app)
+    said = json.loads((app / "app.json").read_text())
+    there = {path.relative_to(app).as_posix() for path in app.rglob("*") if path.is_file()}
+    assert set(said["files"]) | {"app.json"} == there
+    assert said["bundle_sha256"] == open_bundle(small).identity()
+    for change, message in (
+        ({"schema_version": 9}, "newer"),
+        ({"files": {"../x": {"bytes": 1, "sha256": ""}}}, "outside"),
+        ({"levels": 3}, "damaged"),
+        ({"levels": []}, "no levels"),
+        ({"levels": [{**said["levels"][0], "graph": "../d10.onnx"}]}, "does not list '../d10.onnx'"),
+        ({"levels": [{**said["levels"][0], "graph": 3}]}, "damaged"),
+        ({"documents": "index/other.jsonl"}, "does not list 'index/other.jsonl'"),
+        ({"files": {n: e for n, e in said["files"].items() if n != "model/weights.bin"}}, "'model/weights.bin'"),
+    ):
+        (app / "app.json").write_text(json.dumps({**said, **change}))
+        with pytest.raises(BundleError, match=message):
+            open_app(app)
+    for content in ("{", '{"levels": ' + "[" * 100_000):
+        (app / "app.json").write_text(content)
+        with pytest.raises(BundleError, match="damaged"):
+            open_app(app)
+    (app / "app.json").write_text(json.dumps(said))
+    outside = tmp_path / "tokenizer.json"
+    (app / "tokenizer.json").rename(outside)
+    (app / "tokenizer.json").symlink_to(outside)
+    with pytest.raises(BundleError, match="leads outside"):
+        open_app(app)
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({"fits": False}, (), "nothing fits"),
+        ({"sha256": "0" * 64}, (), "is a choice for another bundle"),
+        ({"precision": "int8"}, (), "has no int8 at depth 2 for any"),
+        ({"target": "cuda"}, (), "for cuda"),
+        ({"dim": 11}, (), "dimension 11 is not in"),
+        ({"index": "faiss"}, (), "unknown kind of index faiss"),
+        ({"index": "ivf"}, (), "the choice does not say lists, cluster_dim"),
+        ({"vectors": "int3"}, (), "cannot be stored as int3"),
+        ({"runtime": 3}, (), "is not what mrl-edge pick --out writes"),
+        ({"index": "ivf", "parameters": {"lists": 999, "cluster_dim": 10, "probes": 1}}, (), "999 lists"),
+        ({"index": "ivf", "parameters": {"lists": 9, "cluster_dim": 11, "probes": 1}}, (), "dimension 11"),
+        ({}, ("--also", "d4-L3"), "has depths 1, 2"),
+        ({}, ("--also", "d10"), "d10-L2 is not less than d10-L2"),
+        ({}, ("--also", "d24-L1,d10-L2"), "d10-L2 is not less than d24-L1"),
+        ({}, ("--also", "d24"), "d24-L2 is not less than d10-L2"),
+        ({"shortlist": 20}, (), "half of a rerank"),
+        ({"index": "binary"}, (), "binary alone"),
+        ({}, ("--also", "small"), "as in d32,d16-L3"),
+        ({}, ("--funnel", "20@4"), "must ascend"),
+        ({}, ("--funnel", "20"), "as in 200@64"),
+        ({"index": None}, ("--funnel", "20@24"), "needs an index"),
+    ],
+)
+def test_what_cannot_be_shipped_is_one_line_and_leaves_nothing(small, choose, tmp_path, changes, options, message):
+    choice = choose(**changes)
+    done = run_here("ship", small, "--pick", choice, "--out", tmp_path / "app", "--no-verify", *options)
+    assert message in the_one_error_line(done)
+    assert [path.name for path in tmp_path.iterdir()] == ["choice.json"]
+
+
+def test_neither_a_wrong_file_nor_what_is_there_is_mistaken(small, choose, tmp_path):
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "mine.txt").write_text("mine")
+    choice = choose()
+    options = ("--pick", choice, "--out", tmp_path / "app", "--no-verify")
+    assert "already exists" in the_one_error_line(run_here("ship", small, *options))
+    assert "not ours" in the_one_error_line(run_here("ship", small, *options, "--overwrite"))
+    spaced = ("--pick", choice, "--out", tmp_path / "my app", "--no-verify", "--systemd")
+    assert "letters, digits" in the_one_error_line(run_here("ship", small, *spaced))
+    other = ("--out", tmp_path / "new", "--no-verify")
+    assert "no such file" in the_one_error_line(run_here("ship", small, "--pick", tmp_path / "none.json", *other))
+    choice.write_text('{"fits": true}')
+    assert "names no bundle" in the_one_error_line(run_here("ship", small, "--pick", choice, *other))
+
+
+def test_a_folder_that_does_not_answer_as_the_bundle_is_not_shipped(small, choose, tmp_path, monkeypatch):
+    """The graph that is written is damaged on the way, as a wrong offset would: the comparison must see it."""
+    from mrl_edge.export import repack
+
+    honest = repack._copy
+
+    def wrong(old, new, ranges):
+        honest(old, new, ranges)
+        content = np.fromfile(new, dtype="<f4")
+        (content * np.float32(1.5) + np.float32(0.1)).tofile(new)
+
+    monkeypatch.setattr(repack, "_copy", wrong)
+    done = run_here("ship", small, "--pick", choose(), "--out", tmp_path / "app", "--no-verify")
+    assert "as the bundle does" in the_one_error_line(done)
+    assert not (tmp_path / "app").exists()
+
+
+def test_an_image_encoder_is_refused_in_one_line(tmp_path, choose):
+    from train.image_encoders import tiny_vit
+
+    pytest.importorskip("PIL")
+    images = sample_images(tmp_path / "images")
+    vit = tiny_vit(tmp_path / "vit")
+    done = run_here("export", vit, "--out", tmp_path / "bundle", "--precision", "fp32", "--dims", "4,16", *images)
+    assert done.returncode == 0, done.stderr
+    manifest = open_bundle(tmp_path / "bundle").manifest
+    choice = choose(bundle=tmp_path / "bundle", dim=4, depth=manifest.depths[-1], index=None, vectors=None)
+    done = run_here("ship", tmp_path / "bundle", "--pick", choice, "--out", tmp_path / "app", "--no-verify")
+    assert "embeds images" in the_one_error_line(done)
+
+
+def sample_images(folder):
+    from PIL import Image
+
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(20):
+        Image.fromarray(random.integers(0, 256, (16, 16, 3), np.uint8)).save(folder / f"{number}.png")
+    return ("--images", folder)
