@@ -29,7 +29,6 @@ curl --json '{"query": "a small musical phrase", "k": 3}' http://127.0.0.1:8000/
 
 SIGTERM ends it when what is under way is done.
 """
-_LOOPBACK = ("127.", "::1", "localhost")
 
 
 def register(app: typer.Typer) -> None:
@@ -57,6 +56,10 @@ def serve(
     token_file: Annotated[
         Path | None, typer.Option(help="File with a token that clients must send as Authorization: Bearer.")
     ] = None,
+    no_token: Annotated[
+        bool,
+        typer.Option("--no-token", help="Let everyone ask who reaches --host, where that is not this machine alone."),
+    ] = False,
     allow_host: Annotated[
         list[str] | None, typer.Option(help="A name of this machine that clients ask for, once or often.")
     ] = None,
@@ -73,7 +76,7 @@ def serve(
     """Serve a bundle over HTTP: POST /embed, /search, /classify, /v1/embeddings as OpenAI's, GET /healthz."""
     from mrl_edge.bundle import open_bundle
     from mrl_edge.serve.app import make_app
-    from mrl_edge.serve.guard import read_token
+    from mrl_edge.serve.guard import is_loopback, read_token
     from mrl_edge.serve.limits import Limits
     from mrl_edge.serve.log import log_to_stderr
     from mrl_edge.serve.model import open_model
@@ -91,14 +94,16 @@ def serve(
         timeout_s=timeout,
     )
     with listen(host, port) as listening:  # before the model, which takes longer to load
+        if token is None and not no_token and not is_loopback(listening.getsockname()[0]):
+            raise UsageError(f"--host {host} is reached from outside: say who may ask with --token-file, or --no-token")
         model = open_model(opened, wanted, name)
         log_to_stderr(as_json)
         notes = [*wanted.notes, *([f"no /search: {model.no_search}"] if model.no_search else [])]
         app = make_app(model, limits, token, tuple(allow_host or ()))
-        if token is None and not host.startswith(_LOOPBACK):
-            notes.append(f"{host} is reached from outside, and no --token-file says who may ask")
+        if token is None and no_token:
+            notes.append(f"who reaches {host} may ask: there is no token")
         _announce(model, limits, wanted, listening, notes)
-        run(app, listening, limits.timeout_s)
+        run(app, listening, limits)
 
 
 def _configuration(

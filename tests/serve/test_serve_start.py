@@ -42,6 +42,9 @@ def test_a_port_that_is_taken(tiny):
         (("--pick", os.devnull), "is not what mrl-edge pick --out writes"),
         (("--pick", "choice.json", "--dim", "4"), "leave --dim, --precision and --depth out"),
         (("--timeout", "0"), "'--timeout'"),
+        (("--host", "0.0.0.0"), "0.0.0.0 is reached from outside"),
+        (("--host", "::"), ":: is reached from outside"),
+        (("--allow-host", ":80"), "--allow-host :80: expected a name"),
     ],
 )
 def test_options_that_make_no_sense(tiny, options, said):
@@ -98,7 +101,7 @@ def chosen(tiny, tmp_path):
 def test_a_choice_is_served_and_a_fault_of_ours_ends_one_request_alone(tiny, chosen, tmp_path):
     path = chosen(dim=4, rerank_dim=24, shortlist=50, runtime=["no-arena", "pinned"], threads=2)
     copy = shutil.copytree(tiny, tmp_path / "copy")
-    with serving(copy, "--pick", path, "--allow-host", "kitchen.example") as running:
+    with serving(copy, "--pick", path, "--allow-host", "Kitchen.example:8000") as running:
         health = ask(running, "/healthz", headers={"Host": "kitchen.example:80"})[2]
         assert (health["precision"], health["depth"], health["dim"]) == ("fp32", 2, 4)
         found = post(running, "/search", {"query": "aia", "k": 3})["hits"]

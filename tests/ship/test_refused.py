@@ -10,6 +10,7 @@ from conftest import run_here, the_one_error_line
 from mrl_edge.app import open_app
 from mrl_edge.bundle import open_bundle
 from mrl_edge.errors import BundleError
+from mrl_edge.ship import run as run_module
 
 
 @pytest.mark.parametrize("file", ["model/weights.bin", "index/vectors.bin", "mrl_edge/app.py", "tokenizer.json"])
@@ -101,6 +102,10 @@ def test_neither_a_wrong_file_nor_what_is_there_is_mistaken(small, choose, tmp_p
     assert "not ours" in the_one_error_line(run_here("ship", small, *options, "--overwrite"))
     spaced = ("--pick", choice, "--out", tmp_path / "my app", "--no-verify", "--systemd")
     assert "letters, digits" in the_one_error_line(run_here("ship", small, *spaced))
+    dotted = ("--pick", choice, "--out", tmp_path / "-x", "--no-verify", "--archive")
+    assert "--archive names what it writes" in the_one_error_line(run_here("ship", small, *dotted))
+    here = ("--pick", choice, "--out", ".", "--no-verify", "--overwrite")
+    assert "--out . is this folder" in the_one_error_line(run_here("ship", small, *here))
     other = ("--out", tmp_path / "new", "--no-verify")
     assert "no such file" in the_one_error_line(run_here("ship", small, "--pick", tmp_path / "none.json", *other))
     choice.write_text('{"fits": true}')
@@ -122,6 +127,60 @@ def test_a_folder_that_does_not_answer_as_the_bundle_is_not_shipped(small, choos
     done = run_here("ship", small, "--pick", choose(), "--out", tmp_path / "app", "--no-verify")
     assert "as the bundle does" in the_one_error_line(done)
     assert not (tmp_path / "app").exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("order", "level d4-L1 finds"),  # of an exact scan: rows of other documents
+        ("texts", "level d10-L2 of the shipped folder gives other texts"),
+        ("lesser", "level d4-L1 does not answer"),
+    ],
+)
+def test_what_the_index_itself_would_not_show_is_seen(small, choose, tmp_path, monkeypatch, part, message):
+    """Rows, texts or a lesser level are made wrong on the way; scores and ids of the best level stay as they are."""
+    from mrl_edge.index.vectors import VectorWriter
+    from mrl_edge.ship import embedded, searched
+
+    if part == "order":  # of what is embedded for the lesser level, in the bundle's answers as in the folder's
+        honest = embedded.open_documents
+        monkeypatch.setattr(embedded, "open_documents", lambda bundle: Backwards(honest(bundle), bundle))
+    elif part == "texts":
+        copy = run_module._copy_documents
+
+        def shuffled(bundle, folder):
+            names = copy(bundle, folder)
+            lines = (folder / names[0]).read_text().splitlines()
+            (folder / names[0]).write_text("".join(f"{line}\n" for line in [*lines[1:], lines[0]]))
+            ends = np.cumsum([0, *(len(line.encode()) + 1 for line in [*lines[1:], lines[0]])])
+            ends.astype("<i8").tofile(folder / names[1])
+            return names
+
+        monkeypatch.setattr(run_module, "_copy_documents", shuffled)
+    else:
+        select = VectorWriter.select
+
+        def wrong(self, source):
+            select(self, source)
+            if source.dims == (4,):
+                self._lengths[:] *= np.float32(1.01)
+
+        monkeypatch.setattr(searched.VectorWriter, "select", wrong)
+    done = run_here(
+        "ship", small, "--pick", choose(), "--out", tmp_path / "app", "--no-verify", "--also", "d4-L1"
+    )  # fmt: skip
+    assert message in the_one_error_line(done)
+    assert not (tmp_path / "app").exists()
+
+
+class Backwards:
+    """Documents that are read from the last to the first."""
+
+    def __init__(self, documents, bundle):
+        self._documents, self._last = documents, bundle.manifest.index.n_items - 1
+
+    def read(self, ids):
+        return self._documents.read([self._last - number for number in ids])
 
 
 def test_an_image_encoder_is_refused_in_one_line(tmp_path, choose):

@@ -23,7 +23,7 @@ from mrl_edge.index.corpus import require_index
 from mrl_edge.index.kinds import READS_COLUMNS, Parameters, open_steps
 from mrl_edge.index.vectors import VectorStore, VectorWriter
 from mrl_edge.progress import Report
-from mrl_edge.ship.corpus import Corpus, by_lists, embed, open_corpus
+from mrl_edge.ship.embedded import Corpus, by_lists, embed, open_corpus
 from mrl_edge.ship.levels import Wanted
 
 _FILES = {"annoy": "ann", "hnsw": "hnsw", "binary": "u64", "ivf": "ivf"}
@@ -145,10 +145,11 @@ def _file(
         same = built == [{"metric": METRIC, **parameters}.get(name) for name in (*_BUILT[kind], "metric")]
         if corpus.own and same and sized.file and (sized.kind, sized.dim) == (kind, level.dim):
             return bundle.checked(sized.file)
-    folder = work / f"d{level.dim}"
-    folder.mkdir()
+    folder = work / ("signs" if kind == "binary" else f"d{level.dim}")  # signs serve every dimension
+    folder.mkdir(exist_ok=True)
+    made = dict.fromkeys(folder.iterdir(), 0.0) if kind == "binary" else {}
     spec = ShippedIndex(level.dim, kind, None, parameters, (), None, None)
-    return build_like(spec, Site(corpus.store, lists, level.dim, folder, math.inf, report, {}))[0]
+    return build_like(spec, Site(corpus.store, lists, level.dim, folder, math.inf, report, made))[0]
 
 
 def _shallow(bundle: Bundle, levels: Sequence[Wanted], storage: str, work: Path, report: Report) -> dict[int, Corpus]:
