@@ -23,7 +23,7 @@ _EPILOG = """Examples:
 
 mrl-edge serve bundle --dim 64 --precision int8
 
-mrl-edge pick results.json --max-rss-mb 120 --json >choice.json && mrl-edge serve bundle --pick choice.json
+mrl-edge pick results.json --max-rss-mb 120 --out choice.json && mrl-edge serve bundle --pick choice.json
 
 curl --json '{"query": "a small musical phrase", "k": 3}' http://127.0.0.1:8000/search
 
@@ -44,7 +44,7 @@ def serve(
     precision: Annotated[str | None, typer.Option(help="Precision; the index's, else the leanest, by default.")] = None,
     depth: options.Depth = None,
     pick: Annotated[
-        Path | None, typer.Option(help="A choice, as mrl-edge pick --json prints it, instead of these three.")
+        Path | None, typer.Option(help="A choice, as mrl-edge pick --out writes it, instead of these three.")
     ] = None,
     threads: Annotated[
         int | None,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _EPILOG = """Examples:
 
-mrl-edge pick results.json --max-disk-mb 30 --json > choice.json
+mrl-edge pick results.json --max-disk-mb 30 --out choice.json
 
 mrl-edge ship bundle --pick choice.json --out app
 
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 def ship(
     bundle: options.BundleFolder,
-    pick: Annotated[Path, typer.Option(help="What mrl-edge pick --json wrote.", show_default=False)],
+    pick: Annotated[Path, typer.Option(help="What mrl-edge pick --out wrote.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The folder to write.", show_default=False)],
     also: Annotated[
         str | None, typer.Option(help="Lesser levels to step down to, best first, as in d32,d16-L3.")
