@@ -1,7 +1,7 @@
 """Some graphs of a precision and of `weights.bin` only the bytes that they read: what one configuration ships.
 
-Graphs refer to ranges of the one weight file (`export/weights.py`). Ranges that touch, as a head that is a prefix of
-another's, stay one; each keeps its alignment, so that a runtime maps the new file as it did the old one.
+Graphs refer to ranges of the one weight file (`export/weights.py`). Ranges that share bytes, as a head that is a
+prefix of another's, stay one; each keeps its alignment, so that a runtime maps the new file as it did the old one.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ def _range(graph: Path, tensor: TensorProto) -> tuple[int, int]:
 
 
 def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return ranges of which those that share bytes are one, ascending."""
+    """Return ranges of which those that share bytes are one, ascending; one of no bytes is left out."""
     merged: list[tuple[int, int]] = []
-    for start, end in sorted(ranges):
+    for start, end in sorted((start, end) for start, end in ranges if start < end):
         if merged and start < merged[-1][1]:
             merged[-1] = merged[-1][0], max(end, merged[-1][1])
         else:
@@ -90,5 +90,6 @@ def _move(tensor: TensorProto, ranges: Sequence[Range]) -> None:
     for entry in tensor.external_data:
         if entry.key == "offset":
             offset = int(entry.value)
-            inside = next(each for each in ranges if each.start <= offset < each.end)
-            entry.value = str(inside.new + offset - inside.start)
+            inside = next((each for each in ranges if each.start <= offset < each.end), None)
+            # A tensor of no bytes lies in none of them, or in that of its neighbour.
+            entry.value = str(inside.new + offset - inside.start) if inside else "0"

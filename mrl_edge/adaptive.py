@@ -9,6 +9,7 @@ anyway, and not `statistics`, which takes longer to import than all of this.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from mrl_edge.errors import UsageError
 T = TypeVar("T")
 _WINDOW = 9  # times of a level and length that the median is of: 5 slow ones move it
 _RETRY = 32  # answers of a lesser level until a better one, which was too slow, is tried again
+_WARMED = (1, 4, 16)  # a text so often after itself: lengths differ more than levels do
 _LONGEST_RETRY = 1024  # each time that it was still too slow the wait doubles, up to this
 
 
@@ -36,12 +38,15 @@ class Pace:
     def choose(self, levels: Sequence[int], length: int, deadline_ms: float) -> int:
         """Return the first of some levels, best first, that is expected within the deadline, else the last.
 
-        A level that was not yet seen at this length, nor at a greater one, is tried: there is no other way to know. One
-        that was too slow is tried again after `retry` answers of lesser ones, as what kept it busy may be gone.
+        A level that was not yet seen at this length, nor at a greater one, is tried, as there is no other way to know,
+        unless shorter texts take it too long already. One that was too slow is tried again after `retry` answers of
+        lesser ones, as what kept it busy may be gone.
         """
         for level in levels[:-1]:
-            expected = self.expected_ms(level, length)
-            if expected is None or expected <= deadline_ms or self._is_due(level, length):
+            least = self.expected_ms(level, length)
+            if least is None:
+                least = self._least_ms(level, length)
+            if least <= deadline_ms or self._is_due(level, length):
                 return level
         return levels[-1]
 
@@ -59,6 +64,11 @@ class Pace:
         """Return the running median of a level at a length, or at the next greater one that was seen, else None."""
         seen = [bucket for at, bucket in self._times if at == level and bucket >= length.bit_length()]
         return float(np.median(self._times[level, min(seen)])) if seen else None
+
+    def _least_ms(self, level: int, length: int) -> float:
+        """Return the running median of a level at the greatest shorter length that was seen, else 0."""
+        seen = [bucket for at, bucket in self._times if at == level and bucket < length.bit_length()]
+        return median(self._times[level, max(seen)]) if seen else 0.0
 
     def _is_due(self, level: int, length: int) -> bool:
         wait = self._waits.setdefault((level, length.bit_length()), _Wait(self._retry))
@@ -101,7 +111,7 @@ class Answer(Generic[T]):
 
 
 class Adaptive(Generic[T]):
-    """Levels, best first, opened when they are first used; one text at a time.
+    """Levels, best first, opened when they are first used. Threads may share it: one text is answered at a time.
 
     `clock` returns seconds.
     """
@@ -113,31 +123,35 @@ class Adaptive(Generic[T]):
         self.pace = pace or Pace()
         self._clock = clock
         self._open: dict[int, Callable[..., T]] = {}
+        self.lock = threading.RLock()  # held while a level opens, closes or answers
 
     def warm_up(self, text: str, *arguments: Any, max_bytes: int | None = None) -> None:
-        """Open every level that fits the memory and let it answer twice, so that no later text pays for it.
+        """Open every level that fits the memory and let it answer, so that no later text pays for it.
 
-        The first answer of a level takes longer than all others, so that only the second one counts.
+        The first answer of a level takes longer than all others and does not count; then it answers the text once more,
+        and longer ones made of it. The best level is the last, and stays open where not all fit together.
         """
-        for number in self._within(max_bytes):
-            self._opened(number)(text, *arguments)
-            self._timed(number, text, arguments, None)
+        with self.lock:
+            for number in reversed(self._within(max_bytes)):
+                self._make_room(number, max_bytes)
+                self._opened(number)(text, *arguments)
+                for times in _WARMED:
+                    self._timed(number, " ".join([text] * times), arguments, None)
 
     def __call__(
         self, text: str, *arguments: Any, deadline_ms: float | None = None, max_bytes: int | None = None
     ) -> Answer[T]:
         """Answer a text with the best level that fits the memory and is expected within the deadline.
 
-        `arguments` are handed on to what a level opened. Levels that do not fit the memory are closed. Raises
-        `UsageError` when none fits.
+        `arguments` are handed on to what a level opened. What is open together never has more than `max_bytes`:
+        others are closed before one is opened. Raises `UsageError` when none fits.
         """
-        fitting = self._within(max_bytes)
-        for number in [number for number in self._open if number not in fitting]:
-            del self._open[number]
-            self.levels[number].close()
-        chosen = fitting[0] if deadline_ms is None else self.pace.choose(fitting, len(text), deadline_ms)
-        expected_ms = self.pace.expected_ms(chosen, len(text))
-        value, ms = self._timed(chosen, text, arguments, deadline_ms)
+        with self.lock:
+            fitting = self._within(max_bytes)
+            chosen = fitting[0] if deadline_ms is None else self.pace.choose(fitting, len(text), deadline_ms)
+            self._make_room(chosen, max_bytes)
+            expected_ms = self.pace.expected_ms(chosen, len(text))
+            value, ms = self._timed(chosen, text, arguments, deadline_ms)
         return Answer(value, self.levels[chosen].name, ms, expected_ms)
 
     def _within(self, max_bytes: int | None) -> list[int]:
@@ -146,6 +160,16 @@ class Adaptive(Generic[T]):
         if not fitting:
             raise UsageError(f"no level fits {max_bytes} bytes: the smallest takes {min(sizes)}")
         return fitting
+
+    def _make_room(self, chosen: int, max_bytes: int | None) -> None:
+        """Close other levels, the largest first, until what is left and the chosen one fit together."""
+        if max_bytes is None:
+            return
+        others = sorted((n for n in self._open if n != chosen), key=lambda n: self.levels[n].resident_bytes)
+        while others and sum(self.levels[n].resident_bytes for n in (chosen, *others)) > max_bytes:
+            largest = others.pop()
+            del self._open[largest]
+            self.levels[largest].close()
 
     def _opened(self, number: int) -> Callable[..., T]:
         if number not in self._open:

@@ -13,14 +13,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mrl_edge.adaptive import Adaptive, Answer
 from mrl_edge.adaptive import Level as Way
 from mrl_edge.atomic import sha256
 from mrl_edge.cascade import Cascade
-from mrl_edge.description import EncoderInfo, ImageInput, VectorsInfo
+from mrl_edge.description import TOKENIZER, EncoderInfo, ImageInput, VectorsInfo
 from mrl_edge.errors import BundleError, UsageError
 from mrl_edge.feeds import make_feeder
 from mrl_edge.index import Index
@@ -34,6 +34,7 @@ from mrl_edge.runtime import Encoder, Model, open_session
 
 SCHEMA_VERSION = 1
 MANIFEST = "app.json"
+WEIGHTS = "weights.bin"  # beside its graphs, which name it
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,13 @@ def open_app(folder: str | Path, threads: int | None = None) -> App:
             raise BundleError(f"{path} has schema_version {said['schema_version']}, newer than this folder's modules")
         files = {str(name): (entry["bytes"], entry["sha256"]) for name, entry in said.pop("files").items()}
         info = _info(said)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        unlisted = [name for name in _used(info) if name not in files]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{path} is damaged ({error!r}): copy the folder again, or ship it again") from None
+    if unlisted:  # no hash covers it
+        raise BundleError(
+            f"{path} does not list {unlisted[0]!a}, which it uses: copy the folder again, or ship it again"
+        )
     for name, (size, digest) in files.items():
         _check(folder, name, size, digest)
     return App(folder, info, info.threads if threads is None else threads)
@@ -117,7 +123,9 @@ class App:
         """Answer a text with what was shipped: the k nearest documents, or likeliest classes, or the vector's columns.
 
         The best level answers, or the best one that is expected within a deadline and reads no more than `max_bytes`
-        of the folder (`Adaptive`). One call at a time.
+        of the folder, as do all that are open together (`Adaptive`). What a process needs beside that, Python,
+        onnxruntime and its working memory, is not counted: `mrl-edge ship` prints each level's peak. Calls of several
+        threads wait for each other.
         """
         return self._adaptive(text, k, deadline_ms=deadline_ms, max_bytes=max_bytes)
 
@@ -139,9 +147,17 @@ class App:
 
     def level(self, number: int) -> OpenLevel:
         """Return one of `info.levels` by its number, opened once."""
-        if number not in self._levels:
-            self._levels[number] = self._opened(number)
-        return self._levels[number]
+        with self._adaptive.lock:
+            if number not in self._levels:
+                self._levels[number] = self._opened(number)
+            return self._levels[number]
+
+    def level_named(self, name: str) -> OpenLevel:
+        """Return one of `info.levels` by its name; `UsageError` lists what there is."""
+        names = [level.name for level in self.info.levels]
+        if name not in names:
+            raise UsageError(f"there is no level {name}: there is {', '.join(names)}")
+        return self.level(names.index(name))
 
     def _opened(self, number: int) -> OpenLevel:
         level, info = self.info.levels[number], self.info
@@ -217,12 +233,26 @@ def _open_index(folder: Path, index: ShippedIndex) -> Index:
     return open_steps(index, store, folder / (index.file or ""), index.steps, order)
 
 
+def _used(info: AppInfo) -> list[str]:
+    """Return the files that are opened by the names that the manifest gives, and those beside them."""
+    names: list[str | None] = [TOKENIZER, info.documents, info.offsets]
+    for level in info.levels:
+        names += [level.graph, (PurePosixPath(level.graph).parent / WEIGHTS).as_posix()]
+        if level.index is not None:
+            names += [level.index.file, level.index.order]
+        if level.index is not None and level.index.vectors is not None:
+            names += [level.index.vectors.file, level.index.vectors.lengths]
+    return [name for name in names if name is not None]
+
+
 def _check(folder: Path, name: str, size: int, digest: str) -> None:
     path = folder / name
     if Path(name).is_absolute() or ".." in Path(name).parts or not name.isprintable():
         raise BundleError(f"{folder / MANIFEST} names a file outside the folder: {name!a}")
     if not path.is_file():
         raise BundleError(f"{path} is missing: copy the folder again")
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BundleError(f"{path} leads outside the folder: copy the folder again")
     if path.stat().st_size != size or sha256(path) != digest:
         raise BundleError(f"{path} is not the file that was shipped (sha256 differs): copy the folder again")
 
@@ -232,6 +262,8 @@ def _info(said: dict[str, Any]) -> AppInfo:
     image = said["encoder"].pop("image")
     encoder = EncoderInfo(**said.pop("encoder"), image=image and ImageInput(**_tuples(image)))
     levels = tuple(_level(level) for level in said.pop("levels"))
+    if not levels:
+        raise ValueError("no levels")
     return AppInfo(**_tuples(said), encoder=encoder, levels=levels)
 
 

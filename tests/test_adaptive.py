@@ -1,5 +1,8 @@
 """Levels are chosen by the times that were seen, on a clock that only moves when an answer takes time."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from mrl_edge.adaptive import Adaptive, Level, Pace
@@ -106,6 +109,72 @@ def test_levels_that_do_not_fit_the_memory_are_closed_or_never_opened():
     assert machine.opened == ["small", "large", "large"]
     with pytest.raises(UsageError, match="smallest takes 100"):
         adaptive(TEXT, max_bytes=99)
+
+
+def test_what_is_open_together_never_exceeds_the_memory():
+    """Each level fits by itself, and two of the three do."""
+    machine = Machine(large=50, middle=20, small=5)
+    sizes = {"large": 500, "middle": 400, "small": 300}
+    adaptive = machine.adaptive(sizes=tuple(sizes.values()))
+
+    def held():
+        still = list(machine.opened)
+        for name in machine.closed:
+            still.remove(name)
+        return sum(sizes[name] for name in still)
+
+    adaptive.warm_up(TEXT, max_bytes=800)
+    most = [held()]
+    for deadline_ms in (60, 10, 30, 10, 60):
+        adaptive(TEXT, deadline_ms=deadline_ms, max_bytes=800)
+        most.append(held())
+    assert max(most) == 800
+    adaptive(TEXT, max_bytes=500)
+    assert held() == 500
+
+
+def test_a_level_that_is_too_slow_for_short_texts_is_not_tried_on_longer_ones():
+    adaptive = Machine(large=50, small=5).adaptive()
+    adaptive.warm_up("abc")
+    lengths = [2**power for power in range(2, 15)]
+    assert [adaptive("x" * length, deadline_ms=10).level for length in lengths] == ["small"] * len(lengths)
+
+
+def test_warming_up_sees_longer_texts_than_it_was_given():
+    """A level whose time grows with the text misses no deadline that was to be foreseen."""
+    now = [0.0]
+
+    def answer(text):
+        now[0] += len(text) / 1000
+
+    levels = [Level("large", lambda: answer), Level("small", lambda: lambda text: None)]
+    adaptive = Adaptive(levels, clock=lambda: now[0])
+    adaptive.warm_up("x" * 10)
+    assert adaptive("x" * 10, deadline_ms=20).level == "large"
+    assert adaptive("x" * 100, deadline_ms=20).level == "small"
+
+
+def test_threads_share_it_and_each_gets_its_own_answer():
+    opened, active, most = [], [], []
+
+    def open_level():
+        opened.append(1)
+        time.sleep(0.01)
+
+        def answer(text):
+            active.append(1)
+            most.append(len(active))
+            time.sleep(0.001)
+            active.pop()
+            return text.upper()
+
+        return answer
+
+    adaptive = Adaptive([Level("only", open_level)])
+    texts = [f"text {number}" for number in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        assert [answer.value for answer in pool.map(adaptive, texts)] == [text.upper() for text in texts]
+    assert (len(opened), max(most)) == (1, 1)
 
 
 def test_a_cascade_asks_no_further_than_it_must():

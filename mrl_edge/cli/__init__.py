@@ -97,9 +97,8 @@ def run(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("mrl_edge"):
             raise
-        return _fail(
-            f"this command needs the package {error.name}: pip install 'mrl-edge[train,export,report,remote,serve]'"
-        )
+        extras = "train,export,report,remote,ship,serve"
+        return _fail(f"this command needs the package {error.name}: pip install 'mrl-edge[{extras}]'")
     except BrokenPipeError:
         sys.stderr.close()
         return 0

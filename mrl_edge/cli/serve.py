@@ -15,7 +15,7 @@ from mrl_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from mrl_edge.bundle import Bundle
-    from mrl_edge.serve.choice import Configuration
+    from mrl_edge.serve.choice import Wanted
     from mrl_edge.serve.limits import Limits
     from mrl_edge.serve.model import Model
 
@@ -23,13 +23,12 @@ _EPILOG = """Examples:
 
 mrl-edge serve bundle --dim 64 --precision int8
 
-mrl-edge pick results.json --max-rss-mb 120 --json >choice.json && mrl-edge serve bundle --pick choice.json
+mrl-edge pick results.json --max-rss-mb 120 --out choice.json && mrl-edge serve bundle --pick choice.json
 
 curl --json '{"query": "a small musical phrase", "k": 3}' http://127.0.0.1:8000/search
 
 SIGTERM ends it when what is under way is done.
 """
-_LOOPBACK = ("127.", "::1", "localhost")
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +44,7 @@ def serve(
     precision: Annotated[str | None, typer.Option(help="Precision; the index's, else the leanest, by default.")] = None,
     depth: options.Depth = None,
     pick: Annotated[
-        Path | None, typer.Option(help="A choice, as mrl-edge pick --json prints it, instead of these three.")
+        Path | None, typer.Option(help="A choice, as mrl-edge pick --out writes it, instead of these three.")
     ] = None,
     threads: Annotated[
         int | None,
@@ -57,6 +56,10 @@ def serve(
     token_file: Annotated[
         Path | None, typer.Option(help="File with a token that clients must send as Authorization: Bearer.")
     ] = None,
+    no_token: Annotated[
+        bool,
+        typer.Option("--no-token", help="Let everyone ask who reaches --host, where that is not this machine alone."),
+    ] = False,
     allow_host: Annotated[
         list[str] | None, typer.Option(help="A name of this machine that clients ask for, once or often.")
     ] = None,
@@ -73,7 +76,7 @@ def serve(
     """Serve a bundle over HTTP: POST /embed, /search, /classify, /v1/embeddings as OpenAI's, GET /healthz."""
     from mrl_edge.bundle import open_bundle
     from mrl_edge.serve.app import make_app
-    from mrl_edge.serve.guard import read_token
+    from mrl_edge.serve.guard import is_loopback, read_token
     from mrl_edge.serve.limits import Limits
     from mrl_edge.serve.log import log_to_stderr
     from mrl_edge.serve.model import open_model
@@ -91,26 +94,29 @@ def serve(
         timeout_s=timeout,
     )
     with listen(host, port) as listening:  # before the model, which takes longer to load
+        if token is None and not no_token and not is_loopback(listening.getsockname()[0]):
+            raise UsageError(f"--host {host} is reached from outside: say who may ask with --token-file, or --no-token")
         model = open_model(opened, wanted, name)
         log_to_stderr(as_json)
         notes = [*wanted.notes, *([f"no /search: {model.no_search}"] if model.no_search else [])]
         app = make_app(model, limits, token, tuple(allow_host or ()))
-        if token is None and not host.startswith(_LOOPBACK):
-            notes.append(f"{host} is reached from outside, and no --token-file says who may ask")
+        if token is None and no_token:
+            notes.append(f"who reaches {host} may ask: there is no token")
         _announce(model, limits, wanted, listening, notes)
-        run(app, listening, limits.timeout_s)
+        run(app, listening, limits)
 
 
 def _configuration(
     bundle: Bundle, dim: int | None, precision: str | None, depth: int | None, pick: Path | None, threads: int | None
-) -> Configuration:
-    from mrl_edge.serve.choice import configure, read_choice
+) -> Wanted:
+    from mrl_edge.choice import read_choice
+    from mrl_edge.serve.choice import configure, configure_picked
 
     if pick is None:
         return configure(bundle, dim, precision, depth, threads)
     if any(option is not None for option in (dim, precision, depth)):
         raise UsageError("--pick says dimension, precision and depth: leave --dim, --precision and --depth out")
-    return read_choice(pick, bundle, threads)
+    return configure_picked(bundle, read_choice(pick, bundle), threads)
 
 
 def _cores() -> int:
@@ -118,9 +124,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _announce(
-    model: Model, limits: Limits, wanted: Configuration, listening: socket.socket, notes: Sequence[str]
-) -> None:
+def _announce(model: Model, limits: Limits, wanted: Wanted, listening: socket.socket, notes: Sequence[str]) -> None:
     """Say what is served and where, in the log's own form."""
     from mrl_edge.serve.log import announce
     from mrl_edge.serve.run import url_of
@@ -129,8 +133,8 @@ def _announce(
         url_of(listening),
         {
             "model": model.name,
-            "precision": wanted.precision,
-            "depth": wanted.depth,
+            "precision": wanted.variant.precision,
+            "depth": wanted.variant.depth,
             "dim": wanted.dim,
             "threads": wanted.threads,
             "concurrency": limits.concurrency,

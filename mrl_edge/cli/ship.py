@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 _EPILOG = """Examples:
 
-mrl-edge pick results.json --max-disk-mb 30 --json > choice.json
+mrl-edge pick results.json --max-disk-mb 30 --out choice.json
 
 mrl-edge ship bundle --pick choice.json --out app
 
@@ -30,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 def ship(
     bundle: options.BundleFolder,
-    pick: Annotated[Path, typer.Option(help="What mrl-edge pick --json wrote.", show_default=False)],
+    pick: Annotated[Path, typer.Option(help="What mrl-edge pick --out wrote.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The folder to write.", show_default=False)],
     also: Annotated[
         str | None, typer.Option(help="Lesser levels to step down to, best first, as in d32,d16-L3.")
@@ -49,20 +50,25 @@ def ship(
     """Write one graph, the bytes of the weights that it needs, the index and the few modules that search it.
 
     The folder runs with numpy, onnxruntime and tokenizers, and with annoy or usearch where its index is theirs. It is
-    compared with the bundle on real texts before it is put in place.
+    compared with the bundle on real texts, each level of it, before it is put in place.
     """
     from mrl_edge.app import MANIFEST
     from mrl_edge.atomic import check_target
     from mrl_edge.bundle import open_bundle
-    from mrl_edge.ship.archive import compressor, write_archive
-    from mrl_edge.ship.choice import chosen_level, further_levels, read_choice
+    from mrl_edge.choice import read_choice
+    from mrl_edge.ship.archive import compressor
+    from mrl_edge.ship.levels import chosen_level, further_levels
     from mrl_edge.ship.run import ship as make
     from mrl_edge.ship.unit import check_name
 
+    target = out.resolve()
+    if target in (here := Path.cwd(), *here.parents):
+        raise UsageError(f"--out {out} is this folder, or one around it: name a new one")
+    for option, given in (("--systemd", systemd), ("--archive", archive)):
+        if given:
+            check_name(option, target.name)
     check_target(out, MANIFEST, overwrite)
-    if systemd:
-        check_name(out.name)
-    packed = out.with_name(f"{out.name}.tar.zst")
+    packed = target.with_name(f"{target.name}.tar.zst")
     if archive:
         compressor()
         if packed.exists() and not overwrite:
@@ -72,8 +78,8 @@ def ship(
     best = chosen_level(configuration, opened, funnel)
     levels = [best, *(further_levels(also, best, opened) if also else [])]
     with console.progress_bar() as report:
-        done = make(opened, configuration, levels, out, verify, systemd, report)
-    by = write_archive(out, packed) if archive else None
+        done = make(opened, configuration, levels, target, verify, systemd, packed if archive else None, report)
+    by = done.packed_by
     if as_json:
         packing = {"file": str(packed), "bytes": packed.stat().st_size, "by": by} if by else None
         console.print_json({"shipped": done, "archive": packing})
@@ -94,8 +100,16 @@ def print_shipped(done: Shipped) -> None:
     console.print_table(f"{done.folder}: {', '.join(done.levels)}", ["part", "MB"], rows)
     console.say(f"requires {', '.join(done.requirements)}")
     seen = done.check
-    texts = f"answers {seen.texts} texts as the bundle does, scores within {seen.difference:.1e}"
-    console.say(f"{texts}: {'in a fresh environment' if seen.fresh else seen.where}")
+    levels: list[list[object]] = [
+        [level.level, f"{level.difference:.1e}", level.recall_at_10, (level.peak_rss_bytes or math.nan) / 1e6]
+        for level in seen.levels
+    ]
+    where = "in a fresh environment" if seen.fresh else "with this Python, as was asked"
+    console.print_table(
+        f"\nanswers {seen.texts} texts as the bundle does, {where}",
+        ["level", "scores within", "recall@10", "peak RSS MB"],
+        levels,
+    )
     console.say(
         f"from the start of a process to an answer: {seen.caller_ms:.0f} ms by the caller, {seen.printed_ms:.0f} ms as "
         f"the example prints it, {seen.cpu_ms:.0f} ms of processor time"

@@ -85,6 +85,7 @@ OPENERS: dict[str, _Open] = {
     "hnsw": lambda store, path, dim, found: HnswIndex(path, dim, int(found["expansion"])),
     "ivf": _ivf,
 }
+READS_COLUMNS = ("scan", "ivf")  # at their own dimension; the others bring a copy, or the signs alone
 # Whole numbers from 1 that each needs; all but scan have a file.
 _NEEDED: dict[str, tuple[str, ...]] = {
     "scan": (),
@@ -98,12 +99,14 @@ _NEEDED: dict[str, tuple[str, ...]] = {
 def open_first(sized: IndexSpec, store: VectorStore | None, path: Path) -> Index:
     """Open the index of one dimension, without its rerank; its ids are rows of the store.
 
-    Annoy and HNSW bring their own copy and need no store. Raises `BundleError` where the manifest says what cannot be.
+    Annoy and HNSW bring their own copy and need no store; a binary index asks a store for nothing but its number of
+    rows. Raises `BundleError` where the manifest says what cannot be.
     """
     if sized.kind not in OPENERS:
         raise BundleError(f"the index of dimension {sized.dim} is of an unknown kind, {sized.kind}: upgrade mrl-edge")
     numbers = [sized.parameters.get(name) for name in _NEEDED[sized.kind]]
-    known = (store is None or sized.dim in store.dims) and (sized.file is not None or sized.kind == "scan")
+    there = sized.kind not in READS_COLUMNS or store is None or sized.dim in store.dims
+    known = there and (sized.file is not None or sized.kind == "scan")
     if not known or not all(isinstance(number, int) and number >= 1 for number in numbers):
         raise BundleError(
             f"what the manifest says of the {sized.kind} index of dimension {sized.dim} cannot be: "

@@ -33,6 +33,7 @@ from mrl_edge.serve.limits import Limits
 from mrl_edge.serve.log import AccessLog
 from mrl_edge.serve.model import Model
 from mrl_edge.serve.reading import read_body
+from mrl_edge.serve.rest import Rest
 
 _T = TypeVar("_T")
 _PATHS = "POST /embed, /search, /classify and /v1/embeddings, GET /v1/models and /healthz"
@@ -58,7 +59,7 @@ def make_app(model: Model, limits: Limits, token: str | None, hosts: tuple[str, 
             Route("/v1/models/{name:path}", _model(model)),
             Route("/healthz", _health(model, gate)),
         ],
-        middleware=[Middleware(AccessLog), Middleware(Guard, token=token, hosts=hosts)],
+        middleware=[Middleware(AccessLog), Middleware(Rest), Middleware(Guard, token=token, hosts=hosts)],
         exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _fault},
         lifespan=life,
     )
@@ -71,11 +72,13 @@ def _post(path: str, served: Served, gate: Gate, shape: type[_T], prepare: Calla
     async def answer(request: Request) -> Response:
         loop = asyncio.get_running_loop()
         end = loop.time() + limits.timeout_s
-        job = prepare(served, await read_body(request, shape, limits, limits.timeout_s))
         try:
+            with gate.reading():
+                asked = await read_body(request, shape, limits, limits.timeout_s)
+            job = prepare(served, asked)
             body = await _unless_gone(request, gate.run(job, end - loop.time()))
         except Full:
-            raise full(gate.waiting) from None
+            raise full(limits.queue) from None
         except asyncio.TimeoutError:
             raise timed_out(limits.timeout_s) from None
         return Response(body, media_type="application/json")

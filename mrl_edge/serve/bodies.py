@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from mrl_edge.index.documents import Hit
 from mrl_edge.nesting import Floats
-from mrl_edge.search import Hit
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 

@@ -26,11 +26,14 @@ class ApiError(Exception):
         self.status, self.message, self.code, self.param = status, message, code, param
         self.headers = dict(headers or {})
 
+    def body(self) -> dict[str, object]:
+        """Return what the answer says."""
+        kind = "server_error" if self.status >= 500 else "invalid_request_error"
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
     def answer(self) -> Response:
         """Return the answer."""
-        kind = "server_error" if self.status >= 500 else "invalid_request_error"
-        body = {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
-        return Response(msgspec.json.encode(body), self.status, self.headers, media_type="application/json")
+        return Response(msgspec.json.encode(self.body()), self.status, self.headers, media_type="application/json")
 
 
 def wrong(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:
@@ -51,6 +54,11 @@ def too_slow(seconds: float) -> ApiError:
 def full(queue: int) -> ApiError:
     """Return the error of a request that found all places taken."""
     return ApiError(503, f"{queue} requests wait already: try again", "queue_full", None, _RETRY)
+
+
+def full_of_connections() -> ApiError:
+    """Return the error of a connection that is one too many."""
+    return ApiError(503, "too many connections are open: try again", "too_many_connections", None, _RETRY)
 
 
 def timed_out(seconds: float) -> ApiError:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -24,6 +25,7 @@ class Gate:
         self._concurrency = concurrency
         self._places = concurrency + queue
         self._taken = 0
+        self._read = 0
 
     @property
     def running(self) -> int:
@@ -34,6 +36,20 @@ class Gate:
     def waiting(self) -> int:
         """How many wait for those."""
         return self._taken - self.running
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Hold a place while a body is read; raises `Full` when as many are read as could then compute and wait.
+
+        Bodies in memory are never more than twice those places.
+        """
+        if self._read >= self._places:
+            raise Full
+        self._read += 1
+        try:
+            yield
+        finally:
+            self._read -= 1
 
     async def run(self, work: Work[_T], seconds: float) -> _T:
         """Return what the work returns; raises `Full` at once, `asyncio.TimeoutError` in time, or what the work does.

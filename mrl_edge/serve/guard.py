@@ -26,7 +26,7 @@ class Guard:
     def __init__(self, app: ASGIApp, token: str | None, hosts: tuple[str, ...]) -> None:
         self._app = app
         self._token = None if token is None else _digest(token)
-        self._hosts = tuple(host.lower() for host in hosts)
+        self._hosts = tuple(_allowed(host) for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
@@ -61,6 +61,19 @@ def read_token(path: Path) -> str:
     if not token or not all(0x21 <= sign <= 0x7E for sign in token):
         raise UsageError(f"--token-file {path}: expected one token of visible ASCII characters, and nothing else")
     return token.decode("ascii")
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address that is listened on is reached from this machine alone."""
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+
+
+def _allowed(host: str) -> str:
+    """Return the name that `--allow-host` gives, its port left out, as `Host` has it for every port alike."""
+    name = _name_of(host.strip())
+    if not name or "/" in name:
+        raise UsageError(f"--allow-host {host}: expected a name, as in kitchen.example")
+    return name
 
 
 def _digest(token: str) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_KEPT = 256
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -15,4 +17,9 @@ class Limits:
     hits: int = 1000
     concurrency: int = 1  # requests that are computed at once, each on a thread of its own
     queue: int = 64  # requests that wait for that
-    timeout_s: float = 30.0  # from a request's head to its answer
+    timeout_s: float = 30.0  # from a request's head to its answer, and again for the client to read it
+
+    @property
+    def connections(self) -> int:
+        """The most that are open at once: those that compute and wait, and some that are kept for a next request."""
+        return self.concurrency + self.queue + _KEPT

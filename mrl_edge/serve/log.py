@@ -70,6 +70,8 @@ class _Lines(logging.Formatter):
             line = f"{f['client']} {f['method']} {f['path']} {f['status']} {f['ms']} ms {f['bytes']} bytes"
         else:
             line = " ".join([record.getMessage(), *(f"{name} {value}" for name, value in fields.items())])
+        # A bundle's name, or a client's path, is one line and steers no terminal, whatever it holds.
+        line = "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in line)
         return f"{at} {line}" + (f"\n{trace}" if trace else "")
 
 

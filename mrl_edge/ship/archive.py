@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-from mrl_edge.atomic import write_file
 from mrl_edge.errors import UnsupportedError
 
 _LEVEL = 19  # weights hardly shrink at any; it is packed once
@@ -26,15 +27,18 @@ def compressor() -> str:
     return f"zstandard {zstandard.__version__}"
 
 
-def write_archive(folder: Path, path: Path) -> str:
-    """Pack `folder` under its own name into `path`; return what compressed it."""
+def write_archive(folder: Path, name: str, path: Path) -> str:
+    """Pack `folder` as `name` into `path`; return what compressed it. No more than a block of it is in memory."""
     by = compressor()
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for each in sorted(path for path in folder.rglob("*") if "__pycache__" not in path.parts):
-            tar.add(each, f"{folder.name}/{each.relative_to(folder).as_posix()}", recursive=False, filter=_same)
-    write_file(path, _compressed(packed.getvalue(), by))
+    with path.open("wb") as target, _compressing(target, by) as compressing:
+        _pack(folder, name, compressing)
     return by
+
+
+def _pack(folder: Path, name: str, target: IO[bytes]) -> None:
+    with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+        for each in sorted(path for path in folder.rglob("*") if "__pycache__" not in path.parts):
+            tar.add(each, f"{name}/{each.relative_to(folder).as_posix()}", recursive=False, filter=_same)
 
 
 def _same(entry: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -44,12 +48,23 @@ def _same(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     return entry
 
 
-def _compressed(content: bytes, by: str) -> bytes:
+@contextmanager
+def _compressing(target: IO[bytes], by: str) -> Iterator[IO[bytes]]:
+    """Yield what compresses into a file all that is written to it."""
     if by.startswith("zstandard"):
         import zstandard
 
-        return zstandard.ZstdCompressor(level=_LEVEL).compress(content)
-    done = subprocess.run([by, f"-{_LEVEL}", "--quiet", "--stdout"], input=content, capture_output=True, check=False)
-    if done.returncode != 0:
-        raise UnsupportedError(f"{by} failed: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout
+        with zstandard.ZstdCompressor(level=_LEVEL).stream_writer(target, closefd=False) as writer:
+            yield writer
+        return
+    command = [by, f"-{_LEVEL}", "--quiet", "--stdout"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=target, stderr=subprocess.PIPE)
+    assert process.stdin is not None  # noqa: S101 (a pipe, as was asked)
+    try:
+        yield process.stdin
+    except BrokenPipeError:  # it says why below
+        pass
+    finally:
+        said = process.communicate()[1].decode(errors="replace").strip()
+    if process.returncode != 0:
+        raise UnsupportedError(f"{by} failed: {said}")

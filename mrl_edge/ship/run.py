@@ -11,27 +11,26 @@ from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from mrl_edge.app import MANIFEST, SCHEMA_VERSION, AppInfo, ShippedIndex, ShippedLevel
 from mrl_edge.atomic import new_folder
 from mrl_edge.bundle import Bundle, file_entries
+from mrl_edge.choice import Configuration
 from mrl_edge.description import TOKENIZER
-from mrl_edge.encoder import Encoder, open_encoder
 from mrl_edge.errors import UnsupportedError
-from mrl_edge.index.corpus import open_documents, require_index
-from mrl_edge.levers import NAMES
-from mrl_edge.metrics import top_k
+from mrl_edge.export.repack import repack  # first, as it needs onnx, which reading a bundle does not
+from mrl_edge.index.corpus import require_index
 from mrl_edge.progress import Report
-from mrl_edge.ship.check import Check, Expected, check
-from mrl_edge.ship.choice import Configuration, Wanted
-from mrl_edge.ship.index import Made, make_indexes, read_bytes, write_indexes
+from mrl_edge.ship.archive import write_archive
+from mrl_edge.ship.check import Check, check
+from mrl_edge.ship.levels import Wanted
 from mrl_edge.ship.modules import copy_modules
+from mrl_edge.ship.reference import references
+from mrl_edge.ship.searched import Made, make_indexes, read_bytes, write_indexes
 from mrl_edge.ship.unit import unit
 
 _MODEL = "model"
-_HITS = 10  # as many as the example asks for
-_TEXTS = 20
+_LESS = 0.95  # of what a better level of its depth reads: with more than that a level is no use
 _NEEDS = ("numpy", "onnxruntime", "tokenizers")  # and what the kind of index is of
 _KINDS = {"annoy": "annoy", "hnsw": "usearch"}
 
@@ -47,6 +46,7 @@ class Shipped:
     requirements: tuple[str, ...]
     notes: tuple[str, ...]
     check: Check
+    packed_by: str | None  # what compressed the archive, if there is one
 
 
 def ship(
@@ -56,29 +56,49 @@ def ship(
     out: Path,
     fresh: bool,
     systemd: bool,
+    archive: Path | None,
     report: Report,
 ) -> Shipped:
-    """Write the folder of a choice, checked, or nothing; `fresh` checks it in an environment of its own.
+    """Write the folder of a choice, checked, and its archive, or nothing; `fresh` checks it in a new environment.
 
     `levels` are best first. Raises `UnsupportedError` for what cannot be shipped, `BundleError` where the folder does
     not answer as the bundle does.
     """
     if bundle.manifest.encoder.image is not None:
         raise UnsupportedError(f"{bundle.folder} embeds images, which cannot be shipped yet: use mrl-edge deploy")
-    with new_folder(out) as folder, tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{out.name}.") as work:
-        made = make_indexes(bundle, configuration, levels, Path(work), report)
-        info = _write(bundle, configuration, levels, made, folder, report)
-        needs = _requirements(made)
-        _write_texts(info, needs, folder, out.name, systemd)
-        names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        entries = {name: msgspec.structs.asdict(entry) for name, entry in file_entries(folder, names).items()}
-        said = {**asdict(info), "files": entries}
-        (folder / MANIFEST).write_text(json.dumps(said, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        seen = check(folder, _expected(bundle, levels[0], info, made), fresh, report)
-        parts = _sizes(folder)
-    notes = _notes(configuration, made)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as name:
+        work, by = Path(name), None
+        with new_folder(out) as folder:
+            made = make_indexes(bundle, configuration, levels, work, report)
+            info = _write(bundle, configuration, levels, made, folder, report)
+            needs = _requirements(made)
+            _write_texts(info, needs, folder, out.name, systemd)
+            _write_manifest(info, folder)
+            seen = check(folder, references(bundle, levels, info, made), fresh, report)
+            parts = _sizes(folder)
+            if archive:
+                by = write_archive(folder, out.name, work / archive.name)
+        if archive:
+            (work / archive.name).replace(archive)
+    notes = (*_notes(configuration, made), *gains_nothing(info))
     sizes = sum(parts.values())
-    return Shipped(str(out), tuple(level.name for level in info.levels), parts, sizes, needs, notes, seen)
+    return Shipped(str(out), tuple(level.name for level in info.levels), parts, sizes, needs, notes, seen, by)
+
+
+def gains_nothing(info: AppInfo) -> tuple[str, ...]:
+    """Say which levels run the same layers as one before them and read about as much."""
+    notes = []
+    for number, level in enumerate(info.levels):
+        for better in info.levels[:number]:
+            if level.depth == better.depth and level.resident_bytes > _LESS * better.resident_bytes:
+                saved = (better.resident_bytes - level.resident_bytes) / 1e6
+                notes.append(
+                    f"{level.name} gains next to nothing over {better.name}: it runs as many layers, and reads "
+                    f"{saved:.2f} MB less of {better.resident_bytes / 1e6:.2f}; a smaller depth is faster"
+                )
+                break
+    return tuple(notes)
 
 
 def _write(
@@ -111,7 +131,7 @@ def _write(
         precision=configuration.precision,
         target=levels[0].variant.target,
         threads=configuration.threads,
-        runtime=tuple(name for name in configuration.runtime if name in NAMES),
+        runtime=configuration.levers,
         encoder=manifest.encoder,
         classes=manifest.classes,
         levels=tuple(shipped),
@@ -120,9 +140,14 @@ def _write(
     )
 
 
-def _repack(bundle: Bundle, levels: Sequence[Wanted], files: Sequence[str], folder: Path) -> dict[str, int]:
-    from mrl_edge.export.repack import repack  # it needs onnx, which reading a bundle does not
+def _write_manifest(info: AppInfo, folder: Path) -> None:
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    entries = {name: msgspec.structs.asdict(entry) for name, entry in file_entries(folder, names).items()}
+    said = {**asdict(info), "files": entries}
+    (folder / MANIFEST).write_text(json.dumps(said, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
+
+def _repack(bundle: Bundle, levels: Sequence[Wanted], files: Sequence[str], folder: Path) -> dict[str, int]:
     bundle.checked(levels[0].variant.weights)
     (folder / _MODEL).mkdir()
     paths = {bundle.checked(file): file for file in files}
@@ -152,6 +177,8 @@ def _write_texts(info: AppInfo, needs: Sequence[str], folder: Path, name: str, s
     lines = [
         f"{info.name}: {info.precision}, {levels}, as `mrl-edge ship` wrote it; app.json lists every file's sha256.",
         'pip install -r requirements.txt, then: python example.py "a text"',
+        "The versions in requirements.txt are those of the machine that shipped and checked it: where a board has no",
+        "wheel of one, take the nearest that it has, and compare an answer.",
     ]
     if systemd:
         shutil.copyfile(here / "serve.py", folder / "serve.py")
@@ -160,42 +187,9 @@ def _write_texts(info: AppInfo, needs: Sequence[str], folder: Path, name: str, s
     (folder / "README").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _expected(bundle: Bundle, level: Wanted, info: AppInfo, made: Sequence[Made]) -> list[Expected]:
-    """Answer texts with the bundle's own graph, and over all columns of the vectors."""
-    encoder = open_encoder(bundle, level.variant, info.levels[0].dim, info.threads, info.runtime)
-    return [Expected(text, _rows(encoder, made, text)) for text in _texts(bundle)]
-
-
-def _rows(encoder: Encoder, made: Sequence[Made], text: str) -> tuple[tuple[int, float], ...]:
-    if made:
-        ids, scores = made[0].index.search(encoder.encode([text], "query")[0], _HITS)
-    elif encoder.classes:
-        shares = encoder.classify([text])[0]
-        ids = top_k(shares, _HITS)
-        scores = shares[ids]
-    else:
-        scores = encoder.encode([text], "query")[0]
-        ids = np.arange(len(scores))
-    return tuple((int(number), float(score)) for number, score in zip(ids, scores, strict=True))
-
-
-def _texts(bundle: Bundle) -> list[str]:
-    """Return real texts: those that the bundle carries, or documents."""
-    samples = bundle.manifest.samples
-    if samples is not None and samples.texts:
-        texts: list[str] = json.loads(bundle.checked(samples.texts).read_text(encoding="utf-8"))
-    elif bundle.manifest.index is not None:
-        texts = open_documents(bundle).read(range(min(_TEXTS, bundle.manifest.index.n_items)))
-    else:
-        raise UnsupportedError(f"{bundle.folder} has no texts to check the folder with: export it again")
-    usable = [text for text in texts if text.strip() and "\0" not in text]  # what a command line can hold
-    return usable[:_TEXTS]
-
-
 def _notes(configuration: Configuration, made: Sequence[Made]) -> tuple[str, ...]:
     """Say what differs from what was measured."""
-    foreign = [name for name in configuration.runtime if name not in NAMES]
-    notes = [f"{name} is a setting of the measuring, not of the folder" for name in foreign]
+    notes = list(configuration.notes)
     if not made:
         return tuple(notes)
     n, measured = made[0].corpus.store.n, configuration.n_items

@@ -75,6 +75,17 @@ def test_work_that_waits_when_it_is_given_up_is_never_begun():
     asyncio.run(run())
 
 
+def test_no_more_bodies_are_read_at_once_than_there_are_places():
+    async def run():
+        gate = Gate(1, 1)
+        with gate.reading(), gate.reading(), pytest.raises(Full), gate.reading():
+            pass
+        with gate.reading():
+            gate.close()
+
+    asyncio.run(run())
+
+
 def test_what_the_work_raises_is_raised():
     async def run():
         gate = Gate(1, 0)

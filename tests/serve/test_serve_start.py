@@ -5,13 +5,16 @@ import os
 import shutil
 import socket
 
+import numpy as np
 import pytest
-from conftest import run_here, the_one_error_line
-from serve.services import ask, post, serving
+from conftest import mrl_edge_here, run_here, the_one_error_line
+from serve.services import DOCUMENTS, ask, post, serving
 
+import mrl_edge
 from mrl_edge.bundle import open_bundle
-from mrl_edge.errors import UsageError
-from mrl_edge.serve.choice import configure, read_choice
+from mrl_edge.choice import read_choice
+from mrl_edge.errors import MrlEdgeError, UsageError
+from mrl_edge.serve.choice import configure, configure_picked
 from mrl_edge.serve.model import open_model
 
 
@@ -36,9 +39,12 @@ def test_a_port_that_is_taken(tiny):
         (("--host", "192.0.2.1"), "cannot listen on port 0 of 192.0.2.1"),
         (("--token-file", os.devnull), "expected one token"),
         (("--token-file", "/nowhere/token"), "No such file"),
-        (("--pick", os.devnull), "is not what mrl-edge pick --json prints"),
+        (("--pick", os.devnull), "is not what mrl-edge pick --out writes"),
         (("--pick", "choice.json", "--dim", "4"), "leave --dim, --precision and --depth out"),
         (("--timeout", "0"), "'--timeout'"),
+        (("--host", "0.0.0.0"), "0.0.0.0 is reached from outside"),
+        (("--host", "::"), ":: is reached from outside"),
+        (("--allow-host", ":80"), "--allow-host :80: expected a name"),
     ],
 )
 def test_options_that_make_no_sense(tiny, options, said):
@@ -95,7 +101,7 @@ def chosen(tiny, tmp_path):
 def test_a_choice_is_served_and_a_fault_of_ours_ends_one_request_alone(tiny, chosen, tmp_path):
     path = chosen(dim=4, rerank_dim=24, shortlist=50, runtime=["no-arena", "pinned"], threads=2)
     copy = shutil.copytree(tiny, tmp_path / "copy")
-    with serving(copy, "--pick", path, "--allow-host", "kitchen.example") as running:
+    with serving(copy, "--pick", path, "--allow-host", "Kitchen.example:8000") as running:
         health = ask(running, "/healthz", headers={"Host": "kitchen.example:80"})[2]
         assert (health["precision"], health["depth"], health["dim"]) == ("fp32", 2, 4)
         found = post(running, "/search", {"query": "aia", "k": 3})["hits"]
@@ -119,27 +125,78 @@ def test_a_choice_is_served_and_a_fault_of_ours_ends_one_request_alone(tiny, cho
     [
         ({"dim": 5}, "dimension 5 is not in"),
         ({"precision": "int4"}, "has no int4"),
-        ({"runtime": ["turbo"]}, "unknown runtime setting, turbo"),
+        ({"runtime": ["turbo"]}, "unknown runtime setting 'turbo'"),
         ({"index": "annoy"}, "annoy at dimension 10 was picked, and the bundle's index of it is scan"),
         ({"index": "annoy", "dim": 4}, "the bundle's index of it is none"),
         ({"vectors": "int8"}, "vectors in int8 were picked, and the index has fp32"),
         ({"precision": "int8"}, "int8 at depth 2 was picked, and the index was made with fp32 at depth 2"),
-        ({"rerank_dim": 7, "shortlist": 10}, "--rerank-dim 7 must be larger than --dim 10"),
+        ({"rerank_dim": 7, "shortlist": 10}, "dimension 7 is not in"),
+        ({"rerank_dim": 4, "shortlist": 10}, "dimension 10 cannot be ranked again at 4"),
+        ({"rerank_dim": 24}, "half of a rerank"),
+        ({"index": "binary"}, "binary alone"),
+        ({"threads": 0}, "0 threads"),
+        ({"target": "cuda"}, "for cuda"),
     ],
 )
 def test_a_choice_that_this_bundle_cannot_serve(tiny, chosen, changes, said):
     bundle = open_bundle(tiny)
-    with pytest.raises(UsageError, match=said):
-        open_model(bundle, read_choice(chosen(**changes), bundle, None), None)
+    with pytest.raises(MrlEdgeError, match=said):
+        open_model(bundle, configure_picked(bundle, read_choice(chosen(**changes), bundle), None), None)
+
+
+@pytest.fixture(scope="module")
+def forest(tiny, tmp_path_factory):
+    """A copy of the bundle with Annoy at 4 and 10, whose searches visit little."""
+    copy = shutil.copytree(tiny, tmp_path_factory.mktemp("forest") / "bundle")
+    corpus = copy.with_name("corpus.csv")
+    corpus.write_text("text\n" + "\n".join(DOCUMENTS) + "\n")
+    mrl_edge_here("index", copy, corpus, "--vectors", "fp32", "--precision", "fp32", "--dims", "4,10")
+    return copy
+
+
+def test_the_picked_effort_is_searched_with_and_another_forest_is_refused(forest, chosen):
+    bundle = open_bundle(forest)
+    (sized,) = (each for each in bundle.manifest.index.sizes if each.dim == 4)
+    trees = sized.parameters["n_trees"]
+
+    def opened(**parameters):
+        path = chosen(index="annoy", dim=4, parameters=parameters, shortlist=120, rerank_dim=24)
+        return open_model(bundle, configure_picked(bundle, read_choice(path, bundle), None), None)
+
+    model = opened(n_trees=trees, search_k=10**6)
+    vectors = mrl_edge.load(forest, None, "fp32").encode(DOCUMENTS, "document")
+    query = mrl_edge.load(forest, None, "fp32").encode(["aia cm"], "query")[0]
+    assert [hit.text for hit in model.search("aia cm", 3)] == [DOCUMENTS[i] for i in np.argsort(-vectors @ query)[:3]]
+    assert model.retrieval.index._first.search_k == 10**6
+    with pytest.raises(UsageError, match=f"n_trees {trees + 1} was picked, and the bundle's index has {trees}"):
+        opened(n_trees=trees + 1, search_k=10)
+
+
+def test_a_search_that_is_reranked_at_its_own_dimension_is_served(tiny, tmp_path):
+    """As tuning picks what only estimates its cosines: signs, and graphs of int8."""
+    copy = shutil.copytree(tiny, tmp_path / "bundle")
+    corpus = tmp_path / "corpus.csv"
+    corpus.write_text("text\n" + "\n".join(DOCUMENTS) + "\n")
+    tune = ("--tune", "--kinds", "binary", "--vectors", "fp32", "--precision", "fp32", "--dims", "10")
+    mrl_edge_here("index", copy, corpus, *tune)
+    path = tmp_path / "choice.json"
+    path.write_text(json.dumps(choice(copy, index="binary", shortlist=len(DOCUMENTS), rerank_dim=10)))
+    bundle = open_bundle(copy)
+    model = open_model(bundle, configure_picked(bundle, read_choice(path, bundle), None), None)
+    encoder = mrl_edge.load(copy, 10, "fp32")
+    cosines = encoder.encode(DOCUMENTS, "document") @ encoder.encode(["aia cm"], "query")[0]
+    assert [hit.text for hit in model.search("aia cm", 3)] == [DOCUMENTS[i] for i in np.argsort(-cosines)[:3]]
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"fits": False}, "nothing fitted the budget"),
-        ({"fits": True}, "written by an earlier version"),
-        ({"fits": True, "bundle": {"name": "b", "sha256": "0" * 64}, "configuration": {}}, "mrl-edge pick --json"),
-        ([], "is not what mrl-edge pick --json prints"),
+        ({"fits": False}, "says that nothing fits"),
+        ({"fits": True}, "names no bundle"),
+        ({"fits": True, "bundle": {"name": "b", "sha256": "0" * 64}, "configuration": {}}, "mrl-edge pick --out"),
+        ([], "is not what mrl-edge pick --out writes"),
+        ({}, "does not say whether anything fits"),
+        ({"boards": {"pi": {}, "orin": {}}}, "a choice for each of pi, orin"),
     ],
 )
 def test_a_file_that_is_no_choice(tiny, tmp_path, content, said):
@@ -148,18 +205,23 @@ def test_a_file_that_is_no_choice(tiny, tmp_path, content, said):
     assert said in refused(tiny, "--pick", path)
 
 
+def test_a_file_that_nests_without_end(tiny, tmp_path):
+    (tmp_path / "choice.json").write_text('{"fits": true, "why": ' + "[" * 100_000)
+    assert "is not what mrl-edge pick --out writes" in refused(tiny, "--pick", tmp_path / "choice.json")
+
+
 def test_a_choice_for_another_bundle(tiny, tmp_path):
     other = choice(tiny)
     other["bundle"]["sha256"] = "0" * 64
     (tmp_path / "choice.json").write_text(json.dumps(other))
-    assert "was picked for another bundle, tiny" in refused(tiny, "--pick", tmp_path / "choice.json")
+    assert "is a choice for another bundle, tiny" in refused(tiny, "--pick", tmp_path / "choice.json")
 
 
 def test_what_is_served_by_default_is_what_the_index_was_made_with(tiny):
     bundle = open_bundle(tiny)
     wanted = configure(bundle, None, None, None, None)
-    assert (wanted.precision, wanted.depth, wanted.dim, wanted.threads) == ("fp32", 2, 24, 1)
-    assert configure(bundle, 10, None, 1, None).precision == bundle.leanest(1).precision
+    assert (wanted.variant.precision, wanted.variant.depth, wanted.dim, wanted.threads) == ("fp32", 2, 24, 1)
+    assert configure(bundle, 10, None, 1, None).variant == bundle.leanest(1)
     model = open_model(bundle, configure(bundle, 4, None, None, None), None)
     assert model.retrieval is None
     assert model.no_search == "there is no index of dimension 4: serve --dim 10 or 24"

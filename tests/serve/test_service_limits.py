@@ -66,6 +66,22 @@ def test_a_client_that_hangs_up_is_computed_for_no_longer(narrow):
     assert any(json.loads(line).get("status") == 499 for line in list(narrow.lines))
 
 
+def test_bodies_that_are_still_sent_take_places_too(narrow):
+    """Two places: two clients that are slow to send hold them, and a third is told to come again."""
+    place = urlsplit(narrow.url)
+    head = b"POST /embed HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n"
+    slow = [socket.create_connection((place.hostname, place.port), timeout=60) for _ in range(2)]
+    for connection in slow:
+        connection.sendall(head + b'{"texts"')
+    time.sleep(0.2)
+    status, _, answer = ask(narrow, "/embed", {"texts": "c"})
+    assert (status, answer["error"]["code"]) == (503, "queue_full")
+    for connection in slow:
+        connection.sendall(b': "a"}')
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        connection.close()
+
+
 def refuses_soon(service):
     """Whether new connections are refused within seconds."""
     for _ in range(400):

@@ -2,9 +2,13 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
 import urllib.request
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -94,7 +98,7 @@ def test_a_choice_without_an_index_ships_no_corpus_and_classifies_or_encodes(sma
         assert probability == pytest.approx(row.max(), abs=1e-5)
 
 
-def test_the_server_of_the_unit_answers_over_http(small, choose, embedded, tmp_path):
+def test_the_server_of_the_unit_answers_over_http(small, choose, embedded, documents, tmp_path):
     ship(small, choose(dim=24), tmp_path / "app", "--also", "d4-L1", "--systemd")
     unit = tmp_path / "app" / "app.service"
     if shutil.which("systemd-analyze"):
@@ -113,13 +117,37 @@ def test_the_server_of_the_unit_answers_over_http(small, choose, embedded, tmp_p
         assert [row["id"] for row in answer["rows"]] == np.argsort(-(stored @ queries[1]))[:3].tolist()
         assert answer["level"] == "d24-L2"
         assert get(f"{address}?text=abc&deadline_ms=0.000001")["level"] == "d4-L1"
-        for wrong in ("", "?text=a&k=many", "?text=a&deadline_ms=soon"):
-            with pytest.raises(urllib.error.HTTPError) as refused:
-                get(f"{address}{wrong}")
-            assert refused.value.code == 400
+        for wrong in ("", "?text=a&k=many", "?text=a&k=1001", "?text=a&deadline_ms=nan", f"?text={'a' * 32_769}"):
+            assert status(f"{address}{wrong}") == 400
+        assert len(get(f"{address}?text=a&k=1000")["rows"]) == len(documents)
+        assert status(f"{address}?text=a", Host="evil.example") == 421
+        assert status(f"{address}?text=a", Host="localhost:80") == 200
+        place = urlsplit(address)
+        held = [socket.create_connection((place.hostname, place.port), timeout=20) for _ in range(16)]
+        assert status(f"{address}?text=a") == 503
+        for connection in held:
+            connection.close()
+        assert status_soon(f"{address}?text=a") == 200
     finally:
         process.terminate()
         process.wait(timeout=10)
+
+
+def status(address, **headers):
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=30) as answer:
+            return answer.status
+    except urllib.error.HTTPError as refused:
+        return refused.code
+
+
+def status_soon(address):
+    """Ask until there is a place again."""
+    for _ in range(100):
+        if (found := status(address)) != 503:
+            break
+        time.sleep(0.02)
+    return found
 
 
 def get(address):

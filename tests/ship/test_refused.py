@@ -10,6 +10,7 @@ from conftest import run_here, the_one_error_line
 from mrl_edge.app import open_app
 from mrl_edge.bundle import open_bundle
 from mrl_edge.errors import BundleError
+from mrl_edge.ship import run as run_module
 
 
 @pytest.mark.parametrize("file", ["model/weights.bin", "index/vectors.bin", "mrl_edge/app.py", "tokenizer.json"])
@@ -38,12 +39,24 @@ def test_every_file_is_listed_and_the_manifest_itself_is_checked(small, shipped,
         ({"schema_version": 9}, "newer"),
         ({"files": {"../x": {"bytes": 1, "sha256": ""}}}, "outside"),
         ({"levels": 3}, "damaged"),
+        ({"levels": []}, "no levels"),
+        ({"levels": [{**said["levels"][0], "graph": "../d10.onnx"}]}, "does not list '../d10.onnx'"),
+        ({"levels": [{**said["levels"][0], "graph": 3}]}, "damaged"),
+        ({"documents": "index/other.jsonl"}, "does not list 'index/other.jsonl'"),
+        ({"files": {n: e for n, e in said["files"].items() if n != "model/weights.bin"}}, "'model/weights.bin'"),
     ):
         (app / "app.json").write_text(json.dumps({**said, **change}))
         with pytest.raises(BundleError, match=message):
             open_app(app)
-    (app / "app.json").write_text("{")
-    with pytest.raises(BundleError, match="damaged"):
+    for content in ("{", '{"levels": ' + "[" * 100_000):
+        (app / "app.json").write_text(content)
+        with pytest.raises(BundleError, match="damaged"):
+            open_app(app)
+    (app / "app.json").write_text(json.dumps(said))
+    outside = tmp_path / "tokenizer.json"
+    (app / "tokenizer.json").rename(outside)
+    (app / "tokenizer.json").symlink_to(outside)
+    with pytest.raises(BundleError, match="leads outside"):
         open_app(app)
 
 
@@ -51,18 +64,22 @@ def test_every_file_is_listed_and_the_manifest_itself_is_checked(small, shipped,
     ("changes", "options", "message"),
     [
         ({"fits": False}, (), "nothing fits"),
-        ({"sha256": "0" * 64}, (), "is a choice for the bundle"),
+        ({"sha256": "0" * 64}, (), "is a choice for another bundle"),
         ({"precision": "int8"}, (), "has no int8 at depth 2 for any"),
         ({"target": "cuda"}, (), "for cuda"),
-        ({"dim": 11}, (), "no graph for dimension 11"),
+        ({"dim": 11}, (), "dimension 11 is not in"),
         ({"index": "faiss"}, (), "unknown kind of index faiss"),
         ({"index": "ivf"}, (), "the choice does not say lists, cluster_dim"),
         ({"vectors": "int3"}, (), "cannot be stored as int3"),
-        ({"runtime": 3}, (), "is no choice of mrl-edge pick"),
+        ({"runtime": 3}, (), "is not what mrl-edge pick --out writes"),
         ({"index": "ivf", "parameters": {"lists": 999, "cluster_dim": 10, "probes": 1}}, (), "999 lists"),
         ({"index": "ivf", "parameters": {"lists": 9, "cluster_dim": 11, "probes": 1}}, (), "dimension 11"),
         ({}, ("--also", "d4-L3"), "has depths 1, 2"),
-        ({}, ("--also", "d10"), "shipped already"),
+        ({}, ("--also", "d10"), "d10-L2 is not less than d10-L2"),
+        ({}, ("--also", "d24-L1,d10-L2"), "d10-L2 is not less than d24-L1"),
+        ({}, ("--also", "d24"), "d24-L2 is not less than d10-L2"),
+        ({"shortlist": 20}, (), "half of a rerank"),
+        ({"index": "binary"}, (), "binary alone"),
         ({}, ("--also", "small"), "as in d32,d16-L3"),
         ({}, ("--funnel", "20@4"), "must ascend"),
         ({}, ("--funnel", "20"), "as in 200@64"),
@@ -85,6 +102,10 @@ def test_neither_a_wrong_file_nor_what_is_there_is_mistaken(small, choose, tmp_p
     assert "not ours" in the_one_error_line(run_here("ship", small, *options, "--overwrite"))
     spaced = ("--pick", choice, "--out", tmp_path / "my app", "--no-verify", "--systemd")
     assert "letters, digits" in the_one_error_line(run_here("ship", small, *spaced))
+    dotted = ("--pick", choice, "--out", tmp_path / "-x", "--no-verify", "--archive")
+    assert "--archive names what it writes" in the_one_error_line(run_here("ship", small, *dotted))
+    here = ("--pick", choice, "--out", ".", "--no-verify", "--overwrite")
+    assert "--out . is this folder" in the_one_error_line(run_here("ship", small, *here))
     other = ("--out", tmp_path / "new", "--no-verify")
     assert "no such file" in the_one_error_line(run_here("ship", small, "--pick", tmp_path / "none.json", *other))
     choice.write_text('{"fits": true}')
@@ -106,6 +127,60 @@ def test_a_folder_that_does_not_answer_as_the_bundle_is_not_shipped(small, choos
     done = run_here("ship", small, "--pick", choose(), "--out", tmp_path / "app", "--no-verify")
     assert "as the bundle does" in the_one_error_line(done)
     assert not (tmp_path / "app").exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("order", "level d4-L1 finds"),  # of an exact scan: rows of other documents
+        ("texts", "level d10-L2 of the shipped folder gives other texts"),
+        ("lesser", "level d4-L1 does not answer"),
+    ],
+)
+def test_what_the_index_itself_would_not_show_is_seen(small, choose, tmp_path, monkeypatch, part, message):
+    """Rows, texts or a lesser level are made wrong on the way; scores and ids of the best level stay as they are."""
+    from mrl_edge.index.vectors import VectorWriter
+    from mrl_edge.ship import embedded, searched
+
+    if part == "order":  # of what is embedded for the lesser level, in the bundle's answers as in the folder's
+        honest = embedded.open_documents
+        monkeypatch.setattr(embedded, "open_documents", lambda bundle: Backwards(honest(bundle), bundle))
+    elif part == "texts":
+        copy = run_module._copy_documents
+
+        def shuffled(bundle, folder):
+            names = copy(bundle, folder)
+            lines = (folder / names[0]).read_text().splitlines()
+            (folder / names[0]).write_text("".join(f"{line}\n" for line in [*lines[1:], lines[0]]))
+            ends = np.cumsum([0, *(len(line.encode()) + 1 for line in [*lines[1:], lines[0]])])
+            ends.astype("<i8").tofile(folder / names[1])
+            return names
+
+        monkeypatch.setattr(run_module, "_copy_documents", shuffled)
+    else:
+        select = VectorWriter.select
+
+        def wrong(self, source):
+            select(self, source)
+            if source.dims == (4,):
+                self._lengths[:] *= np.float32(1.01)
+
+        monkeypatch.setattr(searched.VectorWriter, "select", wrong)
+    done = run_here(
+        "ship", small, "--pick", choose(), "--out", tmp_path / "app", "--no-verify", "--also", "d4-L1"
+    )  # fmt: skip
+    assert message in the_one_error_line(done)
+    assert not (tmp_path / "app").exists()
+
+
+class Backwards:
+    """Documents that are read from the last to the first."""
+
+    def __init__(self, documents, bundle):
+        self._documents, self._last = documents, bundle.manifest.index.n_items - 1
+
+    def read(self, ids):
+        return self._documents.read([self._last - number for number in ids])
 
 
 def test_an_image_encoder_is_refused_in_one_line(tmp_path, choose):

@@ -1,5 +1,6 @@
 """What is shipped finds what the bundle finds, holds no more than it needs, and needs no more than it says."""
 
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from conftest import needs_usearch, run_here
+from conftest import leftovers, needs_usearch, run_here, the_one_error_line
 from onnx import external_data_helper, numpy_helper
 from ship.shipping import QUERIES, K, assert_exact, ship
 
@@ -20,13 +21,17 @@ from mrl_edge.index.candidates import list_count
 from mrl_edge.search import Search
 
 ALL = {"lists": list_count(400), "cluster_dim": 10}
-
-
+RERANKED = {"shortlist": 400, "rerank_dim": 24}
 EXHAUSTIVE = {  # searches that leave nothing out: their answers are known
     "scan": ({"index": "scan"}, 10),
     "scan, reranked": ({"index": "scan", "dim": 4, "shortlist": 400, "rerank_dim": 24}, 24),
     "annoy": ({"index": "annoy", "parameters": {"n_trees": 3, "search_k": 10**6}}, 10),
     "binary": ({"index": "binary", "shortlist": 400, "rerank_dim": 10}, 10),
+    "annoy, reranked": (
+        {"index": "annoy", "dim": 4, "parameters": {"n_trees": 3, "search_k": 10**6}, **RERANKED},
+        24,
+    ),
+    "binary, reranked": ({"index": "binary", "dim": 4, **RERANKED}, 24),
     "ivf": ({"index": "ivf", "dim": 4, "parameters": {**ALL, "probes": ALL["lists"]}}, 4),
     "int8": ({"index": "scan", "vectors": "int8"}, 10),
     "int8-int4": ({"index": "scan", "dim": 4, "vectors": "int8-int4", "shortlist": 400, "rerank_dim": 24}, 24),
@@ -67,10 +72,10 @@ def test_it_runs_with_numpy_onnxruntime_and_tokenizers_alone_in_another_folder(s
 
 @needs_usearch
 def test_a_graph_of_usearch_is_shipped_and_named_among_what_it_requires(small, choose, embedded, documents, tmp_path):
-    graph = {"index": "hnsw", "parameters": {"connectivity": 16, "expansion": 400}, "shortlist": 400, "rerank_dim": 10}
-    ship(small, choose(**graph), tmp_path / "app")
+    graph = {"index": "hnsw", "parameters": {"connectivity": 16, "expansion": 400}, "shortlist": 400}
+    ship(small, choose(**graph, dim=4, rerank_dim=24), tmp_path / "app")
     app = open_app(tmp_path / "app")
-    assert_exact(lambda query: app.search(query, K), embedded[2], 10, documents)
+    assert_exact(lambda query: app.search(query, K), embedded[2], 24, documents)
     assert "usearch==" in (tmp_path / "app" / "requirements.txt").read_text()
 
 
@@ -149,12 +154,13 @@ def test_the_archive_is_the_folder_and_the_same_every_time(small, choose, tmp_pa
         archives.append(Path(said["file"]).read_bytes())
         assert said["bytes"] == len(archives[-1])
     assert archives[0] == archives[1]
-    assert_unpacks_to(tmp_path / "app", zstandard.ZstdDecompressor().decompress(archives[0]), tmp_path / "one")
+    unpacked = zstandard.ZstdDecompressor().decompressobj().decompress(archives[0])
+    assert_unpacks_to(tmp_path / "app", unpacked, tmp_path / "one")
     if shutil.which("zstd"):
         from mrl_edge.ship.archive import write_archive
 
         monkeypatch.setitem(sys.modules, "zstandard", None)  # as where it is not installed
-        assert write_archive(tmp_path / "app", tmp_path / "two.tar.zst") == shutil.which("zstd")
+        assert write_archive(tmp_path / "app", "app", tmp_path / "two.tar.zst") == shutil.which("zstd")
         unpacked = subprocess.run(["zstd", "-dc", tmp_path / "two.tar.zst"], capture_output=True, check=True).stdout
         assert_unpacks_to(tmp_path / "app", unpacked, tmp_path / "two")
 
@@ -170,23 +176,52 @@ def assert_unpacks_to(folder, tar, place):
     open_app(unpacked)
 
 
-def test_in_a_fresh_environment_it_answers_as_the_bundle_does(small, choose, tmp_path):
-    done = run_here("ship", small, "--pick", choose(), "--out", tmp_path / "app", "--json")
+def test_in_a_fresh_environment_it_answers_as_the_bundle_does_at_every_level(small, choose, tmp_path):
+    options = ("--also", "d10-L1", "--json")
+    done = run_here("ship", small, "--pick", choose(), "--out", tmp_path / "app", *options)
+    if "pip cannot install" in done.stderr:
+        pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)["shipped"]["check"]
-    if not seen["fresh"]:
-        pytest.skip(seen["where"])
-    assert seen["texts"] == 20
-    assert seen["difference"] < 1e-5
+    assert (seen["fresh"], seen["texts"]) == (True, 20)
+    assert [level["level"] for level in seen["levels"]] == ["d10-L2", "d10-L1"]
+    for level in seen["levels"]:
+        assert level["difference"] < 1e-5
+        assert level["recall_at_10"] > 0.99  # a scan of fp32
+        assert 10e6 < level["peak_rss_bytes"] < 1e9
     assert 0 < seen["printed_ms"] < seen["caller_ms"]
 
 
-def test_where_packages_cannot_be_had_it_says_so_and_compares_with_this_python(small, choose, tmp_path):
-    environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_CONFIG_FILE": os.devnull}
-    command = [sys.executable, "-m", "mrl_edge", "ship", small, "--pick", choose(), "--out", tmp_path / "app", "--json"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)["shipped"]["check"]
-    assert not seen["fresh"]
-    assert "pip cannot install" in seen["where"]
-    assert seen["difference"] < 1e-5
+def test_where_packages_cannot_be_had_it_says_how_to_go_on_and_leaves_nothing(small, choose, tmp_path, monkeypatch):
+    (tmp_path / "none").mkdir()
+    for name, value in (("NO_INDEX", "1"), ("FIND_LINKS", str(tmp_path / "none")), ("CONFIG_FILE", os.devnull)):
+        monkeypatch.setenv(f"PIP_{name}", value)
+    (tmp_path / "out").mkdir()
+    line = the_one_error_line(run_here("ship", small, "--pick", choose(), "--out", tmp_path / "out" / "app"))
+    assert "pip cannot install what the folder requires: ERROR: " in line
+    assert "--no-verify" in line
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_level_that_costs_as_much_as_a_better_one_is_named(small, choose, tmp_path):
+    done = ship(small, choose(index=None, vectors=None), tmp_path / "app", "--also", "d4,d4-L1")
+    assert "d4-L2 gains next to nothing over d10-L2" in done.stderr
+    assert "d4-L1 gains" not in done.stderr
+
+
+def test_an_archive_that_fails_leaves_folder_and_archive_as_they_were(small, choose, tmp_path, monkeypatch):
+    ship(small, choose(), tmp_path / "app", "--archive")
+    files = tmp_path / "app" / "app.json", tmp_path / "app.tar.zst"
+    before = [path.read_bytes() for path in files]
+
+    def full(self, *arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tarfile.TarFile, "add", full)
+    options = ("--no-verify", "--archive", "--overwrite")
+    done = run_here("ship", small, "--pick", choose(dim=4), "--out", tmp_path / "app", *options)
+    assert "disk is full" in the_one_error_line(done)
+    assert {
+        path.name: path.read_bytes() for path in (tmp_path / "app" / "app.json", tmp_path / "app.tar.zst")
+    } == before
+    assert leftovers(tmp_path) == []

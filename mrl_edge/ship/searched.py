@@ -12,6 +12,7 @@ import numpy as np
 
 from mrl_edge.app import ShippedIndex
 from mrl_edge.bundle import Bundle, Variant
+from mrl_edge.choice import Configuration
 from mrl_edge.description import VectorsInfo
 from mrl_edge.errors import ResultsError
 from mrl_edge.index import Index
@@ -19,14 +20,13 @@ from mrl_edge.index.annoy import METRIC
 from mrl_edge.index.binary import binary_bytes
 from mrl_edge.index.candidates import Lists, Site, build_like
 from mrl_edge.index.corpus import require_index
-from mrl_edge.index.kinds import Parameters, open_steps
+from mrl_edge.index.kinds import READS_COLUMNS, Parameters, open_steps
 from mrl_edge.index.vectors import VectorStore, VectorWriter
 from mrl_edge.progress import Report
-from mrl_edge.ship.choice import Configuration, Wanted
-from mrl_edge.ship.corpus import Corpus, by_lists, embed, open_corpus
+from mrl_edge.ship.embedded import Corpus, by_lists, embed, open_corpus
+from mrl_edge.ship.levels import Wanted
 
 _FILES = {"annoy": "ann", "hnsw": "hnsw", "binary": "u64", "ivf": "ivf"}
-_SCANS = ("scan", "ivf")
 # What the file of each kind depends on; its other parameters are of a search.
 _BUILT = {"annoy": ("n_trees",), "hnsw": ("connectivity",), "ivf": ("lists", "cluster_dim"), "scan": (), "binary": ()}
 
@@ -45,7 +45,7 @@ class Made:
     @property
     def compared(self) -> tuple[int, ...]:
         """The dimensions at which stored vectors are compared."""
-        scanned = {self.shipped.dim} if self.shipped.kind in _SCANS else set()
+        scanned = {self.shipped.dim} if self.shipped.kind in READS_COLUMNS else set()
         return tuple(sorted(scanned | {step.dim for step in self.shipped.steps}))
 
 
@@ -96,7 +96,7 @@ def read_bytes(index: ShippedIndex, folder: Path) -> int:
     """Return the bytes that queries of a shipped index read: of the columns those up to the largest it compares."""
     store, info = 0, index.vectors
     if info is not None:
-        scanned = {index.dim} if index.kind in _SCANS else set()
+        scanned = {index.dim} if index.kind in READS_COLUMNS else set()
         compared = scanned | {step.dim for step in index.steps}
         opened = VectorStore(info, folder / info.file, folder / info.lengths)
         store = opened.block_bytes(max(compared)) + 4 * info.n_rows * len(compared)
@@ -145,10 +145,11 @@ def _file(
         same = built == [{"metric": METRIC, **parameters}.get(name) for name in (*_BUILT[kind], "metric")]
         if corpus.own and same and sized.file and (sized.kind, sized.dim) == (kind, level.dim):
             return bundle.checked(sized.file)
-    folder = work / f"d{level.dim}"
-    folder.mkdir()
+    folder = work / ("signs" if kind == "binary" else f"d{level.dim}")  # signs serve every dimension
+    folder.mkdir(exist_ok=True)
+    made = dict.fromkeys(folder.iterdir(), 0.0) if kind == "binary" else {}
     spec = ShippedIndex(level.dim, kind, None, parameters, (), None, None)
-    return build_like(spec, Site(corpus.store, lists, level.dim, folder, math.inf, report, {}))[0]
+    return build_like(spec, Site(corpus.store, lists, level.dim, folder, math.inf, report, made))[0]
 
 
 def _shallow(bundle: Bundle, levels: Sequence[Wanted], storage: str, work: Path, report: Report) -> dict[int, Corpus]:
