@@ -76,13 +76,14 @@ def serve(
     """Serve a bundle over HTTP: POST /embed, /search, /classify, /v1/embeddings as OpenAI's, GET /healthz."""
     from mrl_edge.bundle import open_bundle
     from mrl_edge.serve.app import make_app
-    from mrl_edge.serve.guard import is_loopback, read_token
+    from mrl_edge.serve.guard import allowed_host, is_loopback, read_token
     from mrl_edge.serve.limits import Limits
     from mrl_edge.serve.log import log_to_stderr
     from mrl_edge.serve.model import open_model
     from mrl_edge.serve.run import listen, run
 
     token = read_token(token_file) if token_file else None
+    hosts = tuple(allowed_host(given) for given in allow_host or ())
     opened = open_bundle(bundle)
     wanted = _configuration(opened, dim, precision, depth, pick, threads)
     limits = Limits(
@@ -99,7 +100,7 @@ def serve(
         model = open_model(opened, wanted, name)
         log_to_stderr(as_json)
         notes = [*wanted.notes, *([f"no /search: {model.no_search}"] if model.no_search else [])]
-        app = make_app(model, limits, token, tuple(allow_host or ()))
+        app = make_app(model, limits, token, hosts)
         if token is None and no_token:
             notes.append(f"who reaches {host} may ask: there is no token")
         _announce(model, limits, wanted, listening, notes)

@@ -26,7 +26,7 @@ class Guard:
     def __init__(self, app: ASGIApp, token: str | None, hosts: tuple[str, ...]) -> None:
         self._app = app
         self._token = None if token is None else _digest(token)
-        self._hosts = tuple(_allowed(host) for host in hosts)
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
@@ -68,7 +68,7 @@ def is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
-def _allowed(host: str) -> str:
+def allowed_host(host: str) -> str:
     """Return the name that `--allow-host` gives, its port left out, as `Host` has it for every port alike."""
     name = _name_of(host.strip())
     if not name or "/" in name:

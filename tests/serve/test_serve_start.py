@@ -79,6 +79,8 @@ def choice(bundle, **changes):
         "parameters": {}, "vectors": "fp32", "shortlist": None, "rerank_dim": None,
     }  # fmt: skip
     opened = open_bundle(bundle)
+    made_for = [v.target for v in opened.manifest.variants if v.precision == changes.get("precision")]
+    changes = {"target": made_for[0], **changes} if made_for else changes
     return {
         "fits": True,
         "bundle": {"name": "tiny", "sha256": opened.identity()},

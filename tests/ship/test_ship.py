@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ship.shipping import QUERIES, K, assert_exact, ship
 from mrl_edge.app import open_app
 from mrl_edge.index.candidates import list_count
 from mrl_edge.search import Search
+from mrl_edge.ship.run import gains_nothing
 
 ALL = {"lists": list_count(400), "cluster_dim": 10}
 RERANKED = {"shortlist": 400, "rerank_dim": 24}
@@ -159,10 +161,27 @@ def test_the_archive_is_the_folder_and_the_same_every_time(small, choose, tmp_pa
     if shutil.which("zstd"):
         from mrl_edge.ship.archive import write_archive
 
-        monkeypatch.setitem(sys.modules, "zstandard", None)  # as where it is not installed
-        assert write_archive(tmp_path / "app", "app", tmp_path / "two.tar.zst") == shutil.which("zstd")
+        with monkeypatch.context() as hidden:
+            hidden.setitem(sys.modules, "zstandard", None)  # as where it is not installed
+            assert write_archive(tmp_path / "app", "app", tmp_path / "two.tar.zst") == shutil.which("zstd")
         unpacked = subprocess.run(["zstd", "-dc", tmp_path / "two.tar.zst"], capture_output=True, check=True).stdout
         assert_unpacks_to(tmp_path / "app", unpacked, tmp_path / "two")
+    assert_a_full_disk_changes_nothing(small, choose(dim=4), tmp_path / "app", monkeypatch)
+
+
+def assert_a_full_disk_changes_nothing(small, choice, app, monkeypatch):
+    """The disk is full while the archive is packed: neither it nor the folder is another one then."""
+    files = app / "app.json", app.with_name("app.tar.zst")
+    before = [path.read_bytes() for path in files]
+
+    def full(self, *arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tarfile.TarFile, "add", full)
+    done = run_here("ship", small, "--pick", choice, "--out", app, "--no-verify", "--archive", "--overwrite")
+    assert "disk is full" in the_one_error_line(done)
+    assert [path.read_bytes() for path in files] == before
+    assert leftovers(app.parent) == []
 
 
 def assert_unpacks_to(folder, tar, place):
@@ -203,25 +222,14 @@ def test_where_packages_cannot_be_had_it_says_how_to_go_on_and_leaves_nothing(sm
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_level_that_costs_as_much_as_a_better_one_is_named(small, choose, tmp_path):
-    done = ship(small, choose(index=None, vectors=None), tmp_path / "app", "--also", "d4,d4-L1")
-    assert "d4-L2 gains next to nothing over d10-L2" in done.stderr
-    assert "d4-L1 gains" not in done.stderr
+def test_a_level_that_costs_as_much_as_a_better_one_is_named(shipped):
+    info = open_app(shipped).info
+    best = info.levels[0]
 
+    def notes(depth, share):
+        level = replace(best, name="lesser", depth=depth, resident_bytes=int(share * best.resident_bytes))
+        return gains_nothing(replace(info, levels=(best, level)))
 
-def test_an_archive_that_fails_leaves_folder_and_archive_as_they_were(small, choose, tmp_path, monkeypatch):
-    ship(small, choose(), tmp_path / "app", "--archive")
-    files = tmp_path / "app" / "app.json", tmp_path / "app.tar.zst"
-    before = [path.read_bytes() for path in files]
-
-    def full(self, *arguments, **options):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(tarfile.TarFile, "add", full)
-    options = ("--no-verify", "--archive", "--overwrite")
-    done = run_here("ship", small, "--pick", choose(dim=4), "--out", tmp_path / "app", *options)
-    assert "disk is full" in the_one_error_line(done)
-    assert {
-        path.name: path.read_bytes() for path in (tmp_path / "app" / "app.json", tmp_path / "app.tar.zst")
-    } == before
-    assert leftovers(tmp_path) == []
+    (note,) = notes(2, 0.99)
+    assert note.startswith("lesser gains next to nothing over d10-L2")
+    assert notes(2, 0.9) == notes(1, 0.99) == ()
