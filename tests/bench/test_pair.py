@@ -17,7 +17,7 @@ from mrl_edge.errors import ResultsError
 def compare(bundle):
     """The arguments before the two names."""
     data = ("--data", "builtin:wordnet_nouns/dev", "--query", "gloss")
-    return ("bench", bundle, *data, "--max-seconds", "3", "--compare")
+    return ("bench", bundle, *data, "--max-seconds", "4", "--compare")
 
 
 def test_int8_beside_fp32_is_one_ratio_with_its_interval(compare):
