@@ -24,7 +24,6 @@ from mrl_edge.export.weights import FILE
 from mrl_edge.atomic import new_folder
 from mrl_edge.bundle import (
     SCHEMA_VERSION,
-    EncoderInfo,
     Graph,
     Manifest,
     Samples,
@@ -33,6 +32,7 @@ from mrl_edge.bundle import (
     file_entries,
     write_manifest,
 )
+from mrl_edge.description import EncoderInfo
 from mrl_edge.feeds import make_feeder
 from mrl_edge.progress import Report, silent
 from mrl_edge.train.trunk import Trunk

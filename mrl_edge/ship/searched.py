@@ -170,7 +170,7 @@ def _scan(level: Wanted, corpus: Corpus) -> Made:
 
 
 def _made(level: Wanted, corpus: Corpus, path: Path | None, kind: str, parameters: Parameters) -> Made:
-    shipped = ShippedIndex(level.dim, kind, path and path.name, parameters, level.steps, None, None)
+    shipped = ShippedIndex(level.dim, kind, path.name if path else None, parameters, level.steps, None, None)
     index = open_steps(shipped, corpus.store, path or Path(), level.steps, corpus.order)
     return Made(level, corpus, path, shipped, index)
 

@@ -94,7 +94,6 @@ def test_the_bundles_own_index_is_shipped_where_it_is_that_of_the_choice(small, 
 def test_of_packed_columns_only_what_is_read_is_shipped(small, choose, tmp_path):
     for changes, storage, dims in (
         ({}, "int8", (10,)),
-        ({"shortlist": 50, "rerank_dim": 24}, "int8-int4", (10, 24)),
         ({"dim": 4, "shortlist": 50, "rerank_dim": 24}, "int8-int4", (4, 10, 24)),
     ):
         ship(small, choose(vectors="int8-int4", **changes), tmp_path / "app", "--overwrite")
