@@ -68,7 +68,7 @@ class Pace:
     def _least_ms(self, level: int, length: int) -> float:
         """Return the running median of a level at the greatest shorter length that was seen, else 0."""
         seen = [bucket for at, bucket in self._times if at == level and bucket < length.bit_length()]
-        return median(self._times[level, max(seen)]) if seen else 0.0
+        return float(np.median(self._times[level, max(seen)])) if seen else 0.0
 
     def _is_due(self, level: int, length: int) -> bool:
         wait = self._waits.setdefault((level, length.bit_length()), _Wait(self._retry))

@@ -9,6 +9,7 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from mrl_edge.app import open_app
@@ -45,7 +46,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     places = threading.BoundedSemaphore(MOST_CONNECTIONS)
 
-    def process_request(self, request: socket.socket, client_address: object) -> None:
+    def process_request(self, request: Any, client_address: Any) -> None:
         """Begin with a connection, or refuse it."""
         if self.places.acquire(blocking=False):
             super().process_request(request, client_address)
@@ -55,7 +56,7 @@ class Server(ThreadingHTTPServer):
             request.sendall(b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
         self.shutdown_request(request)
 
-    def process_request_thread(self, request: socket.socket, client_address: object) -> None:
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve a connection until it has its answer, or had its time."""
         late = threading.Timer(SECONDS, lambda: request.shutdown(socket.SHUT_RDWR))
         late.daemon = True
