@@ -28,6 +28,11 @@ _FILES = {
         "The manifest of a bundle, as `mrl-edge export` and `mrl-edge index` write it.",
     ),
     schema.File.results: ("results.json", "What `mrl-edge bench` measured on one machine."),
+    schema.File.budget: ("budget.toml", "A [budget](../choosing.md#the-budget), in TOML."),
+    schema.File.choice: (
+        "choice.json",
+        "What of the file that `mrl-edge pick --out` writes `mrl-edge ship` and `mrl-edge serve` read.",
+    ),
     schema.File.model: ("mrl.json", "What a model folder says of its training, as `mrl-edge train` writes it."),
     schema.File.device: ("NAME.toml", "A [device's profile](../devices.md#a-file-of-your-own), in TOML."),
 }

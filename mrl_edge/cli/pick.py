@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mrl_edge.bench.machines import Machine
     from mrl_edge.bench.pick import Choice
     from mrl_edge.bench.results import BundleRef, Results
+    from mrl_edge.choice import Configuration
 
 _HEADS = {
     "p50_ms": "p50 ms",
@@ -225,7 +226,7 @@ def as_object(choice: Choice, bundle: BundleRef) -> dict[str, object]:
     return {
         "fits": chosen is not None,
         "bundle": {"name": bundle.name, "sha256": bundle.sha256},
-        "configuration": configuration_object(chosen) if chosen else None,
+        "configuration": _configuration(chosen) if chosen else None,
         **(_figures(chosen) if chosen else {}),
         "objective": choice.objective.name,
         "value": choice.objective.value(chosen) if chosen else None,
@@ -241,10 +242,11 @@ def as_object(choice: Choice, bundle: BundleRef) -> dict[str, object]:
     }
 
 
-def configuration_object(row: Candidate) -> dict[str, object]:
-    """Return what a device runs, as `ship` reads it."""
-    names = "precision target depth dim threads runtime index parameters vectors shortlist rerank_dim"
-    return {name: getattr(row, name) for name in names.split()}
+def _configuration(row: Candidate) -> Configuration:
+    """Return what a device runs, as `ship` and `serve` read it."""
+    from mrl_edge.choice import Configuration
+
+    return Configuration(**{name: getattr(row, name) for name in Configuration.__struct_fields__})
 
 
 def _with_row(one: Any) -> dict[str, object]:

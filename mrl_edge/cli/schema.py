@@ -22,6 +22,8 @@ class File(str, Enum):
 
     bundle = "bundle"
     results = "results"
+    budget = "budget"
+    choice = "choice"
     model = "model"
     device = "device"
 
@@ -32,7 +34,10 @@ def register(app: typer.Typer) -> None:
 
 
 def schema(
-    file: Annotated[File, typer.Argument(help="bundle.json, results.json, mrl.json, or a device's TOML.")],
+    file: Annotated[
+        File,
+        typer.Argument(help="bundle.json, results.json, choice.json, mrl.json, or the TOML of a budget or a device."),
+    ],
 ) -> None:
     """Print the JSON Schema of a file that mrl-edge writes or reads."""
     console.print_json(json_schema(file))
@@ -63,6 +68,14 @@ def type_of(file: File) -> Any:
         from mrl_edge.bench.results import Results
 
         return Results
+    if file is File.budget:
+        from mrl_edge.bench.budget import Budget
+
+        return Budget
+    if file is File.choice:
+        from mrl_edge.choice import Choice
+
+        return Choice
     if file is File.model:
         from mrl_edge.train.record import Record
 
