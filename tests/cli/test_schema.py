@@ -7,14 +7,23 @@ import msgspec
 import pytest
 from conftest import mrl_edge_here, run_here, the_one_error_line
 from jsonschema import Draft202012Validator
+from mrl_edge.bench.budget import Budget
 from mrl_edge.bench.results import Results
 from mrl_edge.devices.profiles import Profile, names
 
 from mrl_edge.bundle import Manifest
+from mrl_edge.choice import Choice
 from mrl_edge.cli.schema import File
 from mrl_edge.train.record import Record
 
-KINDS = {"bundle": Manifest, "results": Results, "model": Record, "device": Profile}
+KINDS = {
+    "bundle": Manifest,
+    "results": Results,
+    "budget": Budget,
+    "choice": Choice,
+    "model": Record,
+    "device": Profile,
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +44,8 @@ def documents(tiny):
     return {
         "bundle": json.loads((tiny / "bundle" / "bundle.json").read_text()),
         "results": json.loads((tiny / "results.json").read_text()),
+        "budget": msgspec.toml.decode(b"confidence = 0.95\n[max]\np50_ms = 20.0\n[keep]\nrecall_at_10 = 0.97"),
+        "choice": json.loads(mrl_edge_here("pick", tiny / "results.json", "--json")),
         "model": json.loads((tiny / "model" / "mrl.json").read_text()),
         "device": msgspec.toml.decode(profile.read_bytes()),
     }
