@@ -139,7 +139,7 @@ def tiny_bundle(made_once):
     from train.untrained import untrained_model
 
     def export(out):
-        made = out.with_name("tiny")
+        made = out.with_name("tiny-bundle-parts")
         made.mkdir()
         model = untrained_model(made / "model", tiny_bert(made / "bert"), (2,), dims=TINY_DIMS)
         mrl_edge_here("export", model, "--out", out, "--precision", "fp32,int8")

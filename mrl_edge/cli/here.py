@@ -122,9 +122,7 @@ class _Results(msgspec.Struct):
 
 class _Choice(msgspec.Struct):
     fits: bool
-    configuration: dict[str, Any] = {}
-    precision: str | None = None
-    dim: int | None = None
+    configuration: dict[str, Any] | None = None
 
 
 def _file(path: Path, name: str) -> Iterator[Thing]:
@@ -153,10 +151,10 @@ def _table(path: Path, name: str) -> Thing:
 
 
 def _chosen(choice: _Choice) -> str:
-    if not choice.fits:
+    if not choice.fits or choice.configuration is None:
         return "the answer of pick: nothing fits"
-    precision = choice.configuration.get("precision", choice.precision)
-    return f"the choice of pick: {precision} at dimension {choice.configuration.get('dim', choice.dim)}"
+    found = choice.configuration
+    return f"the choice of pick: {found.get('precision')} at dimension {found.get('dim')}"
 
 
 def _decoded(path: Path, kind: type[Any]) -> Any:

@@ -13,8 +13,8 @@ from train.untrained import untrained_model
 
 import mrl_edge as runtime
 from mrl_edge.bundle import open_bundle
-from mrl_edge.encoder import open_session
 from mrl_edge.errors import BundleError
+from mrl_edge.runtime import open_session
 
 LADDER = ("fp32", "fp16", "int8", "int8-static", "int4")
 
@@ -120,22 +120,22 @@ def test_the_variant_made_for_this_processor_is_loaded(targeted, here, monkeypat
 
 
 def test_a_graph_that_onnxruntime_cannot_make_unsigned_warns_where_its_sums_saturate(bundle, targeted, monkeypatch):
-    from mrl_edge import encoder
+    from mrl_edge import runtime as opened
 
     path = targeted / "int8-arm64+avx512-vnni" / "d8.onnx"
-    monkeypatch.setattr("mrl_edge.encoder.this_target", lambda: "avx2")
+    monkeypatch.setattr("mrl_edge.runtime.this_target", lambda: "avx2")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         runtime.load(bundle, 8, "fp32")
         open_session(path, None, "arm64,avx512-vnni")
-    plain = encoder._open
+    plain = opened._open
 
     def refusing(path, threads, levers, exact):  # as onnxruntime 1.32 does for ALBERT's int8-static
         if exact:
             raise BundleError("Attempt to replace the existing tensor")
         return plain(path, threads, levers, exact)
 
-    monkeypatch.setattr(encoder, "_open", refusing)
+    monkeypatch.setattr(opened, "_open", refusing)
     with pytest.warns(RuntimeWarning, match="without VNNI.*may saturate: export with --target avx2"):
         open_session(path, None, "arm64,avx512-vnni")
 
@@ -193,7 +193,7 @@ def test_integers_are_those_of_the_target_where_sums_would_saturate(targeted, de
     kinds |= {node.output[0]: TensorProto.INT32 for node in nodes}
     model.graph.output.extend(onnx.helper.make_tensor_value_info(name, kind, None) for name, kind in kinds.items())
     onnx.save(model, tmp_path / "open.onnx")
-    monkeypatch.setattr("mrl_edge.encoder.this_target", lambda: "avx2")
+    monkeypatch.setattr("mrl_edge.runtime.this_target", lambda: "avx2")
     session = open_session(tmp_path / "open.onnx", None, "arm64,avx512-vnni")
     values = dict(zip(kinds, session.run(list(kinds), feed), strict=True))
     for node in nodes:
