@@ -13,12 +13,12 @@ QUERIES = 60
 
 
 @pytest.fixture(scope="module")
-def arguments(bundle, dev, tmp_path_factory):
+def arguments(tiny_bundle, dev, tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "task.jsonl"
     rows = zip(dev["query"][:QUERIES], dev["positive"][:QUERIES], strict=True)
     path.write_text("".join(json.dumps({"q": q, "p": p}) + "\n" for q, p in rows))
     return (
-        bundle, "--data", path, "--query", "q", "--positive", "p", "--dims", "8,64,384", "--index", "scan",
+        tiny_bundle, "--data", path, "--query", "q", "--positive", "p", "--dims", "8,16,32", "--index", "scan",
         "--max-seconds", "0.3", "--repeats", "1",
     )  # fmt: skip
 
@@ -54,7 +54,7 @@ def test_a_share_is_of_the_full_model_though_it_is_not_measured(arguments, swept
     limits = ("--max-disk-mb", str(int8), "--keep-ndcg", "0.5")
     done, answer = tune(arguments, tmp_path / "t.json", *limits)
     assert done.returncode == 0, done.stderr
-    (full,) = [row for row in swept if (row.precision, row.dim) == ("fp32", 384)]
+    (full,) = [row for row in swept if (row.precision, row.dim) == ("fp32", 32)]
     assert answer["full"]["quality"]["ndcg_at_10"] == pytest.approx(full.quality["ndcg_at_10"])
     assert answer["ndcg_at_10"] >= 0.5 * full.quality["ndcg_at_10"]
 
