@@ -6,7 +6,6 @@ several threads the sum of what each does by itself, as a ceiling has no waiting
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,8 @@ import numpy as np
 import onnxruntime as ort
 from mrl_edge.bench.jobs import CeilingsJob, CeilingsResult
 from mrl_edge.bench.results import Bandwidth, Ceilings
+
+from mrl_edge.cpu import allowed_cores
 
 _WIDTH = 768  # of the constant factor in product-*.onnx, [768, 768]
 _ROWS = (128, 512)  # of the other one
@@ -33,7 +34,7 @@ def measure_ceilings(job: CeilingsJob) -> CeilingsResult:
     numpy's BLAS must be held to one thread (OPENBLAS_NUM_THREADS): each thread here calls it by itself.
     """
     sizes = [int(_SMALLEST_BYTES * 2 ** (step / 2)) for step in range(40)]
-    at_once = min(job.threads, _cores())  # more threads than cores do no more
+    at_once = min(job.threads, allowed_cores())  # more threads than cores do no more
     return CeilingsResult(
         Ceilings(
             threads=job.threads,
@@ -47,10 +48,6 @@ def measure_ceilings(job: CeilingsJob) -> CeilingsResult:
             measured=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
     )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _together(threads: int, rate: Callable[[], float]) -> float:

@@ -6,7 +6,6 @@ queries would be other vectors than the ones whose latency is measured.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +14,14 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from mrl_edge.bench.embedding import encode_documents, encode_singly
 from mrl_edge.bench.indexing import Indexes
 from mrl_edge.bench.jobs import Prepared, PrepareJob, PrepareResult, Task, read_task
 from mrl_edge.bench.path import HITS, open_files
 from mrl_edge.bench.results import Disk, IndexPlan, Quality, SearchResult, VectorFidelity
 
 from mrl_edge.bundle import Bundle, Variant, open_bundle
+from mrl_edge.cpu import allowed_cores
 from mrl_edge.description import VectorsInfo
 from mrl_edge.encoder import NestedEncoder, load_nested
 from mrl_edge.index import Index
@@ -35,6 +36,7 @@ from mrl_edge.metrics import (
     retrieval_quality,
 )
 from mrl_edge.nesting import Floats, prefix
+from mrl_edge.prompts import prefix_for
 
 
 def prepare(job: PrepareJob) -> PrepareResult:
@@ -54,22 +56,21 @@ class _Preparation:
         self.work = Path(job.work)
         self.work.mkdir(parents=True, exist_ok=True)
         self.spent_s: dict[str, float] = {}
-        self.encoder: NestedEncoder = load_nested(job.bundle, job.precision, job.depth)
+        self.encoder: NestedEncoder = load_nested(job.bundle, job.precision, job.depth, threads=1)
 
     def run(self) -> PrepareResult:
         task, dims = self.task, self.job.dims
         with self._spending("embedding"):
-            queries = self._encode(task.queries or task.texts, "query" if task.queries else "text", batch_size=1)
+            queries, labelled = self._asked()
         path = self.work / "queries.f32"
         queries.tofile(path)
         if not dims:  # only the query vectors were wanted, to compare others with
             return PrepareResult(str(path), (), self.spent_s)
-        labelled = self._labelled_quality() if task.labels else {}
         alone = [self._encoded(queries, dim, Quality(**labelled.get(dim, {}))) for dim in dims]
         if not task.documents:
             return PrepareResult(str(path), tuple(alone), self.spent_s)
         with self._spending("embedding"):
-            documents = self._encode(task.documents, "document", batch_size=32)
+            documents = encode_documents(self.encoder, task.documents)
         found = self._searched(queries, documents, alone)
         return PrepareResult(str(path), tuple(found), self.spent_s)
 
@@ -79,18 +80,33 @@ class _Preparation:
         yield
         self.spent_s[what] = self.spent_s.get(what, 0.0) + time.perf_counter() - started
 
-    def _encode(self, texts: list[str], role: str, batch_size: int) -> Floats:
-        return self.encoder.encode(texts, role, batch_size)[self.full]
+    def _asked(self) -> tuple[Floats, dict[int, dict[str, float]]]:
+        """The vectors of the queries, or of the labelled texts where there are none, and the quality of the latter.
 
-    def _labelled_quality(self) -> dict[int, dict[str, float]]:
-        """Accuracy and 1-NN accuracy of the labelled texts, by dimension."""
-        task = self.task
-        embeddings = self.encoder.encode(task.texts, "text", batch_size=1)
-        quality = {dim: {"knn_top1": knn_top1(embeddings[dim], task.labels)} for dim in self.job.dims}
-        if self.encoder.classes:
-            probabilities = self.encoder.classify(task.texts, batch_size=1)
-            for dim in self.job.dims:
-                quality[dim]["accuracy"] = accuracy(probabilities[dim], task.labels, self.encoder.classes)
+        Texts that are both, under one prompt, pass through the encoder once.
+        """
+        asked, full = self.task.queries, self.full
+        texts = self.task.texts if self.job.dims or not asked else []
+        if self._prefix("query") == self._prefix("text"):
+            embeddings, probabilities = encode_singly(self.encoder, [*texts, *asked], "text")
+            queries = embeddings[full][len(texts) :]
+        else:
+            embeddings, probabilities = encode_singly(self.encoder, texts, "text")
+            queries = encode_singly(self.encoder, asked, "query")[0][full]
+        labelled = self.job.dims if self.task.labels else ()
+        quality = {dim: self._labelled(embeddings[dim][: len(texts)], probabilities.get(dim)) for dim in labelled}
+        return (queries if asked else embeddings[full]), quality
+
+    def _prefix(self, role: str) -> str:
+        encoder = self.bundle.manifest.encoder
+        return prefix_for(encoder.prompts, encoder.default_prompt, role)
+
+    def _labelled(self, embeddings: Floats, probabilities: Floats | None) -> dict[str, float]:
+        """Accuracy and 1-NN accuracy of the labelled texts at one dimension."""
+        labels = self.task.labels
+        quality = {"knn_top1": knn_top1(embeddings, labels)}
+        if probabilities is not None:
+            quality["accuracy"] = accuracy(probabilities[: len(labels)], labels, self.encoder.classes)
         return quality
 
     def _encoded(self, queries: Floats, dim: int, quality: Quality) -> Prepared:
@@ -158,7 +174,7 @@ class _Preparation:
 def _hits(index: Index, queries: Floats) -> Ids:
     """Return the ids [queries, 10] that an index finds, -1 pads, one query at a time on each core."""
     found = np.full((len(queries), HITS), -1, dtype=np.int64)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(allowed_cores()) as pool:
         cut = prefix(queries, index.dim)
         for line, ids in zip(found, pool.map(lambda query: index.search(query, HITS)[0], cut), strict=True):
             line[: len(ids)] = ids

@@ -5,6 +5,7 @@ A quantised graph is right on every processor only when its flags fit the instru
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Set
 from functools import cache
@@ -13,6 +14,11 @@ from pathlib import Path
 TARGETS = ("avx2", "avx512", "avx512-vnni", "arm64", "cuda")
 ANY = "any"  # the target of bytes that suit every processor
 _VNNI = frozenset({"avx512_vnni", "avx_vnni"})  # dot products that accumulate in 32 bits
+
+
+def allowed_cores() -> int:
+    """Return how many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

@@ -114,6 +114,17 @@ class NestedEncoder:
         logits = self._model.run(texts, outputs, "text", batch_size)
         return {dim: softmax(rows) for dim, rows in zip(self.dims, logits, strict=True)}
 
+    def encode_and_classify(
+        self, texts: Sequence[Input], prompt: str | None = None, batch_size: int = 32
+    ) -> tuple[dict[int, Floats], dict[int, Floats]]:
+        """Return what `encode` and `classify` do, from one pass; of the latter nothing where it does not classify."""
+        names = ("embedding", "logits") if self.classes else ("embedding",)
+        outputs = [f"{name}_{dim}" for name in names for dim in self.dims]
+        found = self._model.run(texts, tuple(outputs), prompt, batch_size)
+        embeddings = dict(zip(self.dims, found, strict=False))
+        logits = zip(self.dims, found[len(self.dims) :], strict=False)
+        return embeddings, {dim: softmax(rows) for dim, rows in logits}
+
 
 def open_session(
     path: Path, threads: int | None, target: str = ANY, levers: Sequence[str] = ()

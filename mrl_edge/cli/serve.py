@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mrl_edge.cli import options
+from mrl_edge.cpu import allowed_cores
 from mrl_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def serve(
         body_bytes=max_body_bytes,
         texts=max_texts,
         chars=max_chars,
-        concurrency=concurrency or max(1, _cores() // wanted.threads),
+        concurrency=concurrency or max(1, allowed_cores() // wanted.threads),
         queue=queue,
         timeout_s=timeout,
     )
@@ -118,11 +118,6 @@ def _configuration(
     if any(option is not None for option in (dim, precision, depth)):
         raise UsageError("--pick says dimension, precision and depth: leave --dim, --precision and --depth out")
     return configure_picked(bundle, read_choice(pick, bundle), threads)
-
-
-def _cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _announce(model: Model, limits: Limits, wanted: Wanted, listening: socket.socket, notes: Sequence[str]) -> None:
