@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
 from mrl_edge.bench.configuration import Configuration, configuration_of
-from mrl_edge.bench.results import Measurement, Query, Results
+from mrl_edge.bench.results import Device, Measurement, Query, Results
 
 from mrl_edge.errors import ResultsError
 
 MEMORY_TOLERANCE = 0.05  # of the peak RSS: pages that come and go by allocation alone are less
 _QUALITIES = ("ndcg_at_10", "recall_at_10", "mrr_at_10", "map_at_10", "accuracy", "knn_top1", "spearman")
 
-Kind = Literal["latency", "memory", "disk", "quality"]
+Kind = Literal["latency", "rate", "memory", "disk", "quality"]
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -47,7 +48,7 @@ class FilesComparison(msgspec.Struct, frozen=True):
     pairs: tuple[ConfigurationPair, ...]
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
-    differing: tuple[str, ...]  # of cpu, versions, bundle and data: what is not the same in both
+    differing: tuple[str, ...]  # of cpu, allowance, versions, bundle and data: what is not the same in both
 
 
 class AgainstBaseline(msgspec.Struct, frozen=True):
@@ -83,7 +84,8 @@ def compare_files(a: Results, b: Results) -> FilesComparison:
 def against_baseline(baseline: Results, now: Results) -> AgainstBaseline:
     """Return what is worse than the baseline, of the configurations that were run again.
 
-    A latency is when its interval lies wholly above the baseline's and both are stable, a peak RSS when it is more
+    A latency is when its interval lies wholly above the baseline's and both are stable; the rate of texts that come
+    by chance when one that exceeded the limit is below one that kept it in the baseline; a peak RSS when it is more
     than 5% above; a configuration that the baseline measured and that now fails is one too. Raises `ResultsError`
     when the two share no configuration: nothing would be compared, and nothing found worse.
     """
@@ -102,7 +104,7 @@ def against_baseline(baseline: Results, now: Results) -> AgainstBaseline:
         found += [
             _regression(str(key), figure)
             for figure in figures
-            if (figure.apart and figure.b > figure.a)
+            if (figure.apart and (figure.b < figure.a if figure.kind == "rate" else figure.b > figure.a))
             or (figure.kind == "memory" and figure.b > figure.a * (1 + MEMORY_TOLERANCE))
         ]
         undecided += [f"{key}: {figure.name}" for figure in figures if figure.stable is False]
@@ -111,7 +113,11 @@ def against_baseline(baseline: Results, now: Results) -> AgainstBaseline:
 
 def _regression(configuration: str, figure: Figure) -> Regression:
     change = f"{figure.a:.2f} → {figure.b:.2f}, {figure.b / figure.a:.2f} × the baseline"
-    beyond = "its 95% interval lies above" if figure.kind == "latency" else f"more than {MEMORY_TOLERANCE:.0%} above"
+    beyond = {
+        "latency": "its 95% interval lies above",
+        "rate": "a rate below the baseline's exceeds the limit",
+        "memory": f"more than {MEMORY_TOLERANCE:.0%} above",
+    }[figure.kind]
     text = f"{configuration}: {figure.name} {change}: {beyond}"
     return Regression(configuration, figure.name, figure.a, figure.b, text)
 
@@ -125,6 +131,10 @@ def _figures(a: Measurement, b: Measurement) -> Iterator[Figure]:
         if timing_a and timing_b:
             stable = timing_a.stable and timing_b.stable
             yield _figure(name, "latency", timing_a.p50_ms, timing_b.p50_ms, overlap(timing_a, timing_b), stable)
+    if a.throughput and b.throughput:
+        rates = a.throughput.texts_per_s, b.throughput.texts_per_s
+        known = a.server is not None and b.server is not None
+        yield _figure("texts/s", "rate", *rates, _rates_overlap(a, b) if known else None, known or None)
     if a.search and b.search and a.search.p50_ms and b.search.p50_ms:
         yield _figure("search p50 ms", "latency", a.search.p50_ms, b.search.p50_ms)
     if a.cold_start_ms and b.cold_start_ms:
@@ -152,13 +162,30 @@ def overlap(a: Query, b: Query) -> bool | None:
     return a.ci95_ms[0] <= b.ci95_ms[1] and b.ci95_ms[0] <= a.ci95_ms[1]
 
 
+def _rates_overlap(a: Measurement, b: Measurement) -> bool:
+    """Return whether what lies between a rate that kept the limit and one that exceeded it overlaps."""
+    (low_a, high_a), (low_b, high_b) = _rate_interval(a), _rate_interval(b)
+    return low_a < high_b and low_b < high_a
+
+
+def _rate_interval(row: Measurement) -> tuple[float, float]:
+    kept = row.throughput.texts_per_s if row.throughput else 0.0
+    exceeded = row.server.exceeded_texts_per_s if row.server else None
+    return kept, math.inf if exceeded is None else exceeded
+
+
 def _disk_mb(row: Measurement) -> float:
     return sum(msgspec.structs.astuple(row.disk)) / 1e6 if row.disk else 0.0
+
+
+def _held_to(device: Device) -> tuple[str | None, int, int]:
+    return device.capped_to, device.ram_bytes, device.cores
 
 
 def _differing(a: Results, b: Results) -> Iterator[str]:
     for name, of_a, of_b in (
         ("cpu", a.device.cpu, b.device.cpu),
+        ("memory or cores allowed", _held_to(a.device), _held_to(b.device)),
         ("versions", a.device.versions, b.device.versions),
         ("bundle", a.bundle.sha256, b.bundle.sha256),
         ("data", a.settings.get("data_sha256"), b.settings.get("data_sha256")),

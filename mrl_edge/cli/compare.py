@@ -43,9 +43,10 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(a: _A, b: _B, as_json: options.AsJson = False) -> None:
-    """Compare two results files, configuration by configuration: latency, memory, disk, quality.
+    """Compare two results files, configuration by configuration: latency, rate, memory, disk, quality.
 
-    Ratios are b / a; a latency is marked * when both are stable and their 95% intervals do not overlap.
+    Ratios are b / a; a latency is marked * when both are stable and their 95% intervals do not overlap, a rate of
+    arrivals when what one kept the other exceeded.
     """
     from mrl_edge.bench.comparison import compare_files
     from mrl_edge.bench.results import read_results
@@ -60,7 +61,7 @@ def compare(a: _A, b: _B, as_json: options.AsJson = False) -> None:
     heads = ["configuration", f"{names[0]}: a", "b", *(_SHORT.get(name, name) for name in names)]
     console.print_table(f"a {a}, b {b}; then b / a of", heads, [_row(pair, names) for pair in found.pairs])
     if any(figure.apart for pair in found.pairs for figure in pair.figures):
-        console.note("* both are stable, and their 95% intervals do not overlap")
+        console.note("* beyond what chance explains: both are stable, and their intervals do not overlap")
     for name, only in ((a, found.only_a), (b, found.only_b)):
         if only:
             console.note(f"only in {name}: {'; '.join(only)}")

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from conftest import mrl_edge_here, run_here, the_one_error_line
 from mrl_edge.bench.comparison import against_baseline, compare_files
-from mrl_edge.bench.results import read_results, write_results
+from mrl_edge.bench.results import Server, Throughput, read_results, write_results
 from rows import measurement, results
 
 from mrl_edge.errors import ResultsError
@@ -66,6 +66,40 @@ def test_a_baseline_of_other_configurations_compares_nothing_and_one_of_another_
     bundle = msgspec.structs.replace(before.bundle, sha256="1" * 64)
     other = msgspec.structs.replace(before, bundle=bundle)
     assert against_baseline(other, results(measurement("int8", 64))).differing == ("bundle",)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "overlap", "worse"),
+    [
+        ((100, 120), (110, 130), True, False),
+        ((100, None), (90, 99), False, True),
+        ((100, 120), (90, 100), False, True),
+        ((100, 120), (90, None), True, False),
+        ((100, 120), (130, None), False, False),
+    ],
+)
+def test_a_rate_of_arrivals_is_worse_when_it_exceeds_the_limit_below_one_that_was_kept(before, now, overlap, worse):
+    rows = [
+        msgspec.structs.replace(
+            measurement("int8", 64),
+            p99_limit_ms=20.0,
+            throughput=Throughput(float(kept)),
+            server=Server(5.0, 9.0, 18.0, (17.0, 19.0), 1000, exceeded and float(exceeded)),
+        )
+        for kept, exceeded in (before, now)
+    ]
+    (pair,) = compare_files(*map(results, rows)).pairs
+    (rate,) = [figure for figure in pair.figures if figure.kind == "rate"]
+    assert (rate.overlap, rate.ratio) == (overlap, pytest.approx(now[0] / before[0]))
+    found = against_baseline(*map(results, rows))
+    assert [one.figure for one in found.regressions] == (["texts/s"] if worse else [])
+
+
+def test_another_allowance_of_memory_is_said():
+    before = results(measurement("int8", 64))
+    held = msgspec.structs.replace(before.device, capped_to="pi-zero-2w", ram_bytes=400_000_000)
+    found = compare_files(before, msgspec.structs.replace(before, device=held))
+    assert found.differing == ("memory or cores allowed",)
 
 
 @pytest.mark.parametrize(("rss_mb", "worse"), [(104, False), (106, True), (50, False)])
