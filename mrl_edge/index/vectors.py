@@ -30,7 +30,7 @@ _LAST_BITS: Final = {"int8-int6": 6, "int8-int4": 4}  # a column of the last blo
 _PAGE = 16_384  # the largest page of the kernels that boards run; the smaller ones divide it
 _PIECE = 16_384  # rows
 COMPARED: Final = 4096  # rows at a time
-RERANKED: Final = 1024
+RERANKED: Final = 512
 
 
 class Rows(Protocol):

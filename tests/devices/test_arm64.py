@@ -9,12 +9,14 @@ import shlex
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from conftest import mrl_edge, run_mrl_edge, the_one_error_line
 from mrl_edge.bench.results import read_results
+from ship.shipping import ship, write_choice
 from train.untrained import untrained_model
 
 pytestmark = pytest.mark.arm64
@@ -131,12 +133,34 @@ def test_arm64_boards_without_internet_make_the_hosts_vectors_and_hits(arm_board
         found = [hit["id"] for hit in json.loads(search(arm_boards, name, bundle, text))]
         print(f"aarch64 {core} Annoy: hits {found}, here {here}")
         assert found == here
+    shipped_folder_answers_alike(arm_boards, bundle, text, tmp_path)
     for command in ("pick", "report"):
         assert "emulated machine" in the_one_error_line(run_mrl_edge(command, tmp_path / "results-a53.json"))
+
+
+def shipped_folder_answers_alike(environment, bundle, text, folder):
+    """Copy a shipped folder to the old core, as its user would, and compare its answer with this machine's."""
+    index = {"index": "annoy", "parameters": {"n_trees": 8, "search_k": 10_000}}
+    choice = write_choice(bundle, folder / "choice.json", precision="int8", depth=6, dim=16, **index)
+    ship(bundle, choice, folder / "app")
+    packed = subprocess.run(["tar", "c", "-C", folder, "app"], stdout=subprocess.PIPE, check=True).stdout
+    ask = f"app/example.py {shlex.quote(text)} --json"
+    on_board = f"tar x && .mrl-edge/env/bin/python {ask}"
+    there = subprocess.run([*ssh(environment, "a53"), on_board], input=packed, stdout=subprocess.PIPE, check=True)
+    here = subprocess.run([sys.executable, *shlex.split(ask)], cwd=folder, stdout=subprocess.PIPE, check=True)
+    rows = [json.loads(answer.stdout)["rows"] for answer in (there, here)]
+    print(f"aarch64 cortex-a53 shipped folder: {rows[0][0]}, here {rows[1][0]}")
+    for (board_id, board_score, board_text), (own_id, own_score, own_text) in zip(*rows, strict=True):
+        assert (board_id, board_text) == (own_id, own_text)
+        assert abs(board_score - own_score) < 0.01
 
 
 def search(environment, name, bundle, text):
     """What the board's own search prints of the index that was deployed with the bundle."""
     remote = f"cd .mrl-edge && env/bin/mrl-edge search bundles/{bundle.name} {shlex.quote(text)} --dim 16 --json"
-    command = ["ssh", *environment["SSH_OPTIONS"].split(), name, remote]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return subprocess.run([*ssh(environment, name), remote], capture_output=True, text=True, check=True).stdout
+
+
+def ssh(environment, name):
+    """The beginning of a command that a board runs."""
+    return ["ssh", *environment["SSH_OPTIONS"].split(), name]
