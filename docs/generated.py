@@ -40,6 +40,7 @@ _FILES = {
     schema.File.model: ("mrl.json", "What a model folder says of its training, as `mrl-edge train` writes it."),
     schema.File.device: ("NAME.toml", "A [device's profile](../devices.md#a-file-of-your-own), in TOML."),
 }
+_SHORT = re.compile(r"<code>([^<\n]{1,24})</code>")
 _FIELD = re.compile(r"^    (\w+): .*?  # (.+)$", re.MULTILINE)
 
 
@@ -58,6 +59,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Let links that leave docs/ for the repository find the copies in the site."""
     return markdown if "/" in page.file.src_uri else markdown.replace("](../", "](")
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Mark short code within a line, which `site.css` keeps in one."""
+    return _SHORT.sub(r'<code class="short">\1</code>', html)
 
 
 def commands_page() -> str:
