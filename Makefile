@@ -103,7 +103,7 @@ build/loadgen/installed: pyproject.toml constraints.txt
 
 # Predictions for corpora of other sizes, each measured size foretold from the others.
 forecast: .venv
-	$(BIN)/python bench/peers/forecasting.py --folder quickstart
+	$(BIN)/python bench/peers/forecasting.py --folder $(FOLDER)
 
 # The site, under build/docs; a broken link, anchor or reference fails it.
 docs: .venv

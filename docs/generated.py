@@ -18,7 +18,10 @@ from mkdocs.structure.pages import Page
 from mrl_edge.devices import local
 from typer.cli import get_docs_for_click
 
+from mrl_edge import app as shipped
+from mrl_edge import description
 from mrl_edge.cli import app, schema
+from mrl_edge.index import adaptive
 
 _ROOT = Path(__file__).parents[1]
 _LINKED = ("tests/browser/embed.mjs", "tests/browser/node.mjs", "tests/browser/web.mjs")  # from docs/export.md
@@ -33,9 +36,11 @@ _FILES = {
         "choice.json",
         "What of the file that `mrl-edge pick --out` writes `mrl-edge ship` and `mrl-edge serve` read.",
     ),
+    schema.File.app: ("app.json", "What a [shipped](../shipping.md) folder is, as `mrl-edge ship` writes it."),
     schema.File.model: ("mrl.json", "What a model folder says of its training, as `mrl-edge train` writes it."),
     schema.File.device: ("NAME.toml", "A [device's profile](../devices.md#a-file-of-your-own), in TOML."),
 }
+_SHORT = re.compile(r"<code>([^<\n]{1,24})</code>")
 _FIELD = re.compile(r"^    (\w+): .*?  # (.+)$", re.MULTILINE)
 
 
@@ -54,6 +59,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Let links that leave docs/ for the repository find the copies in the site."""
     return markdown if "/" in page.file.src_uri else markdown.replace("](../", "](")
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Mark short code within a line, which `site.css` keeps in one."""
+    return _SHORT.sub(r'<code class="short">\1</code>', html)
 
 
 def commands_page() -> str:
@@ -84,7 +94,7 @@ def formats_page() -> str:
         "# Files",
         "What our files hold. `mrl-edge schema NAME` prints the same as JSON Schema (draft 2020-12), and tests hold "
         "real files against it. Units are in the names. A file of a newer `schema_version` is refused in one line; "
-        "keys that are not known are ignored, except in a device's profile.",
+        "keys that are not known are ignored in JSON and refused in the TOML of a device, a fleet or a budget.",
     ]
     for file, (name, what) in _FILES.items():
         made = schema.json_schema(file)
@@ -124,7 +134,7 @@ def type_in_words(of: dict[str, Any]) -> str:
 
 def _remarks(top: Any, name: str) -> dict[str, str]:
     """Return what the source says beside each field of a type, and of those that it is made of."""
-    for module in (inspect.getmodule(top), local):
+    for module in (inspect.getmodule(top), local, shipped, description, adaptive):
         kind = getattr(module, name, None)
         if inspect.isclass(kind):
             found: dict[str, str] = {}

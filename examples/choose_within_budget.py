@@ -20,8 +20,7 @@ def choose(results: str, budget: list[str]) -> dict[str, object]:
         print("\n".join(json.loads(done.stdout)["why"]))
     if done.returncode:
         sys.exit(done.returncode)
-    answer = json.loads(done.stdout)
-    return answer.get("configuration", answer)
+    return json.loads(done.stdout)["configuration"]
 
 
 def main() -> None:

@@ -139,26 +139,34 @@ class Adaptive(Generic[T]):
                     self._timed(number, " ".join([text] * times), arguments, None)
 
     def __call__(
-        self, text: str, *arguments: Any, deadline_ms: float | None = None, max_bytes: int | None = None
+        self,
+        text: str,
+        *arguments: Any,
+        deadline_ms: float | None = None,
+        max_bytes: int | None = None,
+        level: str | None = None,
     ) -> Answer[T]:
         """Answer a text with the best level that fits the memory and is expected within the deadline.
 
         `arguments` are handed on to what a level opened. What is open together never has more than `max_bytes`:
-        others are closed before one is opened. Raises `UsageError` when none fits.
+        others are closed before one is opened. `level` names the one that answers, whatever it takes. Raises
+        `UsageError` when none fits, or none has the name.
         """
         with self.lock:
-            fitting = self._within(max_bytes)
+            fitting = self._within(max_bytes, level)
             chosen = fitting[0] if deadline_ms is None else self.pace.choose(fitting, len(text), deadline_ms)
             self._make_room(chosen, max_bytes)
             expected_ms = self.pace.expected_ms(chosen, len(text))
             value, ms = self._timed(chosen, text, arguments, deadline_ms)
         return Answer(value, self.levels[chosen].name, ms, expected_ms)
 
-    def _within(self, max_bytes: int | None) -> list[int]:
-        sizes = [level.resident_bytes for level in self.levels]
-        fitting = [number for number, size in enumerate(sizes) if max_bytes is None or size <= max_bytes]
+    def _within(self, max_bytes: int | None, name: str | None = None) -> list[int]:
+        sizes = {n: level.resident_bytes for n, level in enumerate(self.levels) if name in (None, level.name)}
+        if not sizes:
+            raise UsageError(f"there is no level {name}: there is {', '.join(level.name for level in self.levels)}")
+        fitting = [number for number, size in sizes.items() if max_bytes is None or size <= max_bytes]
         if not fitting:
-            raise UsageError(f"no level fits {max_bytes} bytes: the smallest takes {min(sizes)}")
+            raise UsageError(f"no level fits {max_bytes} bytes: the smallest takes {min(sizes.values())}")
         return fitting
 
     def _make_room(self, chosen: int, max_bytes: int | None) -> None:

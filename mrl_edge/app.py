@@ -118,16 +118,21 @@ class App:
         self._adaptive = Adaptive([self._way(number, level.name) for number, level in enumerate(info.levels)])
 
     def ask(
-        self, text: str, k: int = 10, deadline_ms: float | None = None, max_bytes: int | None = None
+        self,
+        text: str,
+        k: int = 10,
+        deadline_ms: float | None = None,
+        max_bytes: int | None = None,
+        level: str | None = None,
     ) -> Answer[list[Hit]]:
         """Answer a text with what was shipped: the k nearest documents, or likeliest classes, or the vector's columns.
 
         The best level answers, or the best one that is expected within a deadline and reads no more than `max_bytes`
         of the folder, as do all that are open together (`Adaptive`). What a process needs beside that, Python,
         onnxruntime and its working memory, is not counted: `mrl-edge ship` prints each level's peak. Calls of several
-        threads wait for each other.
+        threads wait for each other. `level` names the one that answers, whatever it takes.
         """
-        return self._adaptive(text, k, deadline_ms=deadline_ms, max_bytes=max_bytes)
+        return self._adaptive(text, k, deadline_ms=deadline_ms, max_bytes=max_bytes, level=level)
 
     def warm_up(self, text: str, max_bytes: int | None = None) -> None:
         """Open all levels that fit the memory, so that no later call pays for it."""
@@ -151,13 +156,6 @@ class App:
             if number not in self._levels:
                 self._levels[number] = self._opened(number)
             return self._levels[number]
-
-    def level_named(self, name: str) -> OpenLevel:
-        """Return one of `info.levels` by its name; `UsageError` lists what there is."""
-        names = [level.name for level in self.info.levels]
-        if name not in names:
-            raise UsageError(f"there is no level {name}: there is {', '.join(names)}")
-        return self.level(names.index(name))
 
     def _opened(self, number: int) -> OpenLevel:
         level, info = self.info.levels[number], self.info
@@ -222,6 +220,13 @@ class AdaptiveClassifier:
 
         chosen, place = self._cascade.first_sure(ask)
         return self.classes[chosen], float(probabilities[place][chosen]), self._encoders[place - 1]
+
+
+def peak_rss_bytes() -> int | None:
+    """Return the most memory that this process had (Linux's VmHWM); None where the system does not say."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
 
 
 def _open_index(folder: Path, index: ShippedIndex) -> Index:

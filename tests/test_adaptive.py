@@ -61,6 +61,17 @@ def test_the_best_level_that_was_seen_to_be_fast_enough_answers():
     assert used(adaptive, 3, 1) == ["small"] * 3  # nothing is fast enough: the least
 
 
+def test_a_level_that_is_named_answers_whatever_it_takes():
+    machine = Machine(large=50, small=5)
+    adaptive = machine.adaptive(sizes=(9, 3))
+    assert adaptive(TEXT, deadline_ms=1, level="large").level == "large"
+    assert adaptive(TEXT, level="small").value == f"small of {TEXT}"
+    with pytest.raises(UsageError, match="there is no level middle: there is large, small"):
+        adaptive(TEXT, level="middle")
+    with pytest.raises(UsageError, match="no level fits 5 bytes: the smallest takes 9"):
+        adaptive(TEXT, level="large", max_bytes=5)
+
+
 def test_it_steps_down_when_the_machine_slows_and_back_when_it_has_recovered():
     machine = Machine(large=8, small=2)
     adaptive = machine.adaptive(window=3, retry=10)

@@ -88,7 +88,7 @@ def bench(
     vectors: Annotated[
         str,
         typer.Option(
-            help="How vectors are stored: fp32, fp16, int8, int8-int4.",
+            help="How vectors are stored: fp32, fp16, int8, int8-int6, int8-int4.",
             autocompletion=completions.one_of(*completions.STORAGES),
         ),
     ] = "fp32",
@@ -157,7 +157,7 @@ def bench(
     ] = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """Measure latency, memory, disk and quality of every configuration on this machine.
+    """Measure latency, memory, disk and quality of every configuration on this machine or a board.
 
     Each configuration runs in processes of its own. Interrupted, the same command continues.
     """

@@ -13,7 +13,12 @@ from mrl_edge.errors import UsageError
 if TYPE_CHECKING:
     from mrl_edge.bench.budget import Budget
 
-Max = Annotated[float | None, typer.Option(min=0, help="At most, on the machine that was measured.")]
+MaxP50 = Annotated[float | None, typer.Option(min=0, help="Most p50 of a whole query, in ms.")]
+MaxP99 = Annotated[float | None, typer.Option(min=0, help="Most p99 of a whole query, in ms.")]
+MaxCold = Annotated[float | None, typer.Option(min=0, help="Most ms from a process' start to its first vector.")]
+MaxRss = Annotated[float | None, typer.Option(min=0, help="Most peak RSS, in 10^6 bytes.")]
+MaxDisk = Annotated[float | None, typer.Option(min=0, help="Most disk of model, index and vectors, in 10^6 bytes.")]
+MaxEnergy = Annotated[float | None, typer.Option(min=0, help="Most energy of a query, in mJ.")]
 Min = Annotated[float | None, typer.Option(min=0, max=1, help="At least.")]
 Keep = Annotated[float | None, typer.Option(min=0, max=1, help="At least this share of the full model's, fp32.")]
 File = Annotated[
@@ -23,7 +28,13 @@ Confidence = Annotated[
     float | None,
     typer.Option(help="Hold limits by the one-sided bound of each interval, as in 0.95; else by the figure."),
 ]
-Objective = Annotated[str | None, typer.Option(help="Metric to maximise; nDCG@10 for retrieval, else accuracy.")]
+Objective = Annotated[
+    str | None,
+    typer.Option(
+        help="ndcg_at_10, recall_at_10, mrr_at_10, map_at_10, accuracy or knn_top1, to maximise; by default nDCG@10 "
+        "for retrieval, else accuracy."
+    ),
+]
 
 
 def budget_of(

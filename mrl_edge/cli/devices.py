@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(devices)
 
 
-@devices.command("list")
+@devices.command("list", epilog="Example: mrl-edge devices list")
 def list_(as_json: options.AsJson = False) -> None:
     """List the devices that mrl-edge knows."""
     from mrl_edge.devices.profiles import known
@@ -53,7 +53,7 @@ def list_(as_json: options.AsJson = False) -> None:
     console.say("MHz: the fastest cores'; GB/s: the memory's peak; precision: to try first.")
 
 
-@devices.command("show")
+@devices.command("show", epilog="Example: mrl-edge devices show pi-5-8gb")
 def show(device: _Device, as_json: options.AsJson = False) -> None:
     """Show what a profile says.
 

@@ -66,7 +66,7 @@ def next_command(thing: Thing, things: Sequence[Thing], commands: Collection[str
         return _of_bundle(thing, tables, "results" in there)
     if thing.kind == "results":
         budget = f"mrl-edge pick {path} --max-p50-ms 20 --max-rss-mb 512"
-        return f"mrl-edge report {path}" if "choice" in there else f"{budget} --json > {_free('choice.json', things)}"
+        return f"mrl-edge report {path}" if "choice" in there else f"{budget} --out {_free('choice.json', things)}"
     if thing.kind == "choice":
         return _of_choice(thing, things, commands)
     return f'python {_quoted(_under(thing.path, "example.py"))} "your query"'

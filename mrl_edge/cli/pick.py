@@ -59,12 +59,12 @@ def register(app: typer.Typer) -> None:
 def pick(
     results: Annotated[list[Path], typer.Argument(help="Results files, as mrl-edge bench writes them.")],
     budget: budgets.File = None,
-    max_p50_ms: budgets.Max = None,
-    max_p99_ms: budgets.Max = None,
-    max_cold_ms: budgets.Max = None,
-    max_rss_mb: budgets.Max = None,
-    max_disk_mb: budgets.Max = None,
-    max_energy_mj: budgets.Max = None,
+    max_p50_ms: budgets.MaxP50 = None,
+    max_p99_ms: budgets.MaxP99 = None,
+    max_cold_ms: budgets.MaxCold = None,
+    max_rss_mb: budgets.MaxRss = None,
+    max_disk_mb: budgets.MaxDisk = None,
+    max_energy_mj: budgets.MaxEnergy = None,
     min_recall: budgets.Min = None,
     min_ndcg: budgets.Min = None,
     min_accuracy: budgets.Min = None,
@@ -86,7 +86,9 @@ def pick(
     pareto: Annotated[
         str, typer.Option(help="Axes of the Pareto front beside the objective, as in p50_ms,recall_at_10.")
     ] = "p50_ms,peak_rss_mb,disk_mb",
-    out: Annotated[Path | None, typer.Option(help="Also write the choice as JSON, for mrl-edge ship.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the choice as JSON, for mrl-edge ship and serve.")
+    ] = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Pick the best configuration within a budget, and say what more would buy and less would cost.

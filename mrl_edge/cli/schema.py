@@ -24,6 +24,7 @@ class File(str, Enum):
     results = "results"
     budget = "budget"
     choice = "choice"
+    app = "app"
     model = "model"
     device = "device"
 
@@ -36,7 +37,9 @@ def register(app: typer.Typer) -> None:
 def schema(
     file: Annotated[
         File,
-        typer.Argument(help="bundle.json, results.json, choice.json, mrl.json, or the TOML of a budget or a device."),
+        typer.Argument(
+            help="bundle.json, results.json, choice.json, app.json, mrl.json, or the TOML of a budget or device."
+        ),
     ],
 ) -> None:
     """Print the JSON Schema of a file that mrl-edge writes or reads."""
@@ -46,7 +49,7 @@ def schema(
 def json_schema(file: File) -> dict[str, Any]:
     """Return the schema (draft 2020-12) that a file is validated by when it is read.
 
-    Keys that a newer version may add are allowed, except in a device's profile.
+    Keys that a newer version may add are allowed, except in the TOML of a device or a budget.
     """
     import msgspec
 
@@ -76,6 +79,10 @@ def type_of(file: File) -> Any:
         from mrl_edge.choice import Choice
 
         return Choice
+    if file is File.app:
+        from mrl_edge.ship.manifest import AppManifest
+
+        return AppManifest
     if file is File.model:
         from mrl_edge.train.record import Record
 

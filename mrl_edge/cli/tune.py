@@ -46,7 +46,9 @@ def tune(
     depths: options.Depths = None,
     threads: Annotated[str, typer.Option(help="Intra-op threads to choose among, as in 1,2.")] = "1",
     index: Annotated[str, typer.Option(help="Kinds of index: scan, binary, annoy, hnsw, ivf.")] = "annoy,scan",
-    vectors: Annotated[str, typer.Option(help="How vectors are stored: fp32, fp16, int8, int8-int4.")] = "fp32",
+    vectors: Annotated[
+        str, typer.Option(help="How vectors are stored: fp32, fp16, int8, int8-int6, int8-int4.")
+    ] = "fp32",
     rerank_dim: Annotated[
         str | None, typer.Option(help="Also adaptive retrieval, reranked at this dimension, or at one that is `tuned`.")
     ] = None,
@@ -67,12 +69,12 @@ def tune(
         bool, typer.Option("--capped", help="Hold this machine to the RAM and cores of --device.")
     ] = False,
     budget: budgets.File = None,
-    max_p50_ms: budgets.Max = None,
-    max_p99_ms: budgets.Max = None,
-    max_cold_ms: budgets.Max = None,
-    max_rss_mb: budgets.Max = None,
-    max_disk_mb: budgets.Max = None,
-    max_energy_mj: budgets.Max = None,
+    max_p50_ms: budgets.MaxP50 = None,
+    max_p99_ms: budgets.MaxP99 = None,
+    max_cold_ms: budgets.MaxCold = None,
+    max_rss_mb: budgets.MaxRss = None,
+    max_disk_mb: budgets.MaxDisk = None,
+    max_energy_mj: budgets.MaxEnergy = None,
     min_recall: budgets.Min = None,
     min_ndcg: budgets.Min = None,
     min_accuracy: budgets.Min = None,
@@ -82,7 +84,9 @@ def tune(
     confidence: budgets.Confidence = None,
     objective: budgets.Objective = None,
     out: Annotated[Path, typer.Option(help="Results file; an interrupted one is continued.")] = Path("tuned.json"),
-    choice: Annotated[Path | None, typer.Option(help="Also write the choice as JSON, for mrl-edge ship.")] = None,
+    choice: Annotated[
+        Path | None, typer.Option(help="Also write the choice as JSON, for mrl-edge ship and serve.")
+    ] = None,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
 ) -> int:

@@ -118,13 +118,13 @@ def _run(python: Path, folder: Path, texts: Sequence[str], work: Path, level: st
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     own["PYTHONPYCACHEPREFIX"] = str(work / "compiled")  # so that nothing but what is listed stands in the folder
     own["XDG_CACHE_HOME"] = str(work / "cache")  # prepacked weights of a folder that will be elsewhere
-    asked = work / "texts.json"
-    asked.write_text(json.dumps(texts), encoding="utf-8")
-    command = [str(python), str(folder / "example.py"), "--json", "--file", str(asked)]
+    command = [str(python), str(folder / "example.py"), "--json", "-"]
     command += ["--level", level] if level else []
     before, started = _children_ms(), time.perf_counter()
     try:
-        done = subprocess.run(command, env=own, capture_output=True, text=True, check=False, timeout=_EXAMPLE_S)
+        done = subprocess.run(
+            command, env=own, input=json.dumps(texts), capture_output=True, text=True, check=False, timeout=_EXAMPLE_S
+        )
     except subprocess.TimeoutExpired:
         raise BundleError(f"the shipped example did not answer {len(texts)} texts in {_EXAMPLE_S} s") from None
     ms, cpu_ms = 1000 * (time.perf_counter() - started), _children_ms() - before

@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from mrl_edge.progress import Report
 from mrl_edge.ship.archive import write_archive
 from mrl_edge.ship.check import Check, check
 from mrl_edge.ship.levels import Wanted
+from mrl_edge.ship.manifest import AppManifest
 from mrl_edge.ship.modules import copy_modules
 from mrl_edge.ship.reference import references
 from mrl_edge.ship.searched import Made, make_indexes, read_bytes, write_indexes
@@ -142,8 +143,7 @@ def _write(
 
 def _write_manifest(info: AppInfo, folder: Path) -> None:
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    entries = {name: msgspec.structs.asdict(entry) for name, entry in file_entries(folder, names).items()}
-    said = {**asdict(info), "files": entries}
+    said = msgspec.to_builtins(AppManifest(**vars(info), files=file_entries(folder, names)))
     (folder / MANIFEST).write_text(json.dumps(said, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 

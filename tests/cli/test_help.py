@@ -32,9 +32,9 @@ def test_the_help_names_every_command_in_the_order_of_the_work():
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, "devices list", "devices show", "devices probe"])
 def test_every_command_says_what_it_does_and_gives_an_example(command):
-    text = mrl_edge_here(command, "--help")
+    text = mrl_edge_here(*command.split(), "--help")
     assert re.search(rf"^ *(Example: )?mrl-edge {command}", text, re.MULTILINE)
     assert "Example" in text
     assert "\x1b" not in text

@@ -87,7 +87,7 @@ def test_the_tutorial_is_run_command_by_command():
     run = [words(step.text)[1:2] for step in steps if not step.is_python]
     stages = ["train", "export", "verify", "show", "index", "search", "classify", "evaluate", "bench", "report", "pick"]
     assert [name for name, in filter(None, run)] == [
-        *stages[:6], "search", *stages[6:], "pick",
+        *stages[:6], "search", *stages[6:], "pick", "pick", "ship", "app/example.py",
     ]  # fmt: skip
     assert sum(step.is_python for step in steps) == 1
     assert run_tutorial.ENCODER in text

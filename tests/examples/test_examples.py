@@ -49,8 +49,7 @@ def test_a_class_is_the_first_sure_dimensions(tiny):
 
 def test_a_choice_within_a_budget_runs(tiny):
     budget = ("--max-rss-mb", "2000")
-    answer = json.loads(mrl_edge_here("pick", tiny / "results.json", *budget, "--json"))
-    chosen = answer.get("configuration", answer)
+    chosen = json.loads(mrl_edge_here("pick", tiny / "results.json", *budget, "--json"))["configuration"]
     kept, vector = example("choose_within_budget.py", tiny / "results.json", tiny / "bundle", *budget)
     assert json.loads(kept) == {name: chosen[name] for name in ("dim", "precision", "depth", "threads")}
     assert re.match(rf"{chosen['dim']} numbers", vector)

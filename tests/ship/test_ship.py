@@ -14,10 +14,13 @@ from pathlib import Path
 import onnx
 import pytest
 from conftest import leftovers, needs_usearch, run_here, the_one_error_line
+from jsonschema import Draft202012Validator
 from onnx import external_data_helper, numpy_helper
 from ship.shipping import QUERIES, K, assert_exact, ship
 
 from mrl_edge.app import open_app
+from mrl_edge.cli import schema
+from mrl_edge.errors import BundleError
 from mrl_edge.index.candidates import list_count
 from mrl_edge.search import Search
 from mrl_edge.ship.run import gains_nothing
@@ -70,6 +73,42 @@ def test_it_runs_with_numpy_onnxruntime_and_tokenizers_alone_in_another_folder(s
     assert {line.partition("==")[0] for line in (moved / "requirements.txt").read_text().split()} == {
         "numpy", "onnxruntime", "tokenizers",
     }  # fmt: skip
+
+
+def test_the_example_is_30_lines_and_says_in_one_what_is_wrong(shipped):
+    example = shipped / "example.py"
+    assert len(example.read_text().splitlines()) <= 30
+
+    def ask(*arguments, given=None):
+        command = [sys.executable, str(example), *arguments]
+        return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+
+    done = ask("--json", "--level", "d10-L2", "-", given=json.dumps(["abc de f", "two\nlines"]))
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["text"] for answer in answers] == ["abc de f", "two\nlines"]
+    hits = open_app(shipped).search("two\nlines", K)
+    assert answers[1]["rows"] == [[hit.id, pytest.approx(hit.score), hit.text] for hit in hits]
+    for arguments, given, message in (
+        (("a", "--level", "d7"), None, "there is no level d7: there is d10-L2"),
+        (("-",), "[", "Expecting value"),
+        ((), None, "required: texts"),
+    ):
+        done = ask(*arguments, given=given)
+        assert done.returncode == 2
+        assert message in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+
+
+def test_its_manifest_is_as_the_schema_says_and_refused_where_that_refuses_it(shipped, tmp_path):
+    said = json.loads((shipped / "app.json").read_text())
+    validator = Draft202012Validator(schema.json_schema(schema.File.app))
+    assert list(validator.iter_errors(said)) == []
+    for key in said:
+        worse = {name: value for name, value in said.items() if name != key}
+        assert not validator.is_valid(worse), key
+        (tmp_path / "app.json").write_text(json.dumps(worse))
+        with pytest.raises(BundleError, match="damaged"):
+            open_app(tmp_path)
 
 
 @needs_usearch
