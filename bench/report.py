@@ -61,6 +61,8 @@ def render(
     shown = devices_of(files, budget, confidences)
     metric = choose_objective([row for file in files for row in candidates(file.results)], budget.objective)
     beside = _beside(shown)
+    scored = [(device, by_class(device.rows, device.measurements)) for device in shown]
+    classes = [(place, device, rows) for place, (device, rows) in enumerate(scored) if rows]
     baselines = [one for device in _one_a_bundle(shown) for one in _baselines(device)]
     data = _data(shown, metric, baselines, budget, confidences)
     script = "\n".join(_read(name) for name in _SCRIPTS)
@@ -81,7 +83,7 @@ def render(
         baselines=baselines,
         beside=beside,
         shared=shared([device.rows for device in beside], [device.records for device in beside]),
-        classes=[by_class(device.rows, device.measurements) for device in shown],
+        classes=classes,
         peers=peers,
         where=peers.where(frozenset(device.results.device.cpu for device in shown)) if peers else "",
         configuration_of=configuration_of,

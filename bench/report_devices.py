@@ -47,7 +47,8 @@ class Shown:
     @property
     def shown_place(self) -> int:
         """Which row the choice is, or the nearest where nothing fits."""
-        return self.rows.index(self.choice.chosen or self.choice.nearest)  # type: ignore[arg-type]
+        row = self.choice.chosen or self.choice.nearest
+        return 0 if row is None else self.rows.index(row)
 
     @property
     def failures(self) -> list[Measurement]:
@@ -80,9 +81,7 @@ def devices_of(files: Sequence[ResultsFile], budget: Budget, confidences: Sequen
         alike.setdefault((file.results.bundle.sha256, file.results.settings.get("data_sha256")), []).append(file)
     groups = [[_device(board, group) for board in boards_of([f.results for f in group])] for group in alike.values()]
     labels = iter(_labels([device for group in groups for device in group]))
-    return [
-        _shown(device, group, next(labels), budget, confidences) for group in groups for device in group
-    ]  # fmt: skip
+    return [_shown(device, group, next(labels), budget, confidences) for group in groups for device in group]
 
 
 def _device(board: Board, files: Sequence[ResultsFile]) -> _Device:

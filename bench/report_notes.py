@@ -53,13 +53,15 @@ def _held(device: Shown) -> str:
 
 
 def _left_out(device: Shown) -> str:
-    tuned = [file for file in device.files if file.results.narrowing is not None]
+    tuned = [(file.path, file.results.narrowing) for file in device.files if file.results.narrowing is not None]
     if not tuned:
         return ""
-    left = sum((Counter(file.results.narrowing.left_out) for file in tuned if file.results.narrowing), Counter())
+    left: Counter[str] = Counter()
+    for _, narrowing in tuned:
+        left.update(narrowing.left_out)
     why = "; ".join(f"{count} {reason}" for reason, count in left.most_common())
     return (
-        f"mrl-edge tune measured {', '.join(file.path for file in tuned)} for one budget and left out "
+        f"mrl-edge tune measured {', '.join(path for path, _ in tuned)} for one budget and left out "
         f"{left.total()} configurations{f' ({why})' if why else ''}: within another budget the best may be among those."
     )
 

@@ -101,8 +101,10 @@ def shared(rows_of: Sequence[Sequence[Candidate]], records_of: Sequence[Sequence
     for line in side_by_side(rows_of):
         there = [row for row in line if row is not None]
         if len(there) > 1:
-            records = [row and by_key[row.key] for row, by_key in zip(line, record_of, strict=True)]
-            found.append(Shared(_common_name(there), records))
+            lines = zip(line, record_of, strict=True)
+            found.append(
+                Shared(_common_name(there), [row if row is None else by_key[row.key] for row, by_key in lines])
+            )
     return found
 
 
