@@ -80,15 +80,28 @@ def candidates(results: Results) -> list[Candidate]:
 
     Raises `ResultsError` when there is none, and for what an emulator measured.
     """
+    return [row for row, _ in with_measurements(results)]
+
+
+def with_measurements(results: Results) -> list[tuple[Candidate, Measurement]]:
+    """Return `candidates`, each with the measurement that it is of; raises as they do."""
     refuse_emulated(results)
-    rows = [candidate(row, results.settings) for row in results.measurements]
-    found = [row for row in rows if row is not None]
+    pairs = [(candidate(row, results.settings), row) for row in results.measurements]
+    found = [(row, measurement) for row, measurement in pairs if row is not None]
     if not found:
         device = results.device.name
         raise ResultsError(f"the results of {device} hold no successful measurement: run mrl-edge bench again")
+    largest = _largest(results)
+    rows = with_depths([replace(row, full=_is_full(row, *largest)) for row, _ in found])
+    return list(zip(rows, (measurement for _, measurement in found), strict=True))
+
+
+def _largest(results: Results) -> tuple[int | None, int | None]:
+    """Return the full model's depth and dimension; None where a tuning left out what nobody asked it to keep."""
+    if results.narrowing is not None:
+        return results.narrowing.full_depth, results.narrowing.full_dim
     asked = [row for row in results.measurements if row.tokens is None]  # what failed too: the full model may not fit
-    depth, dim = max(row.depth for row in asked), max(row.dim for row in asked)
-    return with_depths([replace(row, full=_is_full(row, depth, dim)) for row in found])
+    return max(row.depth for row in asked), max(row.dim for row in asked)
 
 
 def with_depths(rows: Sequence[Candidate]) -> list[Candidate]:
@@ -97,7 +110,7 @@ def with_depths(rows: Sequence[Candidate]) -> list[Candidate]:
     return [replace(row, shallow=row.depth < deepest) for row in rows]
 
 
-def _is_full(row: Candidate, depth: int, dim: int) -> bool:
+def _is_full(row: Candidate, depth: int | None, dim: int | None) -> bool:
     return (row.precision, row.depth, row.dim) == ("fp32", depth, dim)
 
 
@@ -148,7 +161,7 @@ def candidate(row: Measurement, settings: dict[str, Any]) -> Candidate | None:
         peak_rss_mb=row.memory.peak_rss_bytes / 1e6,
         disk_mb=(disk.model_bytes + disk.index_bytes + disk.vectors_bytes) / 1e6,
         stable=whole.stable,
-        quality=_present(row.quality or Quality()),
+        quality=scores_of(row.quality or Quality()),
         runtime=row.runtime,
         target=row.target,
         p50_ci95_ms=whole.ci95_ms,
@@ -159,8 +172,10 @@ def candidate(row: Measurement, settings: dict[str, Any]) -> Candidate | None:
         vectors=search.vectors if search else None,
         n_items=search.n_items if search else None,
         target_recall=settings.get("target_recall") if search else None,
+        predicted=row.predicted,
     )
 
 
-def _present(quality: Quality) -> dict[str, float]:
+def scores_of(quality: Quality) -> dict[str, float]:
+    """Return the metrics that can be an objective, of those that were scored."""
     return {name: value for name in OBJECTIVES if (value := getattr(quality, name)) is not None}

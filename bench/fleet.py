@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mrl_edge.bench.budget import figure
-from mrl_edge.bench.candidates import OBJECTIVES, Candidate, candidates, with_depths
-from mrl_edge.bench.results import BundleRef, Results
+from mrl_edge.bench.candidates import OBJECTIVES, Candidate, with_depths, with_measurements
+from mrl_edge.bench.results import BundleRef, Measurement, Results
 
 from mrl_edge.errors import ResultsError, UsageError
 
@@ -30,12 +30,17 @@ class Board:
 
         Raises `ResultsError` for files of different data: their quality is not of the same task.
         """
+        return [row for row, _ in self.with_measurements()]
+
+    def with_measurements(self) -> list[tuple[Candidate, Measurement]]:
+        """Return `rows`, each with the measurement that it is of; raises as they do."""
         if len({one.settings.get("data_sha256") for one in self.results}) > 1:
             raise ResultsError(
                 f"the results of {self.name} are of different data: give one of them, or with --corpus all, to "
                 "predict what a corpus of another size costs"
             )
-        return with_depths(list({row.key: row for one in self.results for row in candidates(one)}.values()))
+        pairs = {pair[0].key: pair for one in self.results for pair in with_measurements(one)}.values()
+        return list(zip(with_depths([row for row, _ in pairs]), (measured for _, measured in pairs), strict=True))
 
 
 def check_bundles(results: Sequence[Results]) -> None:
@@ -72,11 +77,17 @@ def in_common(boards: Sequence[Board], rows_of: Mapping[str, Sequence[Candidate]
     """
     if len({board.results[0].settings.get("data_sha256") for board in boards}) > 1:
         raise ResultsError("the boards measured different data: bench them with one task to choose one for all")
-    by_key = [{row.key: row for row in rows} for rows in rows_of.values()]
-    shared = [key for key in by_key[0] if all(key in rows for rows in by_key[1:])]
+    shared = [[row for row in rows if row is not None] for rows in side_by_side(list(rows_of.values()))]
+    shared = [rows for rows in shared if len(rows) == len(rows_of)]
     if not shared:
         raise UsageError(f"no configuration was measured on all of {', '.join(rows_of)}: bench them with one --dims, …")
-    return [_worst([rows[key] for rows in by_key]) for key in shared]
+    return [_worst(rows) for rows in shared]
+
+
+def side_by_side(rows_of: Sequence[Sequence[Candidate]]) -> list[list[Candidate | None]]:
+    """Return each configuration that a board has as its row on every board, None where one has it not."""
+    by_key = [{row.key: row for row in rows} for rows in rows_of]
+    return [[rows.get(key) for rows in by_key] for key in dict.fromkeys(key for rows in by_key for key in rows)]
 
 
 def name_of(results: Results) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from mrl_edge.bench.budget import COSTS, Budget, Cost, lower, upper
 from mrl_edge.bench.candidates import Candidate
+from mrl_edge.bench.results import Results
 
 from mrl_edge.errors import UsageError
 from mrl_edge.metrics import TITLES
@@ -67,17 +68,30 @@ def resolve(rows: Sequence[Candidate], budget: Budget, full: FullModel | None) -
     return Limits(budget.max, dict(budget.min), budget.confidence, shares)
 
 
-def full_model(rows: Sequence[Candidate], budget: Budget) -> FullModel:
-    """Return the model that a budget's shares are of; `UsageError` where the rows do not hold it."""
-    whole = [row for row in rows if row.full and all(metric in row.quality for metric in budget.keep)]
+def full_models(rows: Sequence[Candidate], results: Sequence[Results] = ()) -> list[FullModel]:
+    """Return what a share can be of: what a tuning says of the full model, else each row that is it."""
+    for one in results:
+        said = one.narrowing
+        if said is not None and said.full_dim is not None and said.full_depth is not None:
+            return [FullModel(said.full_depth, said.full_dim, said.full_quality)]
+    return [FullModel(row.depth, row.dim, row.quality) for row in rows if row.full]
+
+
+def full_model(rows: Sequence[Candidate], budget: Budget, results: Sequence[Results] = ()) -> FullModel:
+    """Return the model that a budget's shares are of; `UsageError` where neither the rows nor the results hold it."""
+    return best_full(full_models(rows, results), budget)
+
+
+def best_full(models: Sequence[FullModel], budget: Budget) -> FullModel:
+    """Return the model with the best of the first metric that is kept; `UsageError` where none has them all."""
+    whole = [one for one in models if all(metric in one.quality for metric in budget.keep)]
     if not whole:
         raise UsageError(
             "a share of the full model was asked for, and the results hold no fp32 at all layers and the largest "
             "dimension that ran: measure it with mrl-edge bench --precision fp32,…, on another machine if need be"
         )
     metric = next(iter(budget.keep))
-    best = max(whole, key=lambda row: row.quality[metric])
-    return FullModel(best.depth, best.dim, best.quality)
+    return max(whole, key=lambda one: one.quality[metric])
 
 
 def excesses(row: Candidate, limits: Limits) -> list[Excess]:

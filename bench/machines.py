@@ -53,7 +53,7 @@ def machines_of(results: Sequence[Results], profiles: Mapping[int, Profile]) -> 
         refuse_emulated(one)
         device = one.device
         groups.setdefault((device.cpu, device.arch, device.features), []).append(place)
-    names = [_name(results[places[0]]) for places in groups.values()]
+    names = [machine_name(results[places[0]]) for places in groups.values()]
     found = []
     for name, places in zip(names, groups.values(), strict=True):
         device = results[places[0]].device
@@ -117,8 +117,8 @@ def _check_alike(results: Sequence[Results]) -> None:
     for one in results[1:]:
         if one.settings.get("data_sha256") != first.settings.get("data_sha256"):
             raise ResultsError(
-                f"the results of {_name(first)} and of {_name(one)} are of different data, so that a query takes other "
-                "work: predict from those of one"
+                f"the results of {machine_name(first)} and of {machine_name(one)} are of different data, so that a "
+                "query takes other work: predict from those of one"
             )
 
 
@@ -131,6 +131,7 @@ def _says_why(row: Measurement) -> bool:
     return row.tokens is None and "roofline" in row.null_because
 
 
-def _name(results: Results) -> str:
+def machine_name(results: Results) -> str:
+    """Name the processor's machine; held to another's memory, it is itself."""
     device = results.device
-    return device.cpu if device.name == "local" or device.capped_to else device.name  # held to a board: its own times
+    return device.cpu if device.name == "local" or device.capped_to else device.name

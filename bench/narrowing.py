@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 from mrl_edge.bench import jobs
 from mrl_edge.bench.budget import Budget, Objective, objective_of
-from mrl_edge.bench.candidates import Candidate, candidate
+from mrl_edge.bench.candidates import Candidate, candidate, scores_of
 from mrl_edge.bench.configuration import Configuration, configuration_of
 from mrl_edge.bench.limits import NO_ENERGY, Excess, FullModel, Limits, excesses, resolve
 from mrl_edge.bench.place import Place, here
@@ -250,7 +250,7 @@ def _said(full: FullModel | None) -> tuple[int | None, int | None, dict[str, flo
 
 
 def _quality(prepared: jobs.Prepared) -> dict[str, float]:
-    return {name: value for name, value in msgspec.structs.asdict(prepared.quality).items() if value is not None}
+    return scores_of(prepared.quality)
 
 
 def _reason(missed: Sequence[Excess]) -> str:

@@ -18,22 +18,25 @@ from mrl_edge.bench.embedding import encode_documents, encode_singly
 from mrl_edge.bench.indexing import Indexes
 from mrl_edge.bench.jobs import Prepared, PrepareJob, PrepareResult, Task, read_task
 from mrl_edge.bench.path import HITS, open_files
-from mrl_edge.bench.results import Disk, IndexPlan, Quality, SearchResult, VectorFidelity
+from mrl_edge.bench.results import ClassThird, Disk, IndexPlan, Quality, SearchResult, VectorFidelity
 
 from mrl_edge.bundle import Bundle, Variant, open_bundle
 from mrl_edge.cpu import allowed_cores
 from mrl_edge.description import VectorsInfo
 from mrl_edge.encoder import NestedEncoder, load_nested
+from mrl_edge.evaluation.slices import by_frequency, thirds
 from mrl_edge.index import Index
 from mrl_edge.index.build import LENGTHS, VECTORS
 from mrl_edge.metrics import (
     Ids,
-    accuracy,
+    Labels,
     exact_top_k,
-    knn_top1,
+    likeliest,
     mean_and_min_cosine,
+    nearest_labels,
     overlap_at_k,
     retrieval_quality,
+    share_equal,
 )
 from mrl_edge.nesting import Floats, prefix
 from mrl_edge.prompts import prefix_for
@@ -66,7 +69,7 @@ class _Preparation:
         queries.tofile(path)
         if not dims:  # only the query vectors were wanted, to compare others with
             return PrepareResult(str(path), (), self.spent_s)
-        alone = [self._encoded(queries, dim, Quality(**labelled.get(dim, {}))) for dim in dims]
+        alone = [self._encoded(queries, dim, labelled.get(dim, Quality())) for dim in dims]
         if not task.documents:
             return PrepareResult(str(path), tuple(alone), self.spent_s)
         with self._spending("embedding"):
@@ -80,7 +83,7 @@ class _Preparation:
         yield
         self.spent_s[what] = self.spent_s.get(what, 0.0) + time.perf_counter() - started
 
-    def _asked(self) -> tuple[Floats, dict[int, dict[str, float]]]:
+    def _asked(self) -> tuple[Floats, dict[int, Quality]]:
         """The vectors of the queries, or of the labelled texts where there are none, and the quality of the latter.
 
         Texts that are both, under one prompt, pass through the encoder once.
@@ -101,13 +104,16 @@ class _Preparation:
         encoder = self.bundle.manifest.encoder
         return prefix_for(encoder.prompts, encoder.default_prompt, role)
 
-    def _labelled(self, embeddings: Floats, probabilities: Floats | None) -> dict[str, float]:
-        """Accuracy and 1-NN accuracy of the labelled texts at one dimension."""
+    def _labelled(self, embeddings: Floats, probabilities: Floats | None) -> Quality:
+        """Accuracy and 1-NN accuracy of the labelled texts at one dimension, of all and by thirds of the classes."""
         labels = self.task.labels
-        quality = {"knn_top1": knn_top1(embeddings, labels)}
-        if probabilities is not None:
-            quality["accuracy"] = accuracy(probabilities[: len(labels)], labels, self.encoder.classes)
-        return quality
+        nearest = nearest_labels(embeddings, labels) if len(labels) > 1 else np.array([""])  # one has no neighbour
+        predicted = None if probabilities is None else likeliest(probabilities[: len(labels)], self.encoder.classes)
+        return Quality(
+            knn_top1=share_equal(nearest, labels),
+            accuracy=None if predicted is None else share_equal(predicted, labels),
+            by_class=_by_class(labels, nearest, predicted),
+        )
 
     def _encoded(self, queries: Floats, dim: int, quality: Quality) -> Prepared:
         """A configuration that encodes and does not search."""
@@ -169,6 +175,17 @@ class _Preparation:
             search=search,
             quality=msgspec.structs.replace(encoded.quality, **scores),
         )
+
+
+def _by_class(labels: list[str], nearest: Labels, predicted: Labels | None) -> tuple[ClassThird, ...]:
+    """Return the accuracies by thirds of the classes; `nearest` and `predicted` are labels [n]."""
+    knn = by_frequency(nearest, labels, labels)
+    heads = by_frequency(predicted, labels, labels) if predicted is not None else {}
+    names = np.asarray(labels)
+    return tuple(
+        ClassThird(third, len(classes), int(np.isin(names, classes).sum()), knn[third], heads.get(third))
+        for third, classes in thirds(labels, labels).items()
+    )
 
 
 def _hits(index: Index, queries: Floats) -> Ids:

@@ -17,82 +17,79 @@ from typing import Any
 import msgspec
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
-from mrl_edge.bench.budget import COSTS
+from mrl_edge.bench.budget import COSTS, Budget
 from mrl_edge.bench.candidates import OBJECTIVES, candidates, choose_objective
-from mrl_edge.bench.report_peers import Peer
-from mrl_edge.bench.report_rows import Record, full_model, records, side_by_side
+from mrl_edge.bench.configuration import configuration_of
+from mrl_edge.bench.report_devices import ResultsFile, Shown, devices_of
+from mrl_edge.bench.report_notes import notes
+from mrl_edge.bench.report_peers import Peers
+from mrl_edge.bench.report_rows import by_class, shared
 from mrl_edge.bench.reproduce import bench_command
-from mrl_edge.bench.results import Measurement, Results
 
-from mrl_edge.errors import ResultsError
+from mrl_edge.errors import ResultsError, UsageError
 from mrl_edge.metrics import TITLES, method_title
 
-_SCRIPTS = ("pick.js", "chart.js", "format.js", "budget.js", "answer.js", "figures.js", "page.js")
-# Metrics that the command line can set a floor on, by the name that its options end in.
-_FLOORS = {"ndcg_at_10": "ndcg", "recall_at_10": "recall", "accuracy": "accuracy"}
+_SCRIPTS = ("pick.js", "chart.js", "format.js", "budget.js", "trades.js", "answer.js", "figures.js", "page.js")
+# Metrics that the command line can set a floor on, by the name that its options end in; in the order of its options.
+_FLOORS = {"recall_at_10": "recall", "ndcg_at_10": "ndcg", "accuracy": "accuracy"}
 _SHORT = {"p50_ms": "query p50", "p99_ms": "query p99"}
-
-
-@dataclass(frozen=True)
-class ResultsFile:
-    """A results file, and what to call it: its name without its folder."""
-
-    name: str
-    results: Results
+_CONFIDENCE = 0.95
+_NO_BUDGET = Budget()
 
 
 @dataclass(frozen=True)
 class Baselines:
-    """One metric of this model and the baselines, by dimension; None where it is not known."""
+    """One metric of a bundle's model and the baselines, by dimension; None where it is not known."""
 
+    bundle: str
     metric: str
     title: str
     dims: list[int]
     rows: list[tuple[str, list[float | None]]]
 
 
-@dataclass(frozen=True)
-class Shown:
-    """One file as the page shows it."""
+def render(
+    files: Sequence[ResultsFile], budget: Budget = _NO_BUDGET, peers: Peers | None = None, command: str | None = None
+) -> str:
+    """Return the page as HTML, with nothing to fetch; it opens with the budget, and says the command that made it.
 
-    name: str
-    label: str  # of its device
-    results: Results
-    rows: list[Record]
-    best: Record  # the pick without a budget, for who has no JavaScript
-    bench: str
-    failures: list[Measurement]
-
-
-def render(files: Sequence[ResultsFile], objective: str | None = None, peers: Sequence[Peer] = ()) -> str:
-    """Return the page as HTML, with nothing to fetch.
-
-    Raises `ResultsError` when a file holds nothing measured and `UsageError` for an objective that is not in all.
+    Raises `ResultsError` when a file holds nothing measured, and `UsageError` for a budget that the rows have no
+    figure for, or that the page has no slider for.
     """
-    metric = _objective(files, objective)
-    labels = _labels(files)
-    shown = [_shown(file, label, metric) for file, label in zip(files, labels, strict=True)]
-    baselines = _baselines(files[0].results.bundle.training)
-    data = _data(shown, metric, baselines)
+    _check(budget)
+    confidences = sorted({_CONFIDENCE, *([budget.confidence] if budget.confidence is not None else [])})
+    shown = devices_of(files, budget, confidences)
+    metric = choose_objective([row for file in files for row in candidates(file.results)], budget.objective)
+    beside = _beside(shown)
+    scored = [(device, by_class(device.rows, device.measurements)) for device in shown]
+    classes = [(place, device, rows) for place, (device, rows) in enumerate(scored) if rows]
+    baselines = [one for device in _one_a_bundle(shown) for one in _baselines(device)]
+    data = _data(shown, metric, baselines, budget, confidences)
     script = "\n".join(_read(name) for name in _SCRIPTS)
     script = f'(() => {{\n"use strict";\n{script}}})();\n'
     page = Environment(loader=PackageLoader("mrl_edge.bench", "."), autoescape=True, trim_blocks=True)
     return page.get_template("report.html.j2").render(
         shown=shown,
-        notes=_notes(shown),
+        bundles=list(dict.fromkeys(device.results.bundle.name for device in shown)),
+        notes=notes(shown),
         objective=metric,
-        title=TITLES[metric],
         costs=data["costs"],
+        columns=[*data["costs"], {"key": "encode_ms", "short": "encoding alone", "unit": "ms"}],
         floors=[name for name in _FLOORS if name in data["objectives"]],
+        keeps=[name for name in _FLOORS if any(name in one for device in data["devices"] for one in device["full"])],
         titles=TITLES,
         objectives=data["objectives"],
-        shown_metrics=[metric, *(name for name in _FLOORS if name != metric and name in data["objectives"])],
+        confidences=confidences,
         baselines=baselines,
-        shared=side_by_side([file.rows for file in shown]) if len(shown) > 1 else [],
+        beside=beside,
+        shared=shared([device.rows for device in beside], [device.records for device in beside]),
+        classes=classes,
         peers=peers,
-        slowest_ms=max((peer.p50_ms or 0.0 for peer in peers), default=0.0),
-        largest_mb=max((peer.peak_rss_mb or 0.0 for peer in peers), default=0.0),
-        report=shlex.join(["mrl-edge", "report", *(file.name for file in shown)]),
+        where=peers.where(frozenset(device.results.device.cpu for device in shown)) if peers else "",
+        configuration_of=configuration_of,
+        bench_command=bench_command,
+        commands=[f"{device['pick']}{_options(budget, metric)}" for device in data["devices"]],
+        report=command or shlex.join(["mrl-edge", "report", *(file.path for file in files)]),
         style=Markup(_read("page.css")),  # noqa: S704 our own file
         script=Markup(script),  # noqa: S704 our own files
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -100,94 +97,79 @@ def render(files: Sequence[ResultsFile], objective: str | None = None, peers: Se
     )
 
 
-def _objective(files: Sequence[ResultsFile], wanted: str | None) -> str:
-    rows = []
-    for file in files:
-        try:
-            rows += candidates(file.results)
-        except ResultsError as error:
-            raise ResultsError(f"{file.name}: {error}") from None
-    return choose_objective(rows, wanted)
+def _check(budget: Budget) -> None:
+    if budget.utility or budget.corpus is not None:
+        what = "a utility" if budget.utility else "a corpus of another size"
+        raise UsageError(f"the budget has {what}, which the page has no slider for: mrl-edge pick answers to it")
+    for table, floors in (("min", budget.min), ("keep", budget.keep)):
+        for name in floors:
+            if name not in _FLOORS:
+                raise UsageError(f"{table}.{name}: the page has floors on {', '.join(_FLOORS)} alone")
 
 
-def _labels(files: Sequence[ResultsFile]) -> list[str]:
-    """Name the devices; two of a name also by their files."""
-    names = []
-    for file in files:
-        device = file.results.device
-        name = device.cpu if device.name == "local" else device.name
-        names.append(f"{name}, held to a {device.capped_to}" if device.capped_to else name)
-    twice = {name for name in names if names.count(name) > 1}
-    return [f"{n} ({file.name})" if n in twice else n for n, file in zip(names, files, strict=True)]
+def _beside(shown: Sequence[Shown]) -> list[Shown]:
+    """Return the first devices that measured one bundle and data, if there are several."""
+    groups = ([other for other in shown if other.compared == device.compared] for device in shown)
+    return next((group for group in groups if len(group) > 1), [])
 
 
-def _shown(file: ResultsFile, label: str, metric: str) -> Shown:
-    results = file.results
-    rows = records(results)
-    return Shown(
-        name=file.name,
-        label=label,
-        results=results,
-        rows=rows,
-        best=min(rows, key=lambda row: (-row[metric], row["p50_ms"], row["peak_rss_mb"], row["disk_mb"])),
-        bench=bench_command(results, file.name),
-        failures=[row for row in results.measurements if row.status != "ok"],
-    )
+def _one_a_bundle(shown: Sequence[Shown]) -> list[Shown]:
+    return list({device.results.bundle.sha256: device for device in reversed(shown)}.values())[::-1]
 
 
-def _notes(shown: Sequence[Shown]) -> list[str]:
-    """Say what a reader must know before comparing."""
-    notes = []
-    if len({file.results.bundle.sha256 for file in shown}) > 1:
-        notes.append("These files measured different bundles: differences are not the devices' alone.")
-    if len({f"{file.results.settings.get('data_sha256')}" for file in shown}) > 1:
-        notes.append("These files measured different data: their qualities do not compare.")
-    for file in shown:
-        moving = sum(not row["stable"] for row in file.rows)
-        if moving:
-            notes.append(
-                f"{moving} of {len(file.rows)} latencies on {file.label} are not known to within 2%: the machine was "
-                "not quiet. They are marked ~."
-            )
-    return notes
-
-
-def _costs(rows: Sequence[Record]) -> list[dict[str, str]]:
-    """Return the costs that any row knows."""
-    return [
-        {
-            "key": cost.name,
-            "title": cost.title,
-            "unit": cost.unit,
-            "option": cost.option,
-            "short": _SHORT.get(cost.name, cost.title),
-        }
-        for cost in COSTS
-        if any(row[cost.name] is not None for row in rows)
-    ]
-
-
-def _data(shown: Sequence[Shown], metric: str, baselines: Sequence[Baselines]) -> dict[str, Any]:
-    every = [row for file in shown for row in file.rows]
+def _data(
+    shown: Sequence[Shown],
+    metric: str,
+    baselines: Sequence[Baselines],
+    budget: Budget,
+    confidences: Sequence[float],
+) -> dict[str, Any]:
+    every = [record for device in shown for record in device.records]
     return {
         "objective": metric,
-        "objectives": [name for name in OBJECTIVES if all(name in row for row in every)],
+        "objectives": [name for name in OBJECTIVES if all(name in record for record in every)],
         "titles": TITLES,
-        "costs": _costs(every),
+        "costs": [
+            {
+                "key": cost.name,
+                "title": cost.title,
+                "unit": cost.unit,
+                "option": cost.option,
+                "short": _SHORT.get(cost.name, cost.title),
+            }
+            for cost in COSTS
+            if cost.name in budget.max or any(record[cost.name] is not None for record in every)
+        ],
         "floors": {name: f"--min-{word}" for name, word in _FLOORS.items()},
         "keeps": {name: f"--keep-{word}" for name, word in _FLOORS.items()},
-        "files": [
-            {
-                "label": file.label,
-                "rows": file.rows,
-                "full": full_model(file.rows),
-                "pick": shlex.join(["mrl-edge", "pick", file.name]),
-                "ship": shlex.join(["mrl-edge", "ship", file.results.bundle.name]),
-            }
-            for file in shown
-        ],
+        "confidences": confidences,
+        "budget": {"max": budget.max, "min": budget.min, "keep": budget.keep, "confidence": budget.confidence},
+        "beside": [place for place, device in enumerate(shown) if device in _beside(shown)],
+        "devices": [_device(device) for device in shown],
         "baselines": [{"metric": b.metric, "title": b.title, "dims": b.dims, "rows": b.rows} for b in baselines],
     }
+
+
+def _device(device: Shown) -> dict[str, Any]:
+    ours = [file.path for file in device.files]
+    return {
+        "label": device.label,
+        "rows": device.records,
+        "full": [one.quality for one in device.full],
+        "full_elsewhere": device.full_elsewhere,
+        "pick": shlex.join(["mrl-edge", "pick", *ours]),
+        "pick_all": shlex.join(["mrl-edge", "pick", *device.compared]),
+        "ship": shlex.join(["mrl-edge", "ship", device.results.bundle.name]),
+    }
+
+
+def _options(budget: Budget, metric: str) -> str:
+    """Return the command line's options for a budget, as the page's script writes them."""
+    words = [f"{cost.option} {budget.max[cost.name]:.15g}" for cost in COSTS if cost.name in budget.max]
+    for kind, floors in (("min", budget.min), ("keep", budget.keep)):
+        words += [f"--{kind}-{word} {floors[name]:.15g}" for name, word in _FLOORS.items() if name in floors]
+    words += [] if budget.confidence is None else [f"--confidence {budget.confidence:.15g}"]
+    return "".join(f" {word}" for word in [*words, f"--objective {metric}"])
 
 
 def _island(data: dict[str, Any]) -> Markup:
@@ -202,9 +184,10 @@ def _read(name: str) -> str:
     return (package_files("mrl_edge.bench") / "page" / name).read_text(encoding="utf-8")
 
 
-def _baselines(training: dict[str, Any]) -> list[Baselines]:
+def _baselines(device: Shown) -> list[Baselines]:
+    bundle = device.results.bundle
     try:
-        scores = training.get("quality", {})
+        scores = bundle.training.get("quality", {})
         quality = msgspec.convert(scores, dict[str, dict[int, dict[str, float | None]]], strict=False)
     except msgspec.ValidationError as error:
         raise ResultsError(f"the results' bundle.training.quality is damaged: {error}") from None
@@ -217,5 +200,5 @@ def _baselines(training: dict[str, Any]) -> list[Baselines]:
             if any(metric in by_dim.get(dim, {}) for dim in dims)
         ]
         if rows:
-            tables.append(Baselines(metric, TITLES[metric], dims, rows))
+            tables.append(Baselines(bundle.name, metric, TITLES[metric], dims, rows))
     return tables

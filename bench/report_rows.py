@@ -3,37 +3,44 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from mrl_edge.bench.budget import COSTS, interval
-from mrl_edge.bench.candidates import OBJECTIVES, Candidate, candidates
-from mrl_edge.bench.results import Measurement, Results
+from mrl_edge.bench.budget import COSTS, interval, lower, upper
+from mrl_edge.bench.candidates import Candidate
+from mrl_edge.bench.fleet import side_by_side
+from mrl_edge.bench.results import ClassThird, Measurement
 
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Shared:
-    """A configuration that several files measured; None where one did not."""
+    """A configuration that several devices measured; None where one did not."""
 
     name: str
     records: list[Record | None]
 
 
-def records(results: Results) -> list[Record]:
-    """Return the rows that a choice is made among, in the order of `candidates`; an unknown figure is None."""
-    measured = [
-        row
-        for row in results.measurements
-        if row.status == "ok" and row.tokens is None
-        and None not in (row.encode, row.memory, row.disk, row.cold_start_ms)
-    ]  # fmt: skip
-    return [_record(row, one) for row, one in zip(candidates(results), measured, strict=True)]
+@dataclass(frozen=True)
+class ByClass:
+    """A variant at a dimension, whatever its search: its accuracy by thirds of the classes."""
+
+    name: str
+    key: str  # of `Record`s that it is of
+    thirds: tuple[ClassThird, ...]
 
 
-def _record(row: Candidate, measured: Measurement) -> Record:
-    costs = {cost.name: cost.read(row) for cost in COSTS}
+def records(
+    rows: Sequence[Candidate], measurements: Sequence[Measurement], confidences: Sequence[float]
+) -> list[Record]:
+    """Return a record a row with what limits are held against at each confidence; an unknown figure is None."""
+    return [_record(row, measured, confidences) for row, measured in zip(rows, measurements, strict=True)]
+
+
+def _record(row: Candidate, measured: Measurement, confidences: Sequence[float]) -> Record:
+    whole = measured.query or measured.encode
     return {
         "name": row.name,
         "precision": row.precision,
@@ -43,12 +50,28 @@ def _record(row: Candidate, measured: Measurement) -> Record:
         "search": _search(row, measured),
         "runtime": " + ".join(row.runtime),
         "stable": row.stable,
-        **{name: value if math.isfinite(value) else None for name, value in costs.items()},
+        "doubts": whole.doubts if whole else (),
+        "predicted": row.predicted,
+        "classes": _class_key(row),
+        **{cost.name: _known(cost.read(row)) for cost in COSTS},
         "encode_ms": row.encode_p50_ms,
         "search_ms": row.search_p50_ms,
         **row.quality,
         "intervals": _intervals(row, measured),
+        "bounds": [_bounds(row, confidence) for confidence in confidences],
     }
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _bounds(row: Candidate, confidence: float) -> dict[str, float | None]:
+    """Return what a limit is held against at a confidence, of each figure that is not itself that."""
+    held = {cost.name: _known(upper(row, cost, confidence)) for cost in COSTS}
+    costs = {cost.name: held[cost.name] for cost in COSTS if held[cost.name] != _known(cost.read(row))}
+    floors = {name: lower(row, name, confidence) for name in row.quality}
+    return {**costs, **{name: value for name, value in floors.items() if value != row.quality[name]}}
 
 
 def _search(row: Candidate, measured: Measurement) -> str | None:
@@ -61,26 +84,47 @@ def _search(row: Candidate, measured: Measurement) -> str | None:
 
 
 def _intervals(row: Candidate, measured: Measurement) -> dict[str, tuple[float, float]]:
-    found = {name: held for name in ("p50_ms", *row.quality) if (held := interval(row, name)) is not None}
+    named = [*(cost.name for cost in COSTS), *row.quality]
+    found = {name: held for name in named if (held := interval(row, name)) is not None}
     if measured.encode is not None and measured.encode.ci95_ms is not None:
         found["encode_ms"] = measured.encode.ci95_ms
     return found
 
 
-def full_model(rows: list[Record]) -> dict[str, float]:
-    """Return the best metrics of fp32 at the full depth and dimension, empty where that was not measured."""
-    depth, dim = max(row["depth"] for row in rows), max(row["dim"] for row in rows)
-    full = [row for row in rows if (row["precision"], row["depth"], row["dim"]) == ("fp32", depth, dim)]
-    there = [name for name in OBJECTIVES if full and all(name in row for row in full)]
-    return {name: max(row[name] for row in full) for name in there}
+def shared(rows_of: Sequence[Sequence[Candidate]], records_of: Sequence[Sequence[Record]]) -> list[Shared]:
+    """Return the configurations that more than one device measured, in the order of the first."""
+    record_of = [
+        {row.key: record for row, record in zip(rows, found, strict=True)}
+        for rows, found in zip(rows_of, records_of, strict=True)
+    ]
+    found = []
+    for line in side_by_side(rows_of):
+        there = [row for row in line if row is not None]
+        if len(there) > 1:
+            lines = zip(line, record_of, strict=True)
+            found.append(
+                Shared(_common_name(there), [row if row is None else by_key[row.key] for row, by_key in lines])
+            )
+    return found
 
 
-def side_by_side(files: list[list[Record]]) -> list[Shared]:
-    """Return the configurations that more than one of the files measured, in the order of the first."""
-    by_name: list[dict[str, Record]] = [{} for _ in files]
-    for found, rows in zip(by_name, files, strict=True):
-        for row in rows:
-            found.setdefault(row["name"], row)
-    names = dict.fromkeys(name for found in by_name for name in found)
-    shared = [Shared(name, [found.get(name) for found in by_name]) for name in names]
-    return [one for one in shared if sum(record is not None for record in one.records) > 1]
+def _common_name(rows: Sequence[Candidate]) -> str:
+    """Name a configuration; where each board's index was tuned to another shortlist, by what was asked of it."""
+    first = rows[0]
+    if all((row.shortlist, row.rerank_dim) == (first.shortlist, first.rerank_dim) for row in rows):
+        return first.name
+    return replace(first, index=first.plan, rerank_dim=None).name
+
+
+def by_class(rows: Sequence[Candidate], measurements: Sequence[Measurement]) -> list[ByClass]:
+    """Return the variants and dimensions whose labelled texts were scored by class, in the order of the rows."""
+    found: dict[str, ByClass] = {}
+    for row, measured in zip(rows, measurements, strict=True):
+        if measured.quality is not None and measured.quality.by_class:
+            name = replace(row, index=None, rerank_dim=None, threads=1, runtime=(), predicted=False).name
+            found.setdefault(_class_key(row), ByClass(name, _class_key(row), measured.quality.by_class))
+    return list(found.values())
+
+
+def _class_key(row: Candidate) -> str:
+    return f"{row.precision} {row.depth} {row.dim}"

@@ -10,11 +10,14 @@ from mrl_edge.bench.results import Measurement, Results
 
 from mrl_edge.datasets import Columns
 
+_LEAST_ASKED = 10  # queries or documents that mrl-edge bench takes as a number
+
 
 def bench_command(results: Results, out: str) -> str:
     """Return `mrl-edge bench …` as one line for a shell, for the rows that are there.
 
-    What the file does not record of the data, as files of earlier versions, stands in capitals.
+    What the file does not record stands in capitals: of the data, as files of earlier versions, and how a board is
+    reached.
     """
     rows = results.measurements
     words = ["mrl-edge", "bench", results.bundle.name, *_data(results)]
@@ -35,6 +38,8 @@ def bench_command(results: Results, out: str) -> str:
             words += [option, f"{results.settings[name]}"]
     if results.device.capped_to:
         words += ["--device", results.device.capped_to, "--capped"]
+    elif results.device.name != "local":  # over SSH; the file says which board, not how it is reached
+        words += ["--device", "USER@HOST"]
     return shlex.join([*words, "--out", out])
 
 
@@ -54,7 +59,11 @@ def _data(results: Results) -> list[str]:
         words += ["--query", "QUERY", "--positive", "POSITIVE"] if settings.get("queries") else []
         words += ["--text", "TEXT", "--label", "LABEL"] if settings.get("texts") else []
     counts = [count for name in ("queries", "texts") if isinstance(count := settings.get(name), int)]
-    return [*words, *(["--max-queries", str(max(10, *counts))] if any(counts) else [])]
+    words += ["--max-queries", str(max(_LEAST_ASKED, *counts))] if any(counts) else []
+    documents = settings.get("documents")
+    if isinstance(documents, int) and documents >= _LEAST_ASKED:
+        words += ["--max-documents", str(documents)]
+    return words
 
 
 def _search(rows: Iterable[Measurement]) -> list[str]:

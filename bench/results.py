@@ -13,6 +13,7 @@ from mrl_edge.atomic import write_file
 from mrl_edge.errors import ResultsError
 
 SCHEMA_VERSION = 1
+BUSY_PERCENT = 25  # of all cores, that other work had just before a configuration was measured: too much
 Status = Literal["ok", "out_of_memory", "unsupported", "failed"]
 Scenario = Literal["SingleStream", "MultiStream", "Server", "Offline"]
 
@@ -117,6 +118,19 @@ class SearchResult(msgspec.Struct, frozen=True):
     same_hits: float | None = None  # share of the timed queries whose hits are those that the quality is of
 
 
+class ClassThird(msgspec.Struct, frozen=True):
+    """Accuracy over a third of the classes, by how many of the task's labelled texts they have.
+
+    Every class weighs the same, however many texts it has.
+    """
+
+    third: Literal["head", "medium", "tail"]
+    classes: int
+    texts: int
+    knn_top1: float
+    accuracy: float | None = None  # null of a model that does not classify
+
+
 class Quality(msgspec.Struct, frozen=True):
     """Scores on the task's own labels; what the task has no labels for is null."""
 
@@ -127,6 +141,7 @@ class Quality(msgspec.Struct, frozen=True):
     knn_top1: float | None = None
     accuracy: float | None = None
     spearman: float | None = None
+    by_class: tuple[ClassThird, ...] = ()  # empty of fewer than three classes
 
 
 class VectorFidelity(msgspec.Struct, frozen=True):

@@ -149,9 +149,17 @@ def knn_top1(embeddings: Floats, labels: Sequence[str]) -> float:
     """
     if len(embeddings) < 2:
         return 0.0
-    nearest = nearest_others(embeddings, 1)[:, 0]
-    names = np.asarray(labels)
-    return float(np.mean(names[nearest] == names))
+    return share_equal(nearest_labels(embeddings, labels), labels)
+
+
+def nearest_labels(embeddings: Floats, labels: Sequence[str]) -> Labels:
+    """Return the label [n] of each row's nearest neighbour by cosine, itself left out; embeddings are [n ≥ 2, d]."""
+    return np.asarray(labels)[nearest_others(embeddings, 1)[:, 0]]
+
+
+def share_equal(predicted: Labels, labels: Sequence[str]) -> float:
+    """Return the share of rows whose predicted label is their own."""
+    return float(np.mean(predicted == np.asarray(labels)))
 
 
 def nearest_others(embeddings: Floats, k: int) -> Ids:
@@ -175,8 +183,12 @@ def accuracy(scores: Floats, labels: Sequence[str], classes: Sequence[str]) -> f
 
     A label that is no class, because training never saw it, counts as a miss.
     """
-    predicted = np.asarray(classes)[scores.argmax(axis=1)]
-    return float(np.mean(predicted == np.asarray(labels)))
+    return share_equal(likeliest(scores, classes), labels)
+
+
+def likeliest(scores: Floats, classes: Sequence[str]) -> Labels:
+    """Return the class [n] with the largest score of [n, classes]."""
+    return np.asarray(classes)[scores.argmax(axis=1)]
 
 
 def spearman(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:

@@ -1,29 +1,27 @@
 // The answer: what to deploy on each device, what it costs, what it gives up, and what else there is.
 
-const WEIGHTS = ["p50_ms", "peak_rss_mb", "disk_mb"]; // the axes of the front, beside the objective
-
 function showAnswers(choices) {
   const picks = document.getElementById("picks");
   const folded = [...picks.children].map((old) => old.querySelector("details")?.open === false);
-  const cards = data.files.map((file, place) => card(file, choices[place]));
+  const cards = data.devices.map((file, place) => card(file, choices[place]));
   cards.forEach((one, place) => folded[place] && one.querySelector("details")?.removeAttribute("open"));
   picks.replaceChildren(...cards);
-  const said = data.files.map((file, place) => inShort(file, choices[place]));
-  document.getElementById("said").textContent = said.join("; ");
+  const said = data.devices.map((file, place) => inShort(file, choices[place]));
+  document.getElementById("said").textContent = said.join("; ") + wrongInWords();
   document.getElementById("now").replaceChildren(...said.map((line) => make("span", {}, line)));
   document.getElementById("budget-said").textContent =
-    `Budget: ${budgetInWords()}. Maximised: ${nameOf(state.objective)}.`;
+    `Budget: ${budgetInWords()}. Maximised: ${nameOf(state.objective)}.${wrongInWords()}`;
 }
 
 function inShort(file, { chosen }) {
-  const device = data.files.length > 1 ? `${file.label}: ` : "";
+  const device = data.devices.length > 1 ? `${file.label}: ` : "";
   if (chosen === null) return `${device}nothing fits`;
   const row = file.rows[chosen];
   return `${device}${row.name}: ${nameOf(state.objective)} ${figure(state.objective, row[state.objective])}`;
 }
 
 function card(file, choice) {
-  const device = data.files.length > 1 ? make("p", { class: "device" }, file.label) : null;
+  const device = data.devices.length > 1 ? make("p", { class: "device" }, file.label) : null;
   if (choice.chosen === null) return make("article", { class: "pick none" }, device, ...nothing(file, choice));
   const row = file.rows[choice.chosen];
   return make(
@@ -32,7 +30,8 @@ function card(file, choice) {
     device,
     make("h3", { class: "name" }, ...named(row)),
     make("p", { class: "why" }, why(file, choice)),
-    stats(row, limitsOf(file)),
+    ...uncertain(file, choice).map((line) => make("p", { class: "unsure" }, ...line)),
+    stats(row, choice.limits),
     make("h4", {}, "What it gives up, and what it buys"),
     make("ul", { class: "trades" }, ...trades(file, choice).map((line) => make("li", {}, ...line))),
     along(file, choice),
@@ -56,7 +55,8 @@ function why({ rows }, { fitting }) {
 /** The figures of the pick, each beside its limit. */
 function stats(row, limits) {
   const list = make("dl", { class: "stats" });
-  for (const key of [state.objective, ...costs.keys()]) {
+  const floored = Object.keys(data.floors).filter((key) => key !== state.objective && limits.some((one) => one.key === key));
+  for (const key of [state.objective, ...floored, ...costs.keys()]) {
     const value = make("dd", { class: "value" }, figure(key, row[key]));
     if (Number.isFinite(row[key]) && unitOf(key)) value.append(make("small", {}, ` ${unitOf(key)}`));
     const limit = limits.filter((one) => one.key === key).sort((a, b) => b.limit - a.limit)[0];
@@ -66,7 +66,7 @@ function stats(row, limits) {
     const notes = [];
     if (limit) notes.push(`${limit.kind === "max" ? "at most" : "at least"} ${limitWithUnit(limit)}`);
     if (row.intervals[key]) notes.push(`95%: ${interval(row, key)}`);
-    if (key === "p50_ms" && !row.stable) notes.push("not settled ~");
+    if (key === "p50_ms" && !row.stable) notes.push(`not settled ~${doubtsOf(row)}`);
     under.push(...notes.map((note) => make("dd", { class: "note" }, note)));
     list.append(
       make("div", key === state.objective ? { class: "main" } : {}, make("dt", {}, nameOf(key)), value, ...under),
@@ -97,32 +97,18 @@ function trades(file, choice) {
   } else {
     lines.push([`It gives up nothing: no measured configuration has a better ${nameOf(key)}.`]);
   }
-  const full = file.full[key];
+  const full = fullOf(file, key);
   if (full !== undefined && full !== best[key]) {
     const share = `${percent(row[key] / full)} of the full model's ${nameOf(key)}`;
-    lines.push([`It has ${share} (fp32, all layers, all dimensions: ${figure(key, full)}).`]);
+    const where = file.full_elsewhere ? ", measured on another device" : "";
+    lines.push([`It has ${share} (fp32, all layers, all dimensions${where}: ${figure(key, full)}).`]);
   }
   if (choice.nextBetter !== null) {
     const better = rows[choice.nextBetter];
-    const needs = choice.over[choice.nextBetter].map((one) =>
-      one.kind === "max"
-        ? `${nameOf(one.key)} up to ${withUnit(one.key, one.value)}`
-        : `a floor of ${figure(one.key, one.value)} ${nameOf(one.key)}`,
-    );
-    lines.push([
-      "The nearest better one, ",
-      strong(better),
-      `, gains ${figure(key, better[key] - row[key])}; it needs ${needs.join(" and ")}.`,
-    ]);
+    const needs = choice.over[choice.nextBetter].map(needed).join(" and ");
+    lines.push(["The nearest better one, ", strong(better), `, gains ${figure(key, better[key] - row[key])}; it needs ${needs}.`]);
   }
-  const worse = choice.front.map((place) => rows[place]).filter((other) => other[key] < row[key]);
-  const lighter = worse.find((other) => WEIGHTS.every((cost) => other[cost] <= 1.02 * row[cost])) ?? worse[0];
-  if (lighter)
-    lines.push([
-      "For less, ",
-      strong(lighter),
-      `, gives up ${figure(key, row[key] - lighter[key])}: ${changes(row, lighter)}.`,
-    ]);
+  lines.push(...buys(file, choice, choice.nextBetter), ...savings(file, choice));
   lines.push(...chance(rows, choice, row, key));
   return lines;
 }
@@ -152,17 +138,21 @@ function changes(from, to) {
   }).join(", ");
 }
 
-function nothing({ rows }, choice) {
-  const near = rows[choice.nearest];
-  const missed = choice.over[choice.nearest].map((one) => {
-    const by = `${withUnit(one.key, one.over)} ${one.kind === "max" ? "over" : "below"}`;
-    const said = `${nameOf(one.key)} ${withUnit(one.key, one.value)} is ${by} the limit of ${limitWithUnit(one)}`;
-    return make("li", {}, said);
-  });
+function nothing(file, choice) {
+  if (choice.limits.some(({ limit }) => limit === Infinity))
+    return [
+      make("h3", { class: "name" }, make("span", { class: "first" }, "No full model measured")),
+      make("p", { class: "why" }, "A share of the full model (fp32, all layers, all dimensions) is to be kept, and the results do not hold it: nothing can be said to fit."),
+    ];
+  const missed = choice.over[choice.nearest].map((one) => make("li", {}, missedInWords(one)));
+  const near = file.rows[choice.nearest];
   return [
     make("h3", { class: "name" }, make("span", { class: "first" }, "Nothing fits")),
     make("p", { class: "why" }, "The nearest is ", strong(near), ", which misses:"),
     make("ul", { class: "trades" }, ...missed),
+    ...uncertain(file, choice).map((line) => make("p", { class: "unsure" }, ...line)),
+    make("h4", {}, "What one limit alone would have to give"),
+    make("ul", { class: "trades relaxed" }, ...relaxations(file, choice).map((line) => make("li", {}, ...line))),
   ];
 }
 

@@ -1,21 +1,39 @@
 // The budget: a slider and a number for every limit, and the address, which holds them.
 
-/** Return the limits on a file's rows as `pick` reads them; a share of the full model's quality is a floor. */
-function limitsOf(file) {
-  const limits = Object.entries(state.max).map(([key, limit]) => ({ key, limit, kind: "max" }));
-  limits.push(...Object.entries(state.min).map(([key, limit]) => ({ key, limit, kind: "min" })));
-  const full = file.full[state.objective];
-  if (state.keep !== null && full !== undefined)
-    limits.push({ key: state.objective, limit: state.keep * full, kind: "min" });
-  return limits;
+const wrong = new Map(); // by control: what was typed and is no limit
+
+/** Return the limits on a device's rows as `pick` reads them, in the order of its options. */
+function limitsOf(device) {
+  const metrics = Object.keys(data.floors),
+    full = fullModel(device);
+  return [
+    ...[...costs.keys()].filter((key) => key in state.max).map((key) => ({ key, limit: state.max[key], kind: "max" })),
+    ...metrics.filter((key) => key in state.min).map((key) => ({ key, limit: state.min[key], kind: "min" })),
+    ...kept().map((key) => ({ key, limit: full ? state.keep[key] * full[key] : Infinity, kind: "share" })),
+  ];
 }
 
-/** Return the values that a limit may part, of all files. */
+const kept = () => Object.keys(data.keeps).filter((key) => key in state.keep);
+
+/** Return the metrics of what shares are of: of those that have all, the best by the first; nothing of none. */
+function fullModel({ full }) {
+  const whole = full.filter((one) => kept().every((key) => key in one));
+  return whole[least([...whole.keys()], (i) => [-whole[i][kept()[0]]])];
+}
+
+/** Return the best of a metric that a full model has, or nothing. */
+function fullOf({ full }, key) {
+  const values = full.filter((one) => key in one).map((one) => one[key]);
+  return values.length ? Math.max(...values) : undefined;
+}
+
+/** Return the values that a limit may part, of all devices; where none is known, the limit itself. */
 function valuesOf(kind, key) {
-  const values = data.files.flatMap(({ rows, full }) =>
-    rows.map((row) => (kind === "keep" ? row[state.objective] / full[state.objective] : row[key])),
+  const values = data.devices.flatMap((device) =>
+    device.rows.map((row) => (kind === "keep" ? row[key] / fullOf(device, key) : row[key])),
   );
-  return values.filter(Number.isFinite);
+  const known = values.filter(Number.isFinite);
+  return known.length || limitOf(kind, key) === null ? known : [limitOf(kind, key)];
 }
 
 /** The slider's ends: a step below the least nothing fits, at the other end everything does. */
@@ -25,9 +43,11 @@ function domain(kind, values) {
   const step = kind === "keep" ? 0.01 : niceStep((high - low || high || 1) / 120);
   const digits = decimalsOf(step),
     round = (value) => Number(value.toFixed(digits));
-  const from = round(Math.max(0, (Math.floor(low / step) - (kind === "max" ? 1 : 0)) * step));
-  const to = round((Math.ceil(high / step - 1e-9) + (kind === "min" ? 1 : 0)) * step);
-  return { from, to: kind === "max" ? to : Math.min(1, to), step, free: kind === "max" ? Math.max(to, high) : from };
+  const end = round((Math.ceil(high / step - 1e-9) + (kind === "min" ? 1 : 0)) * step);
+  const to = kind === "max" ? end : Math.min(1, end);
+  const lowest = round(Math.max(0, (Math.floor(low / step) - (kind === "max" ? 1 : 0)) * step));
+  const from = lowest < to ? lowest : round(Math.max(0, to - step)); // where all are one value, a step lies below it
+  return { from, to: Math.max(to, round(from + step)), step, free: kind === "max" ? Math.max(to, high) : from };
 }
 
 function controls() {
@@ -38,6 +58,7 @@ function controls() {
     exact: element.querySelector("input[type=number]"),
     slider: element.querySelector("input[type=range]"),
     rug: element.querySelector("svg"),
+    said: element.querySelector(".wrong"),
   }));
 }
 
@@ -46,9 +67,9 @@ function openBudget(changed) {
   for (const control of controls()) {
     const { kind, key, exact, slider } = control;
     exact.addEventListener("input", () => {
-      const value = exact.value.trim() === "" && !exact.validity.badInput ? null : exact.valueAsNumber;
-      if (value !== null && !exact.validity.valid) return;
-      setLimit(kind, key, value);
+      const empty = exact.value.trim() === "" && !exact.validity.badInput;
+      setLimit(kind, key, empty || !exact.validity.valid ? null : exact.valueAsNumber);
+      showWrong(control, exact.validity.valid ? "" : `Expected a number from 0${kind === "max" ? "" : " to 1"}: no limit.`);
       showSlider(control);
       changed();
     });
@@ -58,6 +79,7 @@ function openBudget(changed) {
       const held = kind === "max" ? value < Number(slider.max) : value > free;
       setLimit(kind, key, held ? value : null);
       exact.value = held ? slider.value : "";
+      showWrong(control, "");
       showSlider(control);
       changed();
     });
@@ -67,41 +89,52 @@ function openBudget(changed) {
     showBudget();
     changed();
   });
+  document.getElementById("confidence").addEventListener("change", (event) => {
+    state.confidence = event.target.value === "" ? null : Number(event.target.value);
+    changed();
+  });
   document.getElementById("clear").addEventListener("click", () => {
-    Object.assign(state, { max: {}, min: {}, keep: null });
+    Object.assign(state, { max: {}, min: {}, keep: {}, confidence: null });
     showBudget();
     changed();
   });
   document.getElementById("budget").addEventListener("submit", (event) => event.preventDefault());
 }
 
-function limitOf(kind, key) {
-  return (kind === "keep" ? state.keep : state[kind][key]) ?? null;
-}
+const limitOf = (kind, key) => state[kind][key] ?? null;
 
 function setLimit(kind, key, value) {
-  if (kind === "keep") state.keep = value;
-  else if (value === null) delete state[kind][key];
+  if (value === null) delete state[kind][key];
   else state[kind][key] = value;
+}
+
+/** Say beside a field that what it holds is no limit, or nothing. */
+function showWrong({ kind, key, exact, said }, text) {
+  said.textContent = text;
+  if (text) {
+    exact.setAttribute("aria-invalid", "true");
+    wrong.set(`${kind} ${key}`, kind === "keep" ? `the share of full ${nameOf(key)}` : nameOf(key));
+  } else {
+    exact.removeAttribute("aria-invalid");
+    wrong.delete(`${kind} ${key}`);
+  }
 }
 
 /** Put the state into the form. */
 function showBudget() {
   document.getElementById("objective").value = state.objective;
+  document.getElementById("confidence").value = state.confidence ?? "";
   for (const control of controls()) {
     const { element, kind, key, exact } = control,
       values = valuesOf(kind, key);
-    element.hidden = !values.length || (kind === "keep" && !(state.objective in data.keeps));
-    if (element.hidden) {
-      setLimit(kind, key, null);
-      continue;
-    }
+    showWrong(control, "");
+    exact.value = limitOf(kind, key) ?? "";
+    element.hidden = !values.length || (kind === "keep" && key !== state.objective && limitOf(kind, key) === null);
+    if (!values.length) continue;
     const { from, to, step } = domain(kind, values);
     Object.assign(control.slider, { min: from, max: to, step });
     const marks = values.map((value) => `M${1000 * Math.min(1, Math.max(0, (value - from) / (to - from)))} 0V8`);
     control.rug.replaceChildren(draw("path", { d: marks.join("") }));
-    exact.value = limitOf(kind, key) ?? "";
-    if (kind === "keep") element.querySelector("label").textContent = `share of full ${nameOf(state.objective)}`;
     showSlider(control);
   }
 }
@@ -117,26 +150,36 @@ function showSlider({ element, kind, key, slider }) {
   );
 }
 
-/** Write the budget into the address, so that a link or a bookmark keeps it. */
+/** Write the budget into the address, where it is not the page's own, so that a link or a bookmark keeps it. */
 function writeAddress() {
-  const found = new URLSearchParams();
-  for (const kind of ["max", "min"])
-    for (const [key, limit] of Object.entries(state[kind])) found.set(`${kind}.${key}`, limit);
-  if (state.keep !== null) found.set("keep", state.keep);
-  if (state.objective !== data.objective) found.set("objective", state.objective);
-  const wanted = found.size ? `#${found}` : "";
+  const wanted = sameBudget(state, opening) ? "" : `#${addressOf(state)}`;
   if (wanted !== location.hash && (wanted || location.hash.includes("=")))
     history.replaceState(null, "", wanted || "#");
 }
 
-/** Take what the address says, as far as it makes sense. */
+function addressOf(budget) {
+  const found = new URLSearchParams();
+  for (const kind of ["max", "min", "keep"])
+    for (const [key, limit] of Object.entries(budget[kind])) found.set(`${kind}.${key}`, limit);
+  if (budget.confidence !== null) found.set("confidence", budget.confidence);
+  if (budget.objective !== data.objective) found.set("objective", budget.objective);
+  return found.size ? String(found) : "budget=none";
+}
+
+const sameBudget = (a, b) => addressOf(a).split("&").sort().join() === addressOf(b).split("&").sort().join();
+
+/** Take what the address says, as far as it makes sense; without it the page's own budget. */
 function readAddress() {
+  Object.assign(state, structuredClone(opening));
   if (!location.hash.includes("=")) return;
-  Object.assign(state, { max: {}, min: {}, keep: null, objective: data.objective });
+  Object.assign(state, { max: {}, min: {}, keep: {}, confidence: null });
   const found = new URLSearchParams(location.hash.slice(1));
   if (data.objectives.includes(found.get("objective"))) state.objective = found.get("objective");
+  if (found.has("keep")) found.set(`keep.${state.objective}`, found.get("keep")); // as earlier pages wrote it
+  const confidence = Number(found.get("confidence"));
+  if (data.confidences.includes(confidence)) state.confidence = confidence;
   for (const { kind, key } of controls()) {
-    const text = found.get(kind === "keep" ? "keep" : `${kind}.${key}`),
+    const text = found.get(`${kind}.${key}`),
       value = Number(text);
     if (text !== null && text.trim() !== "" && value >= 0 && Number.isFinite(value) && (kind === "max" || value <= 1))
       setLimit(kind, key, value);
@@ -148,8 +191,9 @@ function options() {
   const words = data.costs
     .filter(({ key }) => key in state.max)
     .map(({ key, option }) => `${option} ${state.max[key]}`);
-  words.push(...Object.entries(state.min).map(([key, limit]) => `${data.floors[key]} ${limit}`));
-  if (state.keep !== null) words.push(`${data.keeps[state.objective]} ${state.keep}`);
+  for (const [kind, names] of [["min", data.floors], ["keep", data.keeps]])
+    words.push(...Object.keys(names).filter((key) => key in state[kind]).map((key) => `${names[key]} ${state[kind][key]}`));
+  if (state.confidence !== null) words.push(`--confidence ${state.confidence}`);
   words.push(`--objective ${state.objective}`);
   return words.join(" ");
 }
@@ -160,6 +204,10 @@ function budgetInWords() {
     .filter(({ key }) => key in state.max)
     .map(({ key }) => `${nameOf(key)} ≤ ${+state.max[key]} ${unitOf(key)}`);
   words.push(...Object.entries(state.min).map(([key, limit]) => `${nameOf(key)} ≥ ${limit}`));
-  if (state.keep !== null) words.push(`≥ ${percent(state.keep)} of the full model's ${nameOf(state.objective)}`);
-  return words.length ? words.join(", ") : "no limits";
+  words.push(...kept().map((key) => `≥ ${percent(state.keep[key])} of the full model's ${nameOf(key)}`));
+  const limits = words.length ? words.join(", ") : "no limits";
+  return state.confidence === null ? limits : `${limits}, held by the ${percent(state.confidence)} bound`;
 }
+
+/** Say which fields hold no number, and limit nothing. */
+const wrongInWords = () => (wrong.size ? ` Not a number, and no limit: ${[...wrong.values()].join(", ")}.` : "");

@@ -71,19 +71,19 @@ function frame(box, { label, x, y, xTitle, yTitle, height = 290 }) {
   for (const tick of y.ticks) {
     const at = Y(tick);
     svg.append(draw("line", { class: "grid", x1: inner.left, x2: inner.right, y1: at, y2: at }));
-    svg.append(draw("text", { class: "tick", x: inner.left - 8, y: at + 4, "text-anchor": "end" }, String(tick)));
+    svg.append(draw("text", { x: inner.left - 8, y: at + 4, "text-anchor": "end" }, String(tick)));
   }
   let next = Infinity; // from the right, so that the last tick has its number
   for (const tick of [...x.ticks].reverse()) {
     const at = X(tick);
     svg.append(draw("line", { class: "axis", x1: at, x2: at, y1: inner.bottom, y2: inner.bottom + 4 }));
     if (next - at < 8 + 7 * String(tick).length) continue;
-    svg.append(draw("text", { class: "tick", x: at, y: inner.bottom + 18, "text-anchor": "middle" }, String(tick)));
+    svg.append(draw("text", { x: at, y: inner.bottom + 18, "text-anchor": "middle" }, String(tick)));
     next = at;
   }
   svg.append(draw("line", { class: "axis", x1: inner.left, x2: inner.right, y1: inner.bottom, y2: inner.bottom }));
-  svg.append(draw("text", { class: "title", x: 2, y: 12 }, yTitle));
-  svg.append(draw("text", { class: "title", x: inner.right, y: height - 4, "text-anchor": "end" }, xTitle));
+  svg.append(draw("text", { x: 2, y: 12 }, yTitle));
+  svg.append(draw("text", { x: inner.right, y: height - 4, "text-anchor": "end" }, xTitle));
   box.replaceChildren(svg);
   return { svg, X, Y, inner, width };
 }

@@ -2,15 +2,16 @@
 
 const FOUND_BY = ["search", "depth", "threads", "runtime"]; // what a curve's rows have in common, beside precision
 const KEYS = "Arrow keys go from point to point; all are in the tables.";
-const precisions = [...new Set(data.files.flatMap(({ rows }) => rows.map((row) => row.precision)))];
+const precisions = [...new Set(data.devices.flatMap(({ rows }) => rows.map((row) => row.precision)))];
 const tone = (precision) => precisions.indexOf(precision) % 6;
 
 function showScatters(choices) {
-  const file = data.files[state.device],
+  const file = data.devices[state.device],
     choice = choices[state.device],
     key = state.objective;
   const fits = new Set(choice.fitting),
-    limits = limitsOf(file);
+    limits = choice.limits.filter(({ limit }) => Number.isFinite(limit));
+  document.getElementById("costs-of").textContent = `Shown: ${file.label}.`;
   for (const box of document.querySelectorAll("[data-cost]")) {
     const cost = box.dataset.cost;
     const points = file.rows.map((row, place) => point(row, cost, fits.has(place), place === choice.chosen));
@@ -35,7 +36,7 @@ function showScatters(choices) {
       limits: shaded,
       label: `${nameOf(key)} against ${nameOf(cost)} of ${several(points.length, "configuration")}; ${picked}. ${KEYS}`,
       x: axisOver(
-        points.map(({ x }) => x),
+        points.flatMap(({ x, low, high }) => [x, low ?? x, high ?? x]).filter(Number.isFinite),
         { count: 6 },
       ),
       y: axisOver(
@@ -113,10 +114,11 @@ function commonOf(rows, picked) {
 const valuesBy = (rows, name) => [...new Set(rows.map((row) => String(row[name])))];
 
 function showCurves(choices) {
-  const file = data.files[state.device],
+  const file = data.devices[state.device],
     choice = choices[state.device];
   const common = commonOf(file.rows, file.rows[choice.chosen ?? choice.nearest]);
   showSelects(file.rows, common);
+  document.getElementById("dimensions-of").textContent = `Shown: ${file.label}, ${formInWords(common)}.`;
   for (const box of document.querySelectorAll("[data-curve]")) {
     const key = box.dataset.curve === "quality" ? state.objective : box.dataset.curve;
     const series = precisions.map((name) => ({
@@ -169,20 +171,21 @@ function byDimension(rows, common, key, name) {
   return [...found.values()].sort((a, b) => a.x - b.x);
 }
 
+const FORM = {
+  search: (value) => (value === "null" ? "no search" : `${value} search`),
+  depth: (value) => `${value} layers`,
+  threads: (value) => `${value} thread${value === "1" ? "" : "s"}`,
+  runtime: (value) => value || "default runtime",
+};
+const formInWords = (common) => FOUND_BY.map((name) => FORM[name](common[name])).join(", ");
+
 function showSelects(rows, common) {
   for (const select of document.querySelectorAll("[data-by]")) {
     const name = select.dataset.by,
       there = valuesBy(rows, name);
     select.closest("label").hidden = there.length < 2;
-    const word = (value) =>
-      ({
-        search: value === "null" ? "no search" : value,
-        depth: `${value} layers`,
-        threads: `${value} thread${value === "1" ? "" : "s"}`,
-        runtime: value || "default",
-      })[name];
     select.replaceChildren(
-      ...there.map((value) => make("option", { value, selected: value === common[name] ? "" : null }, word(value))),
+      ...there.map((value) => make("option", { value, selected: value === common[name] ? "" : null }, FORM[name](value))),
     );
   }
 }
@@ -212,28 +215,29 @@ function showBaselines() {
 }
 
 function showDevices(choices) {
-  const first = data.files[0],
-    picked = first.rows[choices[0].chosen ?? choices[0].nearest];
+  const named = document.getElementById("devices-of");
+  if (!named) return;
+  const devices = data.beside.map((place) => data.devices[place]),
+    choice = choices[data.beside[0]];
+  const like = devices[0].rows[choice.chosen ?? choice.nearest];
+  const common = Object.fromEntries(FOUND_BY.map((name) => [name, String(like[name])]));
   for (const box of document.querySelectorAll("[data-devices]")) {
     const key = box.dataset.devices;
-    const series = data.files.map(({ rows, label }, place) => {
-      const common = {
-        ...Object.fromEntries(FOUND_BY.map((name) => [name, String(picked[name])])),
-        precision: picked.precision,
-      };
-      return { name: label, tone: place % 6, mark: place, points: byDimension(rows, common, key, label) };
-    });
+    const series = devices.map(({ rows, label }, place) => ({
+      name: label,
+      tone: place % 6,
+      mark: place,
+      points: byDimension(rows, { ...common, precision: like.precision }, key, label),
+    }));
     drawCurves(
       box,
       key,
       series.filter(({ points }) => points.length),
     );
   }
-  const named = document.getElementById("devices-of");
-  if (!named) return;
-  const like = [picked.precision, picked.search].filter(Boolean).join(", ");
-  named.textContent = `${like}: as the first device's pick, at every dimension.`;
+  const which = choice.chosen === null ? "what comes nearest" : "the pick";
+  named.textContent = `Shown: ${like.precision}, ${formInWords(common)}, as ${which} on ${devices[0].label}, at every dimension.`;
   document
     .getElementById("devices-legend")
-    .replaceChildren(...legend(data.files.map(({ label }, i) => [label, i % 6, i])));
+    .replaceChildren(...legend(devices.map(({ label }, i) => [label, i % 6, i])));
 }

@@ -2,10 +2,11 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const costs = new Map(data.costs.map((cost) => [cost.key, cost]));
-for (const row of data.files.flatMap(({ rows }) => rows)) {
+for (const row of data.devices.flatMap(({ rows }) => rows)) {
   for (const key of costs.keys()) row[key] ??= Infinity; // not known: it fits no limit
 }
-const state = { max: {}, min: {}, keep: null, objective: data.objective, device: 0, curves: {} };
+const opening = { ...data.budget, objective: data.objective }; // the budget that the page opens with
+const state = { ...structuredClone(opening), device: 0, curves: {} };
 
 const number = (value, digits) =>
   value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });

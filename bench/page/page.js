@@ -13,13 +13,14 @@ function changed() {
 }
 
 function update() {
-  const choices = data.files.map((file) => pick(file.rows, limitsOf(file), state.objective));
+  const at = state.confidence === null ? null : data.confidences.indexOf(state.confidence);
+  const choices = data.devices.map((device) => pick(device.rows, limitsOf(device), state.objective, at));
   showAnswers(choices);
   showScatters(choices);
   showCurves(choices);
   showDevices(choices);
   markRows(choices);
-  showCommands();
+  showCommands(choices);
   writeAddress();
 }
 
@@ -33,12 +34,27 @@ function markRows(choices) {
       row.cells[1].textContent = place === chosen ? "pick" : fits.has(place) ? "yes" : "no";
     }
   }
+  for (const body of document.querySelectorAll("tbody[data-classes]")) {
+    const { chosen } = choices[body.dataset.classes],
+      key = data.devices[body.dataset.classes].rows[chosen]?.classes;
+    for (const row of body.rows) row.className = row.dataset.key === key ? "chosen" : "";
+  }
 }
 
-function showCommands() {
+/** The commands that make the choice, and that ship it where there is one. */
+function showCommands(choices) {
   for (const code of document.querySelectorAll("code[data-pick]")) {
-    const { pick: start, ship } = data.files[code.dataset.pick];
-    code.textContent = `${start} ${options()} --json > choice.json\n${ship} --pick choice.json --out app`;
+    const device = data.devices[code.dataset.pick],
+      choice = choices[code.dataset.pick];
+    const elsewhere = kept().length > 0 && device.full_elsewhere;
+    const lines = [`${elsewhere ? device.pick_all : device.pick} ${options()}`];
+    if (choice.limits.some(({ limit }) => limit === Infinity)) lines[0] = `# no full model was measured: ${lines[0]}`;
+    else if (elsewhere) lines.push("# another device has the full model: this says a choice for each");
+    else if (choice.chosen !== null) {
+      lines[0] += " --json > choice.json";
+      lines.push(`${device.ship} --pick choice.json --out app`);
+    }
+    code.textContent = lines.join("\n");
   }
 }
 

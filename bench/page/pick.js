@@ -1,14 +1,26 @@
 // The choice within a budget as mrl_edge/bench/pick.py makes it; a test holds the two against each other.
 
-/** How far a row misses each limit {key, limit, kind: "max" | "min"}: `share` is of the limit. */
-function excesses(row, limits) {
-  const missed = [];
+/** What a limit is held against: the figure, or its bound at a confidence, the `at`-th of those that rows know. */
+function heldAgainst(row, { key, kind }, at) {
+  if (at === null || kind === "share") return row[key]; // the full model answered the same queries
+  const bound = row.bounds[at][key];
+  return bound === undefined ? row[key] : (bound ?? Infinity);
+}
+
+/**
+ * How far a row misses each limit {key, limit, kind: "max" | "min" | "share"}: `share` is of the limit. Of two floors on
+ * a metric the higher one that is missed counts. A share's limit is infinite where no full model is known.
+ */
+function excesses(row, limits, at) {
+  const missed = new Map();
   for (const { key, limit, kind } of limits) {
-    const value = row[key] ?? Infinity; // a cost that is not known fits no limit
+    const value = heldAgainst(row, { key, kind }, at);
     const over = kind === "max" ? value - limit : limit - value;
-    if (over > 0) missed.push({ key, limit, kind, value, over, share: over / (limit || 1e-9) });
+    if (!(over > 0)) continue;
+    if (kind === "share" && missed.has(key) && limit <= missed.get(key).limit) continue;
+    missed.set(key, { key, limit, kind, value, over, share: Number.isFinite(over) ? over / (limit || 1e-9) : Infinity });
   }
-  return missed;
+  return [...missed.values()];
 }
 
 /**
@@ -16,15 +28,16 @@ function excesses(row, limits) {
  * by their order. Rows are named by their place in `rows`; `chosen` is null where nothing fits, `nearest` where
  * something does, and `nextBetter` misses limits by the least share.
  */
-function pick(rows, limits, objective) {
+function pick(rows, limits, objective, at) {
   const all = rows.map((_, place) => place);
-  const over = rows.map((row) => excesses(row, limits));
+  const over = rows.map((row) => excesses(row, limits, at));
   const worst = (place) => [Math.max(...over[place].map((one) => one.share))];
   const cost = (place) => [-rows[place][objective], rows[place].p50_ms, rows[place].peak_rss_mb, rows[place].disk_mb];
   const fitting = all.filter((place) => over[place].length === 0);
   const chosen = least(fitting, cost);
   const better = chosen === null ? [] : all.filter((place) => rows[place][objective] > rows[chosen][objective]);
   return {
+    limits,
     fitting,
     chosen,
     over,

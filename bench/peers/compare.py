@@ -27,6 +27,7 @@ from mrl_edge.bench.measure.turns import Pass, ratio_of, take_turns
 from mrl_edge.bench.processes import Living
 from mrl_edge.devices.local import describe
 
+from mrl_edge.bundle import open_bundle
 from mrl_edge.cpu import features, target_of
 from mrl_edge.datasets import Columns, read_table
 from mrl_edge.errors import ResultsError
@@ -225,7 +226,9 @@ def main() -> None:
         sys.exit(str(error))
     broken = shortfalls(rows)
     if options.json:
-        print(json.dumps({"rows": rows, "shortfalls": broken}, indent=2))
+        name = open_bundle(options.folder / "bundle").manifest.name
+        where = {"machine": describe().cpu, "bundle": name, "dim": options.dim, "threads": 1}
+        print(json.dumps({**where, "rows": rows, "shortfalls": broken}, indent=2))
     else:
         print(f"\n{_TEXTS} glosses, one at a time, 1 thread, dimension {options.dim}, {options.rounds} rounds in turn")
         print("× int8: times ours in int8; × same: times ours in the same precision; RSS: the peak, times ours in int8")

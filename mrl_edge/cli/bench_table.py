@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from mrl_edge.bench.results import Encode, Measurement, Results
 
 _LEAST_SAMPLES = 1000
-_BUSY_PERCENT = 25  # of all cores, just before a configuration was measured
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,7 @@ def refuse_unmeasured(results: Results) -> None:
 
 def print_results(results: Results, calls: Calls = Calls()) -> None:
     """Print one line a configuration on real texts, and what could not be measured."""
+    from mrl_edge.bench.results import BUSY_PERCENT
     from mrl_edge.bench.slower import slower_than_fp32
 
     rows: list[list[object]] = []
@@ -93,7 +93,7 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
             f"~ the median is not stable ({why}): the machine is busy, or give it more --max-seconds and --repeats"
         )
     busy = max((row.system.busy_before_percent for row in results.measurements if row.system), default=0.0)
-    if busy > _BUSY_PERCENT:
+    if busy > BUSY_PERCENT:
         console.note(f"warning: other work took up to {busy:.0f}% of this machine: its latencies are too high")
     if missed := below_target(results):
         wanted = results.settings["target_recall"]

@@ -1,4 +1,4 @@
-"""The options of a budget, which `pick` and `tune` share."""
+"""The options of a budget, which `pick`, `tune` and `report` share."""
 
 from __future__ import annotations
 

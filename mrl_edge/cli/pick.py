@@ -173,13 +173,9 @@ def full_of(rows_of: Iterable[Sequence[Candidate]], budget: Budget, results: Seq
 
     Raises `UsageError` where there is none.
     """
-    from mrl_edge.bench.limits import FullModel, full_model
+    from mrl_edge.bench.limits import full_model
 
-    for one in results:
-        said = one.narrowing
-        if said is not None and said.full_dim is not None and said.full_depth is not None:
-            return FullModel(said.full_depth, said.full_dim, said.full_quality)
-    return full_model([row for rows in rows_of for row in rows], budget)
+    return full_model([row for rows in rows_of for row in rows], budget, results)
 
 
 def print_choice(choice: Choice) -> None:

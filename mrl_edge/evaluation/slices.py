@@ -50,16 +50,24 @@ def by_frequency(predicted: Labels, labels: Sequence[str], reference: Sequence[s
 
     Each class of `labels` weighs the same, however many rows it has. Fewer than three classes have no thirds.
     """
-    names, counts = np.asarray(labels), Counter(reference)
+    names = np.asarray(labels)
+    right = predicted == names
+    return {
+        third: float(np.mean([right[names == name].mean() for name in part]))
+        for third, part in thirds(labels, reference).items()
+    }
+
+
+def thirds(labels: Sequence[str], reference: Sequence[str]) -> dict[str, Labels]:
+    """Return the classes of `labels` as head, medium and tail by their count among `reference`; none of fewer than 3.
+
+    Classes of a count go by their names; the first thirds have one more where the classes do not divide.
+    """
+    counts = Counter(reference)
     classes = sorted(set(labels), key=lambda name: (-counts[name], name))
     if len(classes) < len(THIRDS):
         return {}
-    right = predicted == names
-    thirds = np.array_split(np.array(classes), len(THIRDS))
-    return {
-        third: float(np.mean([right[names == name].mean() for name in part]))
-        for third, part in zip(THIRDS, thirds, strict=True)
-    }
+    return dict(zip(THIRDS, np.array_split(np.array(classes), len(THIRDS)), strict=True))
 
 
 def superclass_accuracy(predicted: Labels, labels: Sequence[str], superclasses: Mapping[str, str]) -> float:

@@ -1,5 +1,6 @@
 // Pages of `mrl-edge report` in headless Chromium: `node report.mjs CHROMIUM < task.json`, which holds {page, hostile,
-// several: paths, budgets: [{typed: {id: text}, slid: {"kind-key": share of the way}, objective}]}.
+// several, opened, single: paths, budgets: [{typed: {id: text}, slid: {"kind-key": share of the way}, objective,
+// confidence}]}.
 
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
@@ -9,7 +10,7 @@ const [executablePath] = process.argv.slice(2);
 const task = JSON.parse(readFileSync(0, "utf8"));
 const axe = readFileSync(new URL("./node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
 const browser = await chromium.launch({ executablePath, headless: true, args: ["--no-sandbox", "--disable-gpu"] });
-const answer = { complaints: [], requests: [], violations: [], openedMs: [], budgets: [] };
+const answer = { complaints: [], requests: [], violations: [], openedMs: [], budgets: [], texts: [] };
 
 /** Open a page, and write down what it asks of the network and what the console says. */
 async function open(path, options = {}, hash = "") {
@@ -39,13 +40,22 @@ const read = (page) =>
       front: [...document.querySelectorAll("#picks tbody th")].map((head) => head.firstChild.textContent),
       commands: texts("code[data-pick]"),
       fitting: texts("tbody[data-file] tr:not(.out) th"),
+      trades: texts("#picks .trades:not(.relaxed) li"),
+      traded: texts("#picks .trades:not(.relaxed) strong"),
+      relaxed: texts("#picks .relaxed li"),
+      unsure: texts("#picks .unsure"),
+      wrong: texts(".wrong").filter(Boolean),
+      budget: document.getElementById("budget-said").textContent,
+      said: document.getElementById("said").textContent,
+      confidence: document.getElementById("confidence").value,
       hash: location.hash,
     };
   });
 
-async function apply(page, { typed = {}, slid = {}, objective = "ndcg_at_10" }) {
+async function apply(page, { typed = {}, slid = {}, objective = "ndcg_at_10", confidence = "" }) {
   await page.click("#clear");
   await page.selectOption("#objective", objective);
+  await page.selectOption("#confidence", confidence);
   for (const [id, text] of Object.entries(typed)) await page.fill(`#${id}`, text);
   for (const [control, share] of Object.entries(slid)) {
     const slider = page.locator(`#${control}`).locator("xpath=../../input[@type='range']");
@@ -55,6 +65,33 @@ async function apply(page, { typed = {}, slid = {}, objective = "ndcg_at_10" }) 
     }, share);
   }
   await drawn(page);
+}
+
+/** What a figure's bars and ticks are, in pixels along x. */
+const figureOf = (page, selector) =>
+  page.evaluate((selector) => {
+    const svg = document.querySelector(`${selector} svg`);
+    const base = svg.querySelectorAll("line.axis");
+    const frame = base[base.length - 1];
+    return {
+      frame: [Number(frame.getAttribute("x1")), Number(frame.getAttribute("x2"))],
+      ticks: [...svg.querySelectorAll("text[text-anchor=middle]")].map((one) => [
+        one.textContent,
+        Number(one.getAttribute("x")),
+      ]),
+      whiskers: [...svg.querySelectorAll(".whisker")].map((one) => one.getAttribute("d").match(/^M(\S+) \S+?H([^M]+)M/).slice(1)),
+    };
+  }, selector);
+
+/** What paper shows of a page. */
+async function print(page) {
+  await page.emulateMedia({ media: "print" });
+  await page.evaluate(() => dispatchEvent(new Event("beforeprint")));
+  return page.evaluate(() => ({
+    text: document.body.innerText,
+    hidden: ["#budget", ".switch", ".by", ".form"].filter((one) => !document.querySelector(one).checkVisibility()),
+    folded: document.querySelectorAll("details:not([open])").length,
+  }));
 }
 
 async function complainOf(page, where) {
@@ -75,7 +112,30 @@ try {
   for (const budget of task.budgets) {
     await apply(page, budget);
     answer.budgets.push(await read(page));
+    answer.texts.push(await page.locator("#picks").innerText());
   }
+  await apply(page, {});
+  answer.figure = await figureOf(page, "[data-cost=p50_ms]");
+  await apply(page, { typed: { "max-p50_ms": "3" } });
+  await page.fill("#max-p50_ms", "-5");
+  await drawn(page);
+  answer.invalid = await read(page);
+  await complainOf(page, "a wrong number");
+
+  const opened = await open(task.opened);
+  answer.opened = await read(opened);
+  await opened.click("#clear");
+  await drawn(opened);
+  answer.cleared = await read(opened);
+  answer.reloaded = await read(await open(task.opened, {}, answer.cleared.hash));
+  answer.unknownShare = await read(await open(task.single, {}, "#keep.ndcg_at_10=0.9"));
+  const both = await open(task.several, {}, "#keep.ndcg_at_10=0.9");
+  answer.keptOnBoth = await read(both);
+  answer.sections = await both.evaluate(() => {
+    for (const one of document.querySelectorAll("details")) one.open = true;
+    return Object.fromEntries([...document.querySelectorAll("section")].map((one) => [one.id, one.innerText]));
+  });
+  answer.printed = await print(await open(task.several, {}, answer.budgets[2].hash));
   const linked = await open(task.page, {}, answer.budgets[2].hash);
   answer.linked = await read(linked);
 
