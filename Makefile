@@ -101,9 +101,9 @@ build/loadgen/installed: pyproject.toml constraints.txt
 	build/loadgen/bin/pip install --quiet --constraint constraints.txt mlcommons-loadgen .
 	touch $@
 
-# Predictions for corpora of other sizes, each measured size foretold from the others.
+# Predictions for corpora of other sizes, each measured size foretold from the others; minutes.
 forecast: .venv
-	$(BIN)/python bench/peers/forecasting.py --folder quickstart
+	$(BIN)/python bench/peers/forecasting.py --folder $(FOLDER)
 
 # The site, under build/docs; a broken link, anchor or reference fails it.
 docs: .venv

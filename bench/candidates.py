@@ -11,6 +11,7 @@ from mrl_edge.bench.results import Measurement, Quality, Results, refuse_emulate
 
 from mrl_edge.errors import ResultsError, UsageError
 
+SEARCH_P50 = "search_p50_ms"  # no cost of its own, but predicted with an interval
 OBJECTIVES = ("ndcg_at_10", "recall_at_10", "mrr_at_10", "map_at_10", "accuracy", "knn_top1")
 _COUNTED = {name: "texts" if name in ("accuracy", "knn_top1") else "queries" for name in OBJECTIVES}
 
@@ -76,19 +77,25 @@ class Candidate:
 
 
 def candidates(results: Results) -> list[Candidate]:
-    """Return the configurations measured on real texts.
+    """Return the configurations measured on real texts; raises as `measured`."""
+    return [row for row, _ in measured(results)]
+
+
+def measured(results: Results) -> list[tuple[Candidate, Measurement]]:
+    """Return the configurations measured on real texts, each with all that was measured of it.
 
     Raises `ResultsError` when there is none, and for what an emulator measured.
     """
     refuse_emulated(results)
-    rows = [candidate(row, results.settings) for row in results.measurements]
-    found = [row for row in rows if row is not None]
+    rows = [(candidate(row, results.settings), row) for row in results.measurements]
+    found = [(row, measurement) for row, measurement in rows if row is not None]
     if not found:
         device = results.device.name
         raise ResultsError(f"the results of {device} hold no successful measurement: run mrl-edge bench again")
     asked = [row for row in results.measurements if row.tokens is None]  # what failed too: the full model may not fit
     depth, dim = max(row.depth for row in asked), max(row.dim for row in asked)
-    return with_depths([replace(row, full=_is_full(row, depth, dim)) for row in found])
+    told = with_depths([replace(row, full=_is_full(row, depth, dim)) for row, _ in found])
+    return [(row, measurement) for row, (_, measurement) in zip(told, found, strict=True)]
 
 
 def with_depths(rows: Sequence[Candidate]) -> list[Candidate]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mrl_edge.bench.budget import figure
-from mrl_edge.bench.candidates import OBJECTIVES, Candidate, candidates, with_depths
+from mrl_edge.bench.candidates import OBJECTIVES, SEARCH_P50, Candidate, candidates, with_depths
 from mrl_edge.bench.results import BundleRef, Results
 
 from mrl_edge.errors import ResultsError, UsageError
@@ -114,7 +114,11 @@ def _worst_bounds(rows: Sequence[Candidate]) -> dict[str, tuple[float, float]]:
     """Return the worst ends of what is predicted of any row; a measured one's are its figure."""
     found = {}
     for name in dict.fromkeys(name for row in rows for name in row.bounds):
-        ends = [row.bounds.get(name, (figure(row, name),) * 2) for row in rows]
+        ends = [row.bounds.get(name, (_figure(row, name),) * 2) for row in rows]
         worst = min if name in OBJECTIVES else max
         found[name] = (worst(low for low, _ in ends), worst(high for _, high in ends))
     return found
+
+
+def _figure(row: Candidate, name: str) -> float:
+    return row.search_p50_ms if name == SEARCH_P50 else figure(row, name)
