@@ -72,7 +72,7 @@ def _check_arch(profile: Profile, device: Device) -> None:
     arch = _SAME_ARCH.get(device.arch.lower(), device.arch)
     if profile.cpu is not None and profile.cpu.arch != arch:
         raise UsageError(
-            f"--profile: {profile.name} is {profile.cpu.arch}, and the machine that was measured, {device.cpu}, is {arch}"
+            f"--profile: {profile.name} is {profile.cpu.arch}, and {device.cpu}, which was measured, is {arch}"
         )
 
 
