@@ -1,5 +1,7 @@
 """The documents of a task that is cut to a size."""
 
+import itertools
+
 import pytest
 
 from mrl_edge.cli.bench_task import read_task
@@ -16,7 +18,7 @@ def test_a_smaller_corpus_is_a_part_of_a_larger_one_and_all_hold_the_answers():
     sizes = (20, 21, 50, 90, 120)
     tasks = [cut(size) for size in sizes]
     assert [len(set(task.documents)) for task in tasks] == list(sizes)
-    for smaller, larger in zip(tasks, tasks[1:], strict=False):
+    for smaller, larger in itertools.pairwise(tasks):
         assert {*smaller.documents} < {*larger.documents}
     for task in tasks:
         assert task.queries == tasks[0].queries
