@@ -188,7 +188,7 @@ def _memory(points: Sequence[_Point], items: int, of: _Of) -> Forecast:
     peaks = np.array([point.row.peak_rss_mb for point in points])
     noise = peaks * _noise_of(points, lambda one: one.peak_rss_bytes, _RSS)
     beside: Sequence[float] = (peaks - known).tolist()
-    return of(beside, noise, _GROWTH).moved(known[-1] / points[-1].size * items)
+    return of(beside, noise, _GROWTH).moved(float(known[-1]) / points[-1].size * items)
 
 
 def _disk(points: Sequence[_Point], items: int, of: _Of) -> Forecast:
@@ -198,7 +198,7 @@ def _disk(points: Sequence[_Point], items: int, of: _Of) -> Forecast:
     beside = np.array([point.row.disk_mb for point in points]) - vectors
     alike = all(point.row.parameters == points[0].row.parameters for point in points)
     noise = beside * _COUNTED + (0.0 if alike else _RETUNED) * index
-    return of(beside.tolist(), noise, (LINE,)).moved(vectors[-1] / points[-1].size * items)
+    return of(beside.tolist(), noise, (LINE,)).moved(float(vectors[-1]) / points[-1].size * items)
 
 
 def _vectors_mb(point: _Point) -> float:

@@ -340,7 +340,7 @@ def test_a_share_of_the_full_model_and_depths_are_of_what_was_measured(tmp_path)
     deep = (row("fp32", 384, ms=100), row("int8", 64, ms=30))
     shallow = tuple(
         msgspec.structs.replace(one, depth=3, quality=msgspec.structs.replace(one.quality, ndcg_at_10=0.3))
-        for one in deep
+        for one in (row("fp32", 384, ms=50), row("int8", 64, ms=15))
     )
     files = []
     for name, speed, rows in (("a", 1, (*deep, *shallow)), ("b", 3, (deep[1], *shallow))):  # fp32 on the first alone
