@@ -121,7 +121,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("quickstart"), help="folder with a bundle")
     parser.add_argument("--sizes", default="2500,5000,10000,20000", help="documents, three sizes or more")
-    parser.add_argument("--queries", type=int, default=300)
+    parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--dims", default="64,384")
     parser.add_argument("--index", default="scan,annoy,ivf")
     options = parser.parse_args()
