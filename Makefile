@@ -101,7 +101,7 @@ build/loadgen/installed: pyproject.toml constraints.txt
 	build/loadgen/bin/pip install --quiet --constraint constraints.txt mlcommons-loadgen .
 	touch $@
 
-# Predictions for corpora of other sizes, each measured size foretold from the others.
+# Predictions for corpora of other sizes, each measured size foretold from the others; minutes.
 forecast: .venv
 	$(BIN)/python bench/peers/forecasting.py --folder $(FOLDER)
 

@@ -11,6 +11,7 @@ from mrl_edge.bench.results import Measurement, Quality, Results, refuse_emulate
 
 from mrl_edge.errors import ResultsError, UsageError
 
+SEARCH_P50 = "search_p50_ms"  # no cost of its own, but predicted with an interval
 OBJECTIVES = ("ndcg_at_10", "recall_at_10", "mrr_at_10", "map_at_10", "accuracy", "knn_top1")
 _COUNTED = {name: "texts" if name in ("accuracy", "knn_top1") else "queries" for name in OBJECTIVES}
 
@@ -76,15 +77,15 @@ class Candidate:
 
 
 def candidates(results: Results) -> list[Candidate]:
-    """Return the configurations measured on real texts.
+    """Return the configurations measured on real texts; raises as `measured`."""
+    return [row for row, _ in measured(results)]
+
+
+def measured(results: Results) -> list[tuple[Candidate, Measurement]]:
+    """Return the configurations measured on real texts, each with all that was measured of it.
 
     Raises `ResultsError` when there is none, and for what an emulator measured.
     """
-    return [row for row, _ in with_measurements(results)]
-
-
-def with_measurements(results: Results) -> list[tuple[Candidate, Measurement]]:
-    """Return `candidates`, each with the measurement that it is of; raises as they do."""
     refuse_emulated(results)
     pairs = [(candidate(row, results.settings), row) for row in results.measurements]
     found = [(row, measurement) for row, measurement in pairs if row is not None]

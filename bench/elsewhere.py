@@ -2,7 +2,8 @@
 
 A configuration takes the least time that its work can take by the ceilings of the board, divided by the share of
 their own ceilings that the machines reached which measured it. Those shares differ between machines: two at least are
-needed, the interval spans what each of them says, and is wider by how far each is missed when the others predict it.
+needed, the interval spans what each of them says, and is wider by how far each is missed when the others predict it,
+and by what their own measurements leave open.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 import msgspec
-from mrl_edge.bench.candidates import Candidate
+from mrl_edge.bench.budget import MOST_CONFIDENCE
+from mrl_edge.bench.candidates import Candidate, with_depths
 from mrl_edge.bench.machines import Machine, Row, by_profile
 from mrl_edge.bench.results import Ceilings, Work
 from mrl_edge.bench.roofline import bandwidth, least_ms
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from mrl_edge.devices.profiles import Profile
 
 _LEAST_MACHINES = 2
+# How often the interval of so many machines holds another, if its shares are drawn as theirs (a test draws them).
+_HOLDS = {2: 0.665, 3: 0.845, 4: 0.91, 5: 0.945}
+_LEAST_MISS = math.log(1.1)  # machines that agree by chance, or are of one kind, do not foretell a third exactly
+_UNKNOWN = 0.1  # what a p50 without an interval leaves open, as a share
 _FP16 = "asimdhp"  # onnxruntime computes fp16 on these; elsewhere it computes in fp32 between casts
 _Key = tuple[object, ...]
 
@@ -50,6 +56,12 @@ class Prediction:
 
     rows: list[Candidate]
     left_out: dict[str, int]
+    machines: int  # that say each of the rows, at least
+
+    @property
+    def most_confidence(self) -> float:
+        """The highest confidence of one end of an interval that so many machines support."""
+        return min(1 - (1 - _HOLDS.get(self.machines, 1.0)) / 2, MOST_CONFIDENCE)
 
 
 @dataclass(frozen=True)
@@ -99,16 +111,19 @@ def predict(machines: Sequence[Machine], target: Target) -> Prediction:
         )
     misses = _misses(machines, target)
     rows, left_out = [], Counter[str]()
+    least = len(machines)
     for key in dict.fromkeys(key for machine in machines for key in machine.rows):
         there = _measured(machines, key, target)
         if isinstance(there, str):
             left_out[there] += 1
         else:
-            rows.append(_predicted(there, target, misses.get(there[0].row.candidate.precision, 0.0)))
+            miss = misses.get(there[0].row.candidate.precision, 0.0)
+            rows.append(_predicted(there, target, max(miss, _LEAST_MISS)))
+            least = min(least, len(there))
     if not rows:
         why = "; ".join(f"{count} × {reason}" for reason, count in left_out.items())
         raise UsageError(f"{target.name}: no configuration can be predicted: {why}")
-    return Prediction(rows, dict(left_out))
+    return Prediction(with_depths(rows), dict(left_out), least)
 
 
 def leave_one_out(machines: Sequence[Machine]) -> list[Check]:
@@ -169,22 +184,24 @@ def _scaled(row: Row, of: Ceilings, to: Ceilings, arch: str) -> _Scaled:
     """Return a row as other ceilings have it.
 
     Encoding takes the least time by them over the share reached of its own. Searching goes with the rate at which so
-    many bytes are read; as a small index may be bound by arithmetic instead, the interval spans that too.
+    many bytes are read; as a small index may be bound by arithmetic instead, the interval spans that too. What the
+    row's own interval leaves open stands at both ends.
     """
     shares = [
         max(least_ms(row.work, there)) / max(least_ms(row.work, here))
         for here, there in product(_readings(row.work, of), _readings(row.work, to))
     ]
-    search = row.candidate.search_p50_ms
-    rest = max(row.candidate.p50_ms - search, 0.0)
+    search, p50 = row.candidate.search_p50_ms, row.candidate.p50_ms
+    rest = max(p50 - search, 0.0)
+    low, high = row.candidate.p50_ci95_ms or (p50 * (1 - _UNKNOWN), p50 * (1 + _UNKNOWN))
     reading = bandwidth(of, row.search_bytes) / bandwidth(to, row.search_bytes)
     rates = (reading, of.fp32_gops / to.fp32_gops)
     return _Scaled(
         row,
         arch,
         rest * shares[0] + search * reading,
-        rest * min(shares) + search * min(rates),
-        rest * max(shares) + search * max(rates),
+        (rest * min(shares) + search * min(rates)) * min(low / p50, 1.0),
+        (rest * max(shares) + search * max(rates)) * max(high / p50, 1.0),
         search * reading,
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mrl_edge.bench.budget import figure
-from mrl_edge.bench.candidates import OBJECTIVES, Candidate, with_depths, with_measurements
+from mrl_edge.bench.candidates import OBJECTIVES, SEARCH_P50, Candidate, measured, with_depths
 from mrl_edge.bench.results import BundleRef, Measurement, Results
 
 from mrl_edge.errors import ResultsError, UsageError
@@ -39,7 +39,7 @@ class Board:
                 f"the results of {self.name} are of different data: give one of them, or with --corpus all, to "
                 "predict what a corpus of another size costs"
             )
-        pairs = {pair[0].key: pair for one in self.results for pair in with_measurements(one)}.values()
+        pairs = {pair[0].key: pair for one in self.results for pair in measured(one)}.values()
         return list(zip(with_depths([row for row, _ in pairs]), (measured for _, measured in pairs), strict=True))
 
 
@@ -125,7 +125,11 @@ def _worst_bounds(rows: Sequence[Candidate]) -> dict[str, tuple[float, float]]:
     """Return the worst ends of what is predicted of any row; a measured one's are its figure."""
     found = {}
     for name in dict.fromkeys(name for row in rows for name in row.bounds):
-        ends = [row.bounds.get(name, (figure(row, name),) * 2) for row in rows]
+        ends = [row.bounds.get(name, (_figure(row, name),) * 2) for row in rows]
         worst = min if name in OBJECTIVES else max
         found[name] = (worst(low for low, _ in ends), worst(high for _, high in ends))
     return found
+
+
+def _figure(row: Candidate, name: str) -> float:
+    return row.search_p50_ms if name == SEARCH_P50 else figure(row, name)

@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mrl_edge.bench.candidates import Candidate, candidate
+from mrl_edge.bench.candidates import Candidate, measured
 from mrl_edge.bench.fleet import check_bundles
 from mrl_edge.bench.results import Bandwidth, Ceilings, Measurement, Results, Work, refuse_emulated
 from mrl_edge.devices.ceilings import peak
 
-from mrl_edge.errors import ResultsError
+from mrl_edge.errors import ResultsError, UsageError
 
 if TYPE_CHECKING:
+    from mrl_edge.devices.local import Device
     from mrl_edge.devices.profiles import Profile
 
+_SAME_ARCH = {"arm64": "aarch64", "amd64": "x86_64"}  # as macOS and Windows name what Linux and profiles do
 _Processor = tuple[str, str, tuple[str, ...]]
 
 
@@ -45,9 +47,11 @@ def machines_of(results: Sequence[Results], profiles: Mapping[int, Profile]) -> 
 
     `profiles` are of machines, by the place of their results: their ceilings are then the profile's, as the board's
     are, and not those that were measured. Raises `ResultsError` for results of an emulator, of different bundles or
-    data, and without rooflines, and `UsageError` for a profile that says too little.
+    data, and without rooflines, and `UsageError` for a profile of another architecture, or that says too little.
     """
     _check_alike(results)
+    for place, profile in profiles.items():
+        _check_arch(profile, results[place].device)
     groups: dict[_Processor, list[int]] = {}
     for place, one in enumerate(results):
         refuse_emulated(one)
@@ -64,6 +68,19 @@ def machines_of(results: Sequence[Results], profiles: Mapping[int, Profile]) -> 
     return found
 
 
+def _check_arch(profile: Profile, device: Device) -> None:
+    arch = _SAME_ARCH.get(device.arch.lower(), device.arch)
+    if profile.cpu is not None and profile.cpu.arch != arch:
+        raise UsageError(
+            f"--profile: {profile.name} is {profile.cpu.arch}, and {device.cpu}, which was measured, is {arch}"
+        )
+
+
+def differing_features(profile: Profile, device: Device) -> list[str]:
+    """Return the instruction sets that a profile and the machine that it is said to be of do not share."""
+    return sorted({*(profile.cpu.features if profile.cpu else ())} ^ {*device.features})
+
+
 def by_profile(profile: Profile, threads: int) -> Ceilings:
     """Return the ceilings of a board as if they had been measured; raises as `devices.ceilings.peak`."""
     most = peak(profile, threads)
@@ -71,13 +88,13 @@ def by_profile(profile: Profile, threads: int) -> Ceilings:
 
 
 def _machine(name: str, results: Sequence[Results], profile: Profile | None) -> Machine:
-    measured = {one.threads: one for content in results for one in content.ceilings if _is_possible(one)}
+    seen = {one.threads: one for content in results for one in content.ceilings if _is_possible(one)}
     rows: dict[tuple[object, ...], Row] = {}
     for content in results:
-        for measurement in content.measurements:
-            row = _row(measurement, content)
-            if row is not None and (profile is not None or row.candidate.threads in measured):
-                rows[row.candidate.key] = row
+        for found, measurement in measured(content):
+            row = _row(found, measurement)
+            if row is not None and (profile is not None or found.threads in seen):
+                rows[found.key] = row
     if not rows:
         raise ResultsError(
             f"the results of {name} hold no rooflines{_reason(results)}: run mrl-edge bench there again, which "
@@ -85,7 +102,7 @@ def _machine(name: str, results: Sequence[Results], profile: Profile | None) -> 
         )
     device = results[0].device
     threads = {row.candidate.threads for row in rows.values()}
-    ceilings = {count: by_profile(profile, count) for count in threads} if profile else measured
+    ceilings = {count: by_profile(profile, count) for count in threads} if profile else seen
     return Machine(name, device.arch, frozenset(device.features), rows, ceilings)
 
 
@@ -94,19 +111,11 @@ def _is_possible(ceilings: Ceilings) -> bool:
     return bool(rates) and min(ceilings.fp32_gops, ceilings.int8_gops, *rates) > 0
 
 
-def _row(measurement: Measurement, content: Results) -> Row | None:
+def _row(found: Candidate, measurement: Measurement) -> Row | None:
     """Return a row of one text at a time on a processor; None of others, and where its work was not counted."""
-    found = candidate(measurement, content.settings)
     alone = (measurement.provider, measurement.batch, measurement.callers) == ("CPUExecutionProvider", 1, 1)
     roofline, disk = measurement.roofline, measurement.disk
-    if (
-        found is None
-        or roofline is None
-        or disk is None
-        or not alone
-        or roofline.work.operations <= 0
-        or found.p50_ms <= 0
-    ):
+    if roofline is None or disk is None or not alone or roofline.work.operations <= 0 or found.p50_ms <= 0:
         return None
     return Row(found, roofline.work, disk.model_bytes, max(disk.index_bytes + disk.vectors_bytes, 1))
 

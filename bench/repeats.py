@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 from mrl_edge.bench.measure.timing import Timing, summarise_processes
-from mrl_edge.bench.results import Encode, Measurement, Process, Query, System, Throughput
+from mrl_edge.bench.results import Encode, Measurement, OneProcess, Process, Query, System, Throughput
 
 _Q = TypeVar("_Q", bound=Query)
 _T = TypeVar("_T", float, bool)
@@ -54,6 +54,18 @@ def together(rows: Sequence[Measurement]) -> Measurement:
         throttled=_over((row.throttled for row in rows), any),
         system=_system([row.system for row in rows if row.system]),
         null_because={name: why for row in rows for name, why in row.null_because.items()},
+        by_process=tuple(_one_process(row) for row in rows),
+    )
+
+
+def _one_process(row: Measurement) -> OneProcess:
+    whole = row.query or row.encode
+    return OneProcess(
+        query_p99_ms=whole.p99_ms if whole else None,
+        search_p50_ms=row.search.p50_ms if row.search else None,
+        cold_start_ms=row.cold_start_ms,
+        peak_rss_bytes=row.memory.peak_rss_bytes if row.memory else None,
+        energy_mj=row.energy_mj,
     )
 
 

@@ -48,6 +48,16 @@ class Process(msgspec.Struct, frozen=True):
     passes_ms: list[list[float]] = []  # [passes, texts]; empty in a results file
 
 
+class OneProcess(msgspec.Struct, frozen=True):
+    """What one process saw of the figures that a row has of all of them: how far they differ is their noise."""
+
+    query_p99_ms: float | None
+    search_p50_ms: float | None
+    cold_start_ms: float | None
+    peak_rss_bytes: int | None
+    energy_mj: float | None
+
+
 class Query(msgspec.Struct, frozen=True):
     """Latency of text → hits, each query timed as a whole."""
 
@@ -257,6 +267,7 @@ class Measurement(msgspec.Struct, frozen=True):
     scenario: Scenario | None = None  # MLPerf's name for what was measured: its figure is p90, p99 or texts a second
     roofline: Roofline | None = None
     null_because: dict[str, str] = {}  # why a figure is null, by its name
+    by_process: tuple[OneProcess, ...] = ()  # in the order of time
     host_cosine: float | None = None  # the least between this machine's vectors and those of the host that sent it
     predicted: bool = False
 

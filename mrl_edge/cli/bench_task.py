@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import TYPE_CHECKING
 
@@ -96,16 +97,22 @@ def read_task(roles: dict[str, list[str]], limit: int, documents: int | None) ->
 
 
 def _cut(documents: list[str], relevant: list[list[int]], count: int) -> tuple[list[str], list[list[int]]]:
-    """Keep every answer, and so many of the other documents, evenly spread, that there are `count` in all."""
-    from mrl_edge.datasets import spread
+    """Keep every answer, and so many of the other documents, taken by chance, that there are `count` in all.
 
+    The chance is in a document's own hash: a smaller corpus is a part of a larger one, so that what a size costs is not
+    mixed up with which documents it has.
+    """
     answers = {document for each in relevant for document in each}
     if not len(answers) <= count <= len(documents):
         raise UsageError(
             f"--max-documents {count}: expected from {len(answers)}, the answers of these queries, to the "
             f"{len(documents)} documents that there are"
         )
-    others = [number for number in range(len(documents)) if number not in answers]
-    kept = sorted(answers | {others[place] for place in spread(len(others), count - len(answers))})
+    others = sorted({*range(len(documents))} - answers, key=lambda number: _by_chance(documents[number]))
+    kept = sorted(answers | {*others[: count - len(answers)]})
     place = {number: new for new, number in enumerate(kept)}
     return [documents[number] for number in kept], [[place[answer] for answer in each] for each in relevant]
+
+
+def _by_chance(document: str) -> bytes:
+    return hashlib.sha256(document.encode("utf-8", "surrogatepass")).digest()

@@ -52,7 +52,7 @@ def check_options(
 
 def machines(paths: Sequence[Path], results: Sequence[Results], profiles: Sequence[str] | None) -> list[Machine]:
     """Return the machines that results are of, with the profiles that were given for some of the files."""
-    from mrl_edge.bench.machines import machines_of
+    from mrl_edge.bench.machines import differing_features, machines_of
     from mrl_edge.devices.profiles import resolve
 
     known = {}
@@ -62,23 +62,51 @@ def machines(paths: Sequence[Path], results: Sequence[Results], profiles: Sequen
         if not equals or not places:
             raise UsageError(f"--profile {given}: expected one of the results files, as in {paths[0]}=pi-4-4gb")
         known[places[0]] = resolve(name)
-    return machines_of(results, known)
+    found = machines_of(results, known)
+    for place, profile in known.items():
+        if differing := differing_features(profile, results[place].device):
+            console.note(
+                f"warning: {paths[place]} was measured on {results[place].device.cpu}, which differs from "
+                f"{profile.name} in {', '.join(differing)}: its ceilings may be another machine's"
+            )
+    return found
 
 
-def predicted(found: Sequence[Machine], board: str) -> dict[str, list[Candidate]]:
-    """Return a board's configurations under its title, and say what they come from and what is left out."""
+def predicted(found: Sequence[Machine], board: str, confidence: float | None) -> dict[str, list[Candidate]]:
+    """Return a board's configurations under its title, and say what they come from and what is left out.
+
+    Raises `UsageError` for a confidence that so few machines do not support.
+    """
     from mrl_edge.bench.elsewhere import board as target_of
     from mrl_edge.bench.elsewhere import predict
     from mrl_edge.devices.profiles import resolve
 
     profile = resolve(board)
     prediction = predict(found, target_of(profile, found))
+    if confidence is not None and confidence > prediction.most_confidence:
+        raise UsageError(
+            f"--confidence {confidence:g}: the interval of {prediction.machines} machines is good for "
+            f"{prediction.most_confidence:.2f} at most: measure on one more, or ask for less"
+        )
     console.note(f"  {profile.title} is predicted from {', '.join(one.name for one in found)}; nothing ran on it")
+    for alike in _alike(found):
+        console.note(
+            f"  {' and '.join(alike)} have the same instruction sets: if they are of one microarchitecture they say no "
+            "more than one of them, and the intervals are too narrow"
+        )
     if profile.gpu is not None:
         console.note("  its processor is predicted, not its GPU")
     for reason, count in prediction.left_out.items():
         console.note(f"  left out: {count} × {reason}")
     return {f"{profile.title}, predicted": prediction.rows}
+
+
+def _alike(found: Sequence[Machine]) -> list[list[str]]:
+    """Return the names of machines that may be one kind of core under several names."""
+    groups: dict[object, list[str]] = {}
+    for one in found:
+        groups.setdefault((one.arch, one.features), []).append(one.name)
+    return [names for names in groups.values() if len(names) > 1]
 
 
 def within_memory(budget: Budget, board: str) -> Budget:

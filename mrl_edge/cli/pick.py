@@ -121,12 +121,15 @@ def pick(
     boards = boards_of(read)
     if out is not None and len(boards) > 1 and not one_for_all and board is None:
         raise UsageError("--out writes one choice: pick for each board alone, or give --one-for-all")
+    whole: list[Candidate] = []  # where the full model may be that shares are of, and the rows have none
     if board is not None:
-        rows = elsewhere.predicted(elsewhere.machines(results, read, profile), board)
+        found_machines = elsewhere.machines(results, read, profile)
+        rows = elsewhere.predicted(found_machines, board, wanted.confidence)
+        whole = [row.candidate for one in found_machines for row in one.rows.values()]
         wanted = elsewhere.within_memory(wanted, board)
     else:
         rows = {one.name: board_rows(one, wanted.corpus) for one in boards}
-    full = full_of(rows.values(), wanted, read) if wanted.keep else None
+    full = full_of([*rows.values(), whole], wanted, read) if wanted.keep else None
     if one_for_all:
         rows = {", ".join(rows): in_common(boards, rows)}
     choices = {name: choose(ours, wanted, axes, full) for name, ours in rows.items()}
@@ -165,6 +168,11 @@ def board_rows(board: Board, corpus: int | None) -> list[Candidate]:
         console.note(f"warning: {corpus:,} is more than {FAR} times the {sized.largest:,} documents that were measured")
     if sized.left_out:
         console.note(f"  left out: {sized.left_out} configurations that were measured at one size alone")
+    if sized.retuned:
+        console.note(
+            f"  {sized.retuned} configurations name no parameters of their index, which was tuned to others at each "
+            "size: mrl-edge ship takes those that mrl-edge index chose over all documents"
+        )
     return sized.rows
 
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 from conftest import run_here, the_one_error_line
-from mrl_edge.bench.elsewhere import as_target, board, leave_one_out, predict
+from mrl_edge.bench.elsewhere import Prediction, as_target, board, leave_one_out, predict
 from mrl_edge.bench.machines import machines_of
 from mrl_edge.bench.results import Bandwidth, Ceilings, Roofline, SearchResult, Work, write_results
 from mrl_edge.devices.profiles import read_profile, resolve
@@ -85,6 +85,7 @@ def profile(tmp_path, **changes):
     return path
 
 
+FLOOR = 1.1  # however well machines agree
 ALL = (row("fp32", 64), row("fp32", 384, ms=101), row("int8", 64, ms=30), row("int8", 64, ms=18, threads=2))
 
 
@@ -102,7 +103,7 @@ def test_a_machine_k_times_as_fast_is_predicted_exactly(speed):
         assert one.p99_ms == pytest.approx(true.p99_ms)
         assert one.search_p50_ms == pytest.approx(true.search_p50_ms)
         assert one.encode_p50_ms == pytest.approx(true.encode_p50_ms)
-        assert one.p50_ci95_ms == pytest.approx((true.p50_ms, true.p50_ms))
+        assert one.p50_ci95_ms == pytest.approx((true.p50_ms / FLOOR, true.p50_ms * FLOOR))
         assert (one.peak_rss_mb, one.disk_mb, one.quality) == (true.peak_rss_mb, true.disk_mb, true.quality)
         assert one.bounds["peak_rss_mb"] == (110, 110)
 
@@ -149,22 +150,41 @@ def test_the_least_time_is_divided_by_the_share_that_the_machines_reached(seed):
         assert one.p50_ci95_ms == pytest.approx((said.min() * np.exp(-miss), said.max() * np.exp(miss)))
 
 
-@pytest.mark.parametrize(("machines", "share"), [(2, 2 / 3), (3, 0.85), (4, 0.91)])
+@pytest.mark.parametrize(("machines", "share"), [(2, 2 / 3), (3, 0.85), (4, 0.91), (5, 0.95), (6, 0.96)])
 def test_how_often_the_interval_holds_a_machine_that_is_drawn_as_the_others_were(machines, share):
     """Of two it is 2/3, by Student's distribution of one degree of freedom: no 95%, and the docs say so."""
-    logs = np.random.default_rng(0).normal(0, 0.3, (100_000, machines + 1))
+    logs = np.random.default_rng(0).normal(0, 2, (100_000, machines + 1))
     others = logs[:, :-1]
     means = (others.sum(1, keepdims=True) - others) / (machines - 1)
-    miss = np.abs(means - others).max(1)
+    miss = np.maximum(np.abs(means - others).max(1), np.log(FLOOR))
     held = np.abs(logs[:, -1] - (others.max(1) + others.min(1)) / 2) <= miss + (others.max(1) - others.min(1)) / 2
     print(f"of {machines} machines the interval holds another in {held.mean():.1%}")
     assert held.mean() == pytest.approx(share, abs=0.01)
+    assert Prediction([], {}, machines).most_confidence <= min(1 - (1 - held.mean()) / 2, 0.975) + 1e-9
+    assert Prediction([], {}, machines).most_confidence > 1 - (1 - share) / 2 - 0.02
     for drawn, expected in zip(logs[:40], held[:40], strict=True):
         made = (row("int8", ms=30 / np.exp(one), search_ms=1e-9) for one in drawn)
         found = read(*(machine(f"cpu {place}", one) for place, one in enumerate(made)))
         (one,) = predict(found[:-1], as_target(found[-1])).rows
         (true,) = [row.candidate.p50_ms for row in found[-1].rows.values()]
         assert (one.p50_ci95_ms[0] <= true <= one.p50_ci95_ms[1]) == expected
+
+
+def test_what_the_measured_intervals_leave_open_stands_in_the_predicted_one():
+    wide = row("int8", ms=30)
+    whole = wide.query.p50_ms
+    wide = msgspec.structs.replace(wide, query=msgspec.structs.replace(wide.query, ci95_ms=(0.7 * whole, 1.4 * whole)))
+    calibrating = read(machine("a", wide), machine("b", wide, speed=3))
+    (one,) = predict(calibrating, as_target(calibrating[0])).rows
+    assert one.p50_ci95_ms == pytest.approx((whole * 0.7 / FLOOR, whole * 1.4 * FLOOR))
+    unknown = msgspec.structs.replace(wide, query=msgspec.structs.replace(wide.query, ci95_ms=None))
+    calibrating = machines_of([machine("a", wide), changed(machine("b", wide), unknown)], {})
+    (one,) = predict(calibrating, as_target(calibrating[0])).rows
+    assert one.p50_ci95_ms == pytest.approx((whole * 0.7 / FLOOR, whole * 1.4 * FLOOR))
+
+
+def changed(content, *rows):
+    return msgspec.structs.replace(content, measurements=rows)
 
 
 def test_leaving_one_out_predicts_each_from_the_others_alone():
@@ -216,7 +236,7 @@ def test_searching_goes_with_the_rate_of_the_index_and_its_interval_with_arithme
     (one,) = predict(calibrating, as_target(target)).rows
     assert one.search_p50_ms == pytest.approx(8.0 / 5)
     assert one.p50_ms == pytest.approx(30 + 8.0 / 5)  # its encoding is bound by arithmetic on both
-    assert one.p50_ci95_ms == pytest.approx((30 + 8.0 / 5, 30 + 8.0))
+    assert one.p50_ci95_ms == pytest.approx(((30 + 8.0 / 5) / FLOOR, (30 + 8.0) * FLOOR))
 
 
 def test_what_no_processor_has_arithmetic_for_is_wider_by_the_two_ways_of_computing_it():
@@ -224,7 +244,7 @@ def test_what_no_processor_has_arithmetic_for_is_wider_by_the_two_ways_of_comput
     (one,) = predict(calibrating, as_target(calibrating[0])).rows
     fast, slow = 1e8 / 16 + 6e8 / 64, 7e8 / 16
     assert one.p50_ms == pytest.approx(100)
-    assert one.p50_ci95_ms == pytest.approx((100 * fast / slow, 100 * slow / fast))
+    assert one.p50_ci95_ms == pytest.approx((100 * fast / slow / FLOOR, 100 * slow / fast * FLOOR))
 
 
 def test_fp16_is_predicted_only_from_machines_that_compute_it_alike(tmp_path):
@@ -308,10 +328,54 @@ def test_pick_for_a_board_says_that_it_is_predicted_and_holds_its_memory(files, 
     assert run_here("pick", *files[:2], "--board", small).returncode == 3
     text = run_here("pick", *files[:2], "--board", "pi-5-8gb").stdout
     assert "int8 (predicted)" in text
-    assert "That is predicted: a query's p50 of 7.708 to 7.794 ms." in text
+    low, high = (18 / 2.4 + 0.5 * 10 / 24) / FLOOR, (18 / 2.4 + 0.5 * 10 / 17) * FLOOR
+    assert f"That is predicted: a query's p50 of {low:.4g} to {high:.4g} ms." in text
+    assert "a and b have the same instruction sets" in done.stderr
     cold = run_here("pick", *files[:2], "--board", "pi-5-8gb", "--max-cold-ms", "1000")
     assert cold.returncode == 3
     assert "cold start is not known" in cold.stdout
+
+
+def test_a_share_of_the_full_model_and_depths_are_of_what_was_measured(tmp_path):
+    deep = (row("fp32", 384, ms=100), row("int8", 64, ms=30))
+    shallow = tuple(
+        msgspec.structs.replace(one, depth=3, quality=msgspec.structs.replace(one.quality, ndcg_at_10=0.3))
+        for one in (row("fp32", 384, ms=50), row("int8", 64, ms=15))
+    )
+    files = []
+    for name, speed, rows in (("a", 1, (*deep, *shallow)), ("b", 3, (deep[1], *shallow))):  # fp32 on the first alone
+        files.append(tmp_path / f"{name}.json")
+        write_results(files[-1], machine(name, *rows, speed=speed))
+    done = run_here("pick", *files, "--board", "pi-5-8gb", "--keep-ndcg", "0.9", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["full"]["depth"], answer["full"]["dim"], answer["configuration"]["depth"]) == (6, 384, 6)
+    names = {one["name"] for one in answer["pareto"]}
+    assert any("stopped after layer 3" in name for name in names)
+    assert len(names) == len(answer["pareto"])
+    too_much = run_here("pick", *files, "--board", "pi-5-8gb", "--keep-ndcg", "0.9", "--max-p50-ms", "1")
+    assert too_much.returncode == 3
+
+
+def test_no_more_confidence_is_given_than_the_machines_support(files):
+    line = the_one_error_line(run_here("pick", *files[:2], "--board", "pi-5-8gb", "--confidence", "0.95"))
+    assert "the interval of 2 machines is good for 0.83 at most" in line
+    assert run_here("pick", *files[:2], "--board", "pi-5-8gb", "--confidence", "0.83").returncode == 0
+    assert run_here("pick", *files, "--board", "pi-5-8gb", "--confidence", "0.92").returncode == 0
+
+
+def test_a_profile_is_of_the_machine_that_it_is_given_for(files, tmp_path):
+    other = tmp_path / "x86.json"
+    write_results(other, machine("x", *ALL, arch="x86_64", features=("avx2",)))
+    line = the_one_error_line(
+        run_here("pick", files[0], other, "--board", "pi-5-8gb", "--profile", f"{other}=pi-zero-2w")
+    )
+    assert "pi-zero-2w is aarch64, and x, which was measured, is x86_64" in line
+    done = run_here("pick", *files[:2], "--board", "pi-5-8gb", "--profile", f"{files[0]}=pi-4-4gb")
+    assert done.returncode == 0
+    assert "differs from pi-4-4gb in asimddp, asimdhp" in done.stderr
+    write_results(other, machine("x", *ALL, arch="arm64"))  # as macOS names it
+    assert run_here("pick", files[0], other, "--board", "pi-5-8gb", "--profile", f"{other}=pi-5-8gb").returncode == 0
 
 
 def test_leaving_one_out_is_printed_and_is_json(files):

@@ -133,6 +133,11 @@ def test_percentiles_and_the_other_figures_are_of_all_processes():
     assert (row.temperature_c, row.throttled) == (43, True)
     assert row.system == System(3, 9, 1000, 4000)
     assert processes_of(row) == 3
+    assert [one.peak_rss_bytes for one in row.by_process] == [100, 300, 200]
+    assert [one.search_p50_ms for one in row.by_process] == [0.5, 0.3, 0.4]
+    assert [(one.query_p99_ms, one.cold_start_ms, one.energy_mj) for one in row.by_process] == [
+        (5, 100, 1), (9, 200, 2), (6, 300, 3)
+    ]  # fmt: skip
     unknown = msgspec.structs.replace(rows[1], energy_mj=None, null_because={"energy_mj": "no counter"})
     row = together([rows[0], unknown, rows[2]])
     assert (row.energy_mj, row.null_because) == (None, {"energy_mj": "no counter"})

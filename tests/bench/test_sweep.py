@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 
@@ -96,6 +97,9 @@ def test_the_figures_of_a_row_fit_each_other(rows):
         assert memory.baseline_rss_bytes < memory.rss_bytes <= memory.peak_rss_bytes
         assert memory.uss_bytes <= memory.pss_bytes <= memory.rss_bytes
         assert row.load_ms + row.first_ms < row.cold_start_ms
+        assert max(one.peak_rss_bytes for one in row.by_process) == memory.peak_rss_bytes
+        assert statistics.median(one.cold_start_ms for one in row.by_process) == row.cold_start_ms
+        assert statistics.median(one.search_p50_ms for one in row.by_process) == row.search.p50_ms
         assert row.search.p50_ms > 0
         assert max(row.encode.p50_ms, row.search.p50_ms) < row.query.p50_ms <= row.query.p99_ms
         assert row.query.p50_ms == pytest.approx(row.encode.p50_ms + row.search.p50_ms, rel=0.4)
