@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mrl_edge.bench.budget import figure
-from mrl_edge.bench.candidates import OBJECTIVES, Candidate, candidates, with_depths
+from mrl_edge.bench.candidates import OBJECTIVES, Candidate, candidates, unmeasured, with_depths
 from mrl_edge.bench.results import BundleRef, Results
 
 from mrl_edge.errors import ResultsError, UsageError
@@ -36,6 +36,11 @@ class Board:
                 "predict what a corpus of another size costs"
             )
         return with_depths(list({row.key: row for one in self.results for row in candidates(one)}.values()))
+
+    def unmeasured(self) -> list[Candidate]:
+        """Return what tunings left out and no file measured, by what is known of it."""
+        there = {row.key for row in self.rows()}
+        return [row for one in self.results for row in unmeasured(one) if row.key not in there]
 
 
 def check_bundles(results: Sequence[Results]) -> None:

@@ -91,11 +91,12 @@ def excesses(row: Candidate, limits: Limits) -> list[Excess]:
     for metric, floor in limits.min.items():
         value = lower(row, metric, limits.confidence)
         if value < floor:
-            below[metric] = _below(metric, value, floor, _bounded(row, value, row.quality[metric], limits))
+            bound = _at_most(row) or _bounded(row, value, row.quality[metric], limits)
+            below[metric] = _below(metric, value, floor, bound)
     for metric, floor in limits.shares.items():
         value = row.quality[metric]
         if value < floor and (metric not in below or floor > below[metric].limit):
-            below[metric] = _below(metric, value, floor, "")
+            below[metric] = _below(metric, value, floor, _at_most(row))
     return [one for one in (*over, *below.values()) if one is not None]
 
 
@@ -106,7 +107,7 @@ def _over(row: Candidate, cost: Cost, limit: float, limits: Limits) -> Excess | 
         return Excess(cost.name, limit, value, math.inf, text)
     if value <= limit:
         return None
-    bound = _bounded(row, value, cost.read(row), limits)
+    bound = _bounded(row, value, cost.read(row), limits) if row.measured else "the least "
     over = f"{value - limit:.2f} {cost.unit} over {cost.option} {limit:g}"
     text = f"{bound}{cost.title} {value:.2f} {cost.unit} is {over}"
     return Excess(cost.name, limit, value, (value - limit) / (limit or 1e-9), text)
@@ -122,6 +123,10 @@ def _bounded(row: Candidate, bound: float, value: float, limits: Limits) -> str:
     if bound == value or limits.confidence is None:
         return ""
     return "the far end of the predicted " if row.predicted else f"{limits.confidence:.1%} bound of the "
+
+
+def _at_most(row: Candidate) -> str:
+    return "" if row.scored else "the most "
 
 
 def _why_unknown(cost: Cost) -> str:
