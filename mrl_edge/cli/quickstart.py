@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from mrl_edge.cli import bench, classify, console, export, index, options, report, search, train
+from mrl_edge.cli import answers, bench, classify, console, export, index, options, report, search, train
 
 _DATA = "builtin:wordnet_nouns"
 _HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
