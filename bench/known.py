@@ -179,11 +179,15 @@ class Margin:
     queries: int
     storage: str
 
+    @property
+    def widest(self) -> float:
+        """The margin of a search that is not exact."""
+        return 2 * math.sqrt((1 - self.target_recall) / self.queries) + 1 / self.queries if self.queries else 0.0
+
     def of(self, plan: IndexPlan) -> float:
         """Return the margin of a plan."""
         exact = plan.kind == "scan" and plan.rerank_dim is None and not plan.tuned and self.storage == "fp32"
-        missed = 0.0 if exact else 2 * math.sqrt((1 - self.target_recall) / self.queries)
-        return missed + 1 / self.queries
+        return 1 / self.queries if exact else self.widest
 
 
 def metrics_of(task: jobs.Task, bundle: Bundle) -> tuple[str, ...]:

@@ -21,11 +21,12 @@ from pathlib import Path
 import msgspec
 from mrl_edge.bench import jobs
 from mrl_edge.bench.budget import Budget, Objective, objective_of
-from mrl_edge.bench.candidates import Candidate, candidate
+from mrl_edge.bench.candidates import OBJECTIVES, Candidate, candidate
 from mrl_edge.bench.configuration import Configuration, configuration_of
 from mrl_edge.bench.demands import full_quality, refuse_unanswerable, refuse_without_sensor
 from mrl_edge.bench.known import Encoding, Known, Margin, Stage, glimpsed, metrics_of
 from mrl_edge.bench.limits import NO_ENERGY, Excess, FullModel, Limits, excesses
+from mrl_edge.bench.pick import order_of
 from mrl_edge.bench.place import Place, here
 from mrl_edge.bench.played import Played
 from mrl_edge.bench.preparing import Grid
@@ -83,6 +84,7 @@ class Search:
         self._left_out: dict[Configuration, tuple[Known, str]] = {}
         self._failed: dict[Configuration, str] = {}
         self._encodings: dict[_Key, Encoding] = defaultdict(Encoding)
+        self._objective = Objective("", "", {})  # until there are rows to say what there is to maximise
         self._margin = Margin(grid.target_recall, len(run.task.queries), grid.storage)
         self._limits = Limits(dict(self._budget.max), dict(self._budget.min), self._budget.confidence)
         for configuration in self._missing:  # what an interrupted run has seen
@@ -103,7 +105,8 @@ class Search:
         full = self._full()
         rows = [*(self._least(one) for one in self._known.values()), *self._rows()]
         if rows:
-            self._descend(objective_of(rows, self._budget))
+            self._objective = objective_of(rows, self._budget)
+            self._descend()
         run.narrowed(msgspec.structs.replace(self._narrowing(full), asked=asked))
         run.finish()
         return run.results
@@ -146,16 +149,16 @@ class Search:
         self._limits = replace(self._limits, shares=shares)
         return full
 
-    def _descend(self, objective: Objective) -> None:
+    def _descend(self) -> None:
         """Look at the highest bound more closely until what fits is not below any, and is measured in full."""
         while True:
             self._sift()
-            leader = self._leader(objective)
-            one = self._highest(objective, leader)
+            leader = self._leader()
+            one = self._highest(leader)
             if one is not None:
                 self._look_closer(one)
                 continue
-            contenders = self._played.contenders(objective, leader, self._limits)
+            contenders = self._played.contenders(self._objective, leader, self._limits)
             if not contenders:
                 break
             for configuration in contenders:
@@ -174,17 +177,15 @@ class Search:
                 self._left_out[configuration] = one, f"{prefix}beyond the budget's {_figures(over)}"
                 del self._known[configuration]
 
-    def _leader(self, objective: Objective) -> Candidate | None:
+    def _leader(self) -> Candidate | None:
         fitting = [row for row in self._rows() if not excesses(row, self._limits)]
-        return min(
-            fitting, key=lambda row: (-objective.value(row), row.p50_ms, row.peak_rss_mb, row.disk_mb), default=None
-        )
+        return min(fitting, key=lambda row: order_of(row, self._objective), default=None)
 
     def _rows(self) -> list[Candidate]:
         found = (candidate(row, self._run.results.settings) for row in self._run.results.measurements)
         return [row for row in found if row is not None]
 
-    def _highest(self, objective: Objective, leader: Candidate | None) -> Known | None:
+    def _highest(self, leader: Candidate | None) -> Known | None:
         """Return what can be the best of all, or None where nothing can be better than the leader.
 
         What can only equal it is looked at while it may be faster: equals are decided by time.
@@ -192,9 +193,9 @@ class Search:
         best, found = None, None
         for one in self._known.values():
             least = self._least(one)
-            value = objective.value(least)
+            value = self._objective.value(least)
             if leader is not None:
-                theirs = objective.value(leader)
+                theirs = self._objective.value(leader)
                 if value < theirs or (value == theirs and least.p50_ms > leader.p50_ms):
                     continue
             order = (value, one.stage, -least.p50_ms, -one.disk_mb)
@@ -229,9 +230,17 @@ class Search:
             self._known[other.configuration] = other.with_answers(found, self._margin)
 
     def _index(self, one: Known) -> None:
-        """Build what is in play of a variant's dimension, and score it."""
-        dim = one.configuration.dim
-        those = [o for o in self._known.values() if _variant(o) == _variant(one) and o.configuration.dim == dim]
+        """Build, at a dimension of a variant, what may score as this one: a margin of its search lies between them."""
+        dim, weights = one.configuration.dim, self._objective.weights
+        slack = self._margin.widest * sum(weight for name, weight in weights.items() if name in OBJECTIVES)
+        floor = self._objective.value(self._least(one)) - slack
+        those = [
+            other
+            for other in self._known.values()
+            if _variant(other) == _variant(one)
+            and other.configuration.dim == dim
+            and self._objective.value(self._least(other)) >= floor
+        ]
         plans = [plan for plan in self._run.grid.plans if any(o.configuration.plan == plan for o in those)]
         self._report("building indexes", 0, 1, f"{one.variant.precision} d{dim}-L{one.variant.depth}")
         found = self._run.preparations.indexed(one.variant, [(dim, plan) for plan in plans])

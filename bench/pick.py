@@ -47,11 +47,13 @@ def pick(
     Raises `UsageError` for what the rows have no figure of: a floor, a limit on energy, a full model to keep a share
     of.
     """
-    everything = [*rows, *unmeasured]
+    largest = max((row.dim for row in unmeasured), default=0)  # of what is not scored it says what can be had
+    told = [row for row in unmeasured if row.scored or row.dim == largest]
+    everything = [*rows, *told]
     objective = objective_of(everything, budget)
     full = (full or full_model(rows, budget)) if budget.keep else None
     limits = resolve(everything, budget, full)
-    maybe = [row for row in unmeasured if not excesses(row, limits)]
+    maybe = [row for row in told if not excesses(row, limits)]
     front = pareto_front(rows, objective, axes)
     fitting = [row for row in rows if not excesses(row, limits)]
     if not fitting:
@@ -68,9 +70,9 @@ def pick(
         why += [one.text for one in eased]
         doubts = [*uncertain(rows, None, limits, objective), *_may_be_better(maybe, None, objective)]
         return Choice(objective, None, nearest, over, None, why, doubts, [], eased, front, full)
-    chosen = min(fitting, key=lambda row: (-objective.value(row), row.p50_ms, row.peak_rss_mb, row.disk_mb))
+    chosen = min(fitting, key=lambda row: order_of(row, objective))
     better = [row for row in everything if row not in maybe and objective.value(row) > objective.value(chosen)]
-    following = min(better, key=lambda row: max(e.share for e in excesses(row, limits)), default=None)
+    following = min(better, key=lambda row: (not row.scored, max(e.share for e in excesses(row, limits))), default=None)
     why = _why(rows, fitting, chosen, full, budget, objective)
     if unmeasured:
         why.append(f"{len(unmeasured)} more were not measured; what is said of them are bounds.")
@@ -89,6 +91,11 @@ def pick(
         front,
         full,
     )
+
+
+def order_of(row: Candidate, objective: Objective) -> tuple[float, ...]:
+    """Return what is least of the row to choose: equals in the objective are decided by time, memory, disk."""
+    return -objective.value(row), row.p50_ms, row.peak_rss_mb, row.disk_mb
 
 
 def _why(
@@ -138,7 +145,8 @@ def _what_follows(
     if not following.measured:
         gain = objective.value(following) - objective.value(chosen)
         over = "; ".join(excess.text for excess in excesses(following, limits))
-        return f"The next better one, {following.name}, gains {gain:.4f} at most; it does not fit: {over}."
+        gains = f"gains {gain:.4f}" if following.scored else f"may gain up to {gain:.4f}"
+        return f"The next better one, {following.name}, {gains}; it does not fit: {over}."
     gain = objective.value(following) - objective.value(chosen)
     changes = ", ".join(_change(cost, chosen, following) for cost in COSTS if cost.name in AXES)
     over = "; ".join(excess.text for excess in excesses(following, limits))
