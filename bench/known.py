@@ -68,8 +68,8 @@ class Encoding:
 
     @property
     def p50_ms(self) -> float:
-        """The least p50 that encoding can have."""
-        return _LEAST_P50 * min(self.passes_ms, default=0.0)
+        """The least p50 that encoding can have; 0 where other work disturbed whatever was seen."""
+        return _LEAST_P50 * min(self.passes_ms) if any(self.calm) else 0.0
 
     def beyond(self, over: Excess) -> bool:
         """Whether missing a limit by so much is no accident of when it was looked at."""

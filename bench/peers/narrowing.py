@@ -115,7 +115,7 @@ def _timed(*arguments: str) -> tuple[float, dict[str, Any]]:
     """Run a command line as a user does; return its seconds, and the JSON that it prints with --json."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "mrl_edge", *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - started
     if done.returncode not in (0, 3):  # 3: nothing fits
         raise MrlEdgeError(f"mrl-edge {arguments[0]} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
