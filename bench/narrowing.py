@@ -12,8 +12,7 @@ are not embedded.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import Counter
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -22,10 +21,11 @@ import msgspec
 from mrl_edge.bench import jobs
 from mrl_edge.bench.budget import Budget, Objective, objective_of
 from mrl_edge.bench.candidates import OBJECTIVES, Candidate, candidate
-from mrl_edge.bench.configuration import Configuration, configuration_of
+from mrl_edge.bench.configuration import Configuration
 from mrl_edge.bench.demands import full_quality, refuse_unanswerable, refuse_without_sensor
-from mrl_edge.bench.known import Encoding, Known, Margin, Stage, glimpsed, metrics_of
-from mrl_edge.bench.limits import NO_ENERGY, Excess, FullModel, Limits, excesses
+from mrl_edge.bench.in_play import InPlay
+from mrl_edge.bench.known import Known, Margin, Stage, glimpsed, metrics_of
+from mrl_edge.bench.limits import NO_ENERGY, FullModel, Limits, excesses
 from mrl_edge.bench.pick import order_of
 from mrl_edge.bench.place import Place, here
 from mrl_edge.bench.played import Played
@@ -41,8 +41,6 @@ from mrl_edge.progress import Report, silent
 
 _GLIMPSES, _GLIMPSE_SECONDS = 2, 0.3
 _MULTIPLE = 4  # documents an answer, from which it pays to look at the answers first
-_NOT_BETTER = "cannot be better than what fits"
-_Key = tuple[str, int, int, tuple[str, ...]]
 
 
 def narrow(
@@ -69,7 +67,7 @@ def narrow(
 
 
 class Search:
-    """The search, and what it has left out so far."""
+    """The search, with what is in play and the rows that it has begun."""
 
     def __init__(self, run: Run, budget: Budget, report: Report) -> None:
         self._run, self._budget, self._report = run, budget, report
@@ -80,13 +78,10 @@ class Search:
             for configuration in run.missing(variant)
         }
         self._played = Played(run, self._missing)
-        self._known: dict[Configuration, Known] = {}  # what is in play and has no row
-        self._left_out: dict[Configuration, tuple[Known, str]] = {}
-        self._failed: dict[Configuration, str] = {}
-        self._encodings: dict[_Key, Encoding] = defaultdict(Encoding)
+        self._in_play = InPlay(run.results.settings)
         self._objective = Objective("", "", {})  # until there are rows to say what there is to maximise
         self._margin = Margin(grid.target_recall, len(run.task.queries), grid.storage)
-        self._limits = Limits(dict(self._budget.max), dict(self._budget.min), self._budget.confidence)
+        self._limits = Limits(dict(budget.max), dict(budget.min), budget.confidence)
         for configuration in self._missing:  # what an interrupted run has seen
             for row in run.processes.rows(configuration):
                 self._learn(row)
@@ -98,45 +93,46 @@ class Search:
         before = run.results.narrowing
         if before is not None and before.finished and before.asked == asked and not before.failed:
             return run.results
-        start = Narrowing({}, grid.depths[-1], grid.dims[-1], finished=False)
-        run.narrowed(start)
+        said = Narrowing({}, grid.depths[-1], grid.dims[-1], finished=False)
+        run.narrowed(said)
         run.write()
         self._glimpse()
         full = self._full()
-        rows = [*(self._least(one) for one in self._known.values()), *self._rows()]
+        rows = [*(self._in_play.least(one) for one in self._in_play.all()), *self._rows()]
         if rows:
             self._objective = objective_of(rows, self._budget)
             self._descend()
-        run.narrowed(msgspec.structs.replace(self._narrowing(full), asked=asked))
+        said = msgspec.structs.replace(said, full_quality=full.quality if full else {}, finished=True, asked=asked)
+        stopped = dict(Counter(self._played.stopped()))
+        run.narrowed(self._in_play.said(msgspec.structs.replace(said, stopped=stopped)))
         run.finish()
         return run.results
 
     def _glimpse(self) -> None:
         """Look at encoding alone, each variant with what it is run with once in a round; drop what no limit allows."""
-        grid, dim = self._run.grid, self._run.grid.dims[-1]
-        metrics = metrics_of(self._run.task, self._run.bundle)
+        run, grid = self._run, self._run.grid
+        metrics = metrics_of(run.task, run.bundle)
         for configuration, variant in self._missing.items():
-            if self._run.figures(configuration) is None:
-                self._known[configuration] = glimpsed(
-                    self._run.bundle, variant, configuration, self._run.results, metrics
-                )
+            if run.figures(configuration) is None:
+                self._in_play.put(glimpsed(run.bundle, variant, configuration, run.results, metrics))
+        self._in_play.sift(self._limits, "the model and its vectors alone: ")
         every = [
-            Configuration(variant.precision, variant.depth, dim, threads, None, None, runtime=runtime)
-            for variant in variants_of(self._run.bundle, grid)
+            Configuration(variant.precision, variant.depth, grid.dims[-1], threads, None, None, runtime=runtime)
+            for variant in variants_of(run.bundle, grid)
             for threads, runtime in product(grid.threads, grid.runtimes)
         ] * _GLIMPSES
         for number, alone in enumerate(every):
-            those = [one for one in self._known if _key(one) == _key(alone)]
+            those = self._in_play.run_as(alone)
             if not those:
                 continue
             self._report("a glimpse of each variant", number, len(every), str(alone))
-            seen = self._run.glimpse(alone, _GLIMPSE_SECONDS)
+            seen = run.glimpse(alone, _GLIMPSE_SECONDS)
             if isinstance(seen, jobs.Failure):
-                self._fail(those, seen.reason)
+                self._in_play.fail(those, seen.reason)
             else:
-                self._encodings[_key(alone)] = self._encodings[_key(alone)].glimpsed(seen)
+                self._in_play.glimpse(alone, seen)
         self._report("a glimpse of each variant", len(every), len(every))
-        self._sift("encoding alone: ")
+        self._in_play.sift(self._limits, "encoding alone: ")
 
     def _full(self) -> FullModel | None:
         """Return the model that shares are of; it is prepared first, at its dimension alone, whatever fits."""
@@ -144,15 +140,14 @@ class Search:
         if not budget.keep:
             return None
         quality = full_quality(self._run, budget)
-        full = FullModel(grid.depths[-1], grid.dims[-1], quality)
         shares = {metric: share * quality[metric] for metric, share in budget.keep.items()}
         self._limits = replace(self._limits, shares=shares)
-        return full
+        return FullModel(grid.depths[-1], grid.dims[-1], quality)
 
     def _descend(self) -> None:
         """Look at the highest bound more closely until what fits is not below any, and is measured in full."""
         while True:
-            self._sift()
+            self._in_play.sift(self._limits)
             leader = self._leader()
             one = self._highest(leader)
             if one is not None:
@@ -163,19 +158,9 @@ class Search:
                 break
             for configuration in contenders:
                 self._measure(configuration)
-        for one in self._known.values():
-            self._left_out[one.configuration] = one, _NOT_BETTER
-        self._known = {}
+        self._in_play.leave_the_rest()
         if self._played.measured:
             self._report("measuring", len(self._missing), len(self._missing))
-
-    def _sift(self, prefix: str = "") -> None:
-        """Leave out what misses a limit whatever measuring would say."""
-        for configuration, one in list(self._known.items()):
-            over = one.over(self._encodings[_key(configuration)], self._run.results.settings, self._limits)
-            if over:
-                self._left_out[configuration] = one, f"{prefix}beyond the budget's {_figures(over)}"
-                del self._known[configuration]
 
     def _leader(self) -> Candidate | None:
         fitting = [row for row in self._rows() if not excesses(row, self._limits)]
@@ -191,8 +176,8 @@ class Search:
         What can only equal it is looked at while it may be faster: equals are decided by time.
         """
         best, found = None, None
-        for one in self._known.values():
-            least = self._least(one)
+        for one in self._in_play.all():
+            least = self._in_play.least(one)
             value = self._objective.value(least)
             if leader is not None:
                 theirs = self._objective.value(leader)
@@ -205,9 +190,7 @@ class Search:
 
     def _look_closer(self, one: Known) -> None:
         if one.stage is Stage.SCORED:
-            self._report("measuring", self._played.measured, len(self._missing), str(one.configuration))
-            del self._known[one.configuration]
-            self._measure(one.configuration)
+            self._measure(self._in_play.take(one))
         elif one.stage is Stage.EMBEDDED:
             self._index(one)
         else:
@@ -215,8 +198,7 @@ class Search:
 
     def _embed(self, one: Known) -> None:
         """Embed of a variant what comes next: the answers where there are many more documents, else all."""
-        task = self._run.task
-        those = [other for other in self._known.values() if _variant(other) == _variant(one)]
+        task, those = self._run.task, self._in_play.of_variant(one)
         documents: jobs.Documents = "none"
         if task.documents:
             answers = {answer for each in task.relevant for answer in each}
@@ -224,90 +206,44 @@ class Search:
             documents = "answers" if few else "all"
         found = self._run.preparations.embedded(one.variant, documents)
         if isinstance(found, jobs.Failure):
-            self._fail([other.configuration for other in those], found.reason)
+            self._in_play.fail([other.configuration for other in those], found.reason)
             return
         for other in those:
-            self._known[other.configuration] = other.with_answers(found, self._margin)
+            self._in_play.put(other.with_answers(found, self._margin))
 
     def _index(self, one: Known) -> None:
         """Build, at a dimension of a variant, what may score as this one: a margin of its search lies between them."""
         dim, weights = one.configuration.dim, self._objective.weights
         slack = self._margin.widest * sum(weight for name, weight in weights.items() if name in OBJECTIVES)
-        floor = self._objective.value(self._least(one)) - slack
-        those = [
-            other
-            for other in self._known.values()
-            if _variant(other) == _variant(one)
-            and other.configuration.dim == dim
-            and self._objective.value(self._least(other)) >= floor
-        ]
+        floor = self._objective.value(self._in_play.least(one)) - slack
+        there = [other for other in self._in_play.of_variant(one) if other.configuration.dim == dim]
+        those = [other for other in there if self._objective.value(self._in_play.least(other)) >= floor]
         plans = [plan for plan in self._run.grid.plans if any(o.configuration.plan == plan for o in those)]
         self._report("building indexes", 0, 1, f"{one.variant.precision} d{dim}-L{one.variant.depth}")
         found = self._run.preparations.indexed(one.variant, [(dim, plan) for plan in plans])
         self._report("building indexes", 1, 1)
         if isinstance(found, jobs.Failure):
-            self._fail([other.configuration for other in those], found.reason)
+            self._in_play.fail([other.configuration for other in those], found.reason)
             return
         by_plan = {prepared.plan: prepared for prepared in found if prepared.dim == dim}
         for other in those:
-            self._known[other.configuration] = other.with_index(by_plan[other.configuration.plan])
+            self._in_play.put(other.with_index(by_plan[other.configuration.plan]))
 
     def _measure(self, configuration: Configuration) -> None:
         """Measure a configuration in one more process, and learn from it what its variant's others cost at least."""
+        self._report("measuring", self._played.measured, len(self._missing), str(configuration))
         row = self._run.measure(self._missing[configuration], configuration)
         self._run.add(row)
         if row.status != "ok":
-            self._failed[configuration] = row.reason or row.status
+            self._in_play.fail([configuration], row.reason or row.status)
             return
-        self._require_energy(row)
+        if "energy_mj" in self._budget.max and row.energy_mj is None:
+            raise UsageError(f"{NO_ENERGY}: {row.null_because.get('energy_mj', 'it did not')}")
         self._learn(row)
 
     def _learn(self, row: Measurement) -> None:
-        """Take from one process what its row fits, and what its variant's others cost at least."""
-        key = _key(configuration_of(row))
-        if row.encode is not None:
-            self._encodings[key] = self._encodings[key].timed(row.encode)
+        self._in_play.learn(row)
         self._played.judge(row, self._limits)
-
-    def _require_energy(self, row: Measurement) -> None:
-        if "energy_mj" in self._budget.max and row.energy_mj is None:
-            raise UsageError(f"{NO_ENERGY}: {row.null_because.get('energy_mj', 'it did not')}")
-
-    def _least(self, one: Known) -> Candidate:
-        return one.least(self._encodings[_key(one.configuration)], self._run.results.settings)
-
-    def _fail(self, those: Iterable[Configuration], why: str) -> None:
-        for configuration in those:
-            self._failed[configuration] = why
-            self._known.pop(configuration, None)
-
-    def _narrowing(self, full: FullModel | None) -> Narrowing:
-        grid, settings = self._run.grid, self._run.results.settings
-        return Narrowing(
-            left_out=dict(Counter(why for _, why in self._left_out.values())),
-            full_depth=grid.depths[-1],
-            full_dim=grid.dims[-1],
-            full_quality=full.quality if full else {},
-            stopped=dict(Counter(self._played.stopped())),
-            failed=dict(Counter(self._failed.values())),
-            unmeasured=tuple(
-                one.left_out(self._encodings[_key(configuration)], settings, why)
-                for configuration, (one, why) in self._left_out.items()
-            ),
-        )
-
-
-def _key(one: Configuration) -> _Key:
-    return one.precision, one.depth, one.threads, one.runtime
-
-
-def _variant(one: Known) -> tuple[str, int]:
-    return one.variant.precision, one.variant.depth
-
-
-def _figures(missed: Iterable[Excess]) -> str:
-    """Name the limits without the values: configurations are counted by it."""
-    return " and ".join(one.figure for one in missed)
 
 
 def _asked(budget: Budget, grid: Grid) -> str:
