@@ -220,3 +220,14 @@ def test_the_margin_holds_for_a_search_that_misses_hits_at_random():
     for _ in range(20):
         kept = [[doc for doc in line if rng.random() < 0.95][:10] for line in ranks]
         assert retrieval_quality(kept, relevant)["ndcg_at_10"] <= exact + margin
+
+
+def test_where_nothing_can_be_run_it_is_no_budgets_fault(made, place, tmp_path):
+    from mrl_edge.cli.tune import _answer
+    from mrl_edge.errors import ResultsError
+
+    every = [(precision, depth, "glimpse") for precision in ("fp32", "int8") for depth in DEPTHS]
+    budget = Budget(max={"disk_mb": 200})
+    _, results = search(Table(5, made, grid(), failing=every), budget, tmp_path / "t.json", place)
+    with pytest.raises(ResultsError, match="nothing could be measured: no kernel for it"):
+        _answer(results, budget, tmp_path / "t.json", True)

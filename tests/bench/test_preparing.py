@@ -1,4 +1,4 @@
-"""What a variant's vectors and indexes say before anything is timed, beside numpy's own search over the same vectors."""
+"""What a variant's vectors and indexes say before anything is timed, beside numpy's search over the same vectors."""
 
 import numpy as np
 import pytest
