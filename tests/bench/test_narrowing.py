@@ -88,7 +88,7 @@ def int8_alone(arguments, swept, tmp_path_factory):
 
 def test_what_was_not_measured_is_not_forgotten(int8_alone, swept):
     """fp32 scores more or less than int8 of random weights; what may be better is named, by bounds."""
-    out, limit, answer = int8_alone
+    out, _, answer = int8_alone
     rows = read_results(out).narrowing.unmeasured
     assert {row.precision for row in rows} >= {"fp32"}
     whole = {(row.precision, row.dim): row for row in swept}
