@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM ?= chromium
 
-.PHONY: .venv quickstart test test-slow test-deploy test-arm64 browser browser-tools lint typecheck peers ladder training-peers export-peers harness roofline levers loadgen search-peers forecast docs tutorial clean
+.PHONY: .venv quickstart test test-slow test-deploy test-arm64 browser browser-tools lint typecheck peers ladder training-peers export-peers harness roofline levers loadgen search-peers forecast narrowing docs tutorial clean
 
 .venv: .venv/installed
 
@@ -104,6 +104,10 @@ build/loadgen/installed: pyproject.toml constraints.txt
 # Predictions for corpora of other sizes, each measured size foretold from the others; minutes.
 forecast: .venv
 	$(BIN)/python bench/peers/forecasting.py --folder $(FOLDER)
+
+# `mrl-edge tune` beside the whole sweep, about 10 minutes: the same choice in a third of the time, or exit 1.
+narrowing: .venv
+	$(BIN)/python bench/peers/narrowing.py --folder $(FOLDER)
 
 # The site, under build/docs; a broken link, anchor or reference fails it.
 docs: .venv

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mrl_edge.bench.results import Measurement, Quality, Results, refuse_emulated
+from mrl_edge.bench.results import Measurement, Quality, Results, Unmeasured, refuse_emulated
 
 from mrl_edge.errors import ResultsError, UsageError
 
@@ -48,6 +48,9 @@ class Candidate:
     n_items: int | None = None
     target_recall: float | None = None  # that the index was tuned to
     full: bool = False  # fp32 at all layers and the largest dimension of what was asked for
+    measured: bool = True  # else the costs are the least that they can be, and the metrics the most
+    scored: bool = True  # its metrics are its own, measured or not
+    processes: int | None = None  # that it was measured in, where they are fewer than was asked for
     predicted: bool = False
     bounds: dict[str, tuple[float, float]] = field(default_factory=dict)  # of predicted figures, by name
 
@@ -73,6 +76,10 @@ class Candidate:
         if self.threads > 1:
             parts.append(f"{self.threads} threads")
         parts += [*self.runtime, *(["predicted"] if self.predicted else [])]
+        if not self.measured:
+            parts.append("not measured")
+        if self.processes is not None:
+            parts.append(f"seen in {self.processes} process{'es' if self.processes > 1 else ''} alone")
         return ", ".join(parts)
 
 
@@ -103,6 +110,53 @@ def _largest(results: Results) -> tuple[int | None, int | None]:
         return results.narrowing.full_depth, results.narrowing.full_dim
     asked = [row for row in results.measurements if row.tokens is None]  # what failed too: the full model may not fit
     return max(row.depth for row in asked), max(row.dim for row in asked)
+
+
+def unmeasured(results: Results) -> list[Candidate]:
+    """Return what a tuning did not measure, by what is known of it; none where a later run has measured it."""
+    if results.narrowing is None:
+        return []
+    there = {found.key for row in results.measurements if (found := candidate(row, results.settings))}
+    deepest = results.narrowing.full_depth or 0
+    rows = [_bound(one, results.settings, deepest) for one in results.narrowing.unmeasured]
+    return [row for row in rows if row.key not in there]
+
+
+def _bound(one: Unmeasured, settings: dict[str, Any], deepest: int) -> Candidate:
+    plan = one.plan
+    return Candidate(
+        precision=one.precision,
+        depth=one.depth,
+        dim=one.dim,
+        threads=one.threads,
+        index=plan.kind if plan else None,
+        shortlist=plan.shortlist if plan else None,
+        rerank_dim=plan.rerank_dim if plan else None,
+        p50_ms=one.p50_ms,
+        p99_ms=one.p50_ms,
+        encode_p50_ms=one.p50_ms,
+        search_p50_ms=0.0,
+        cold_start_ms=one.cold_start_ms,
+        peak_rss_mb=one.peak_rss_mb,
+        disk_mb=one.disk_mb,
+        stable=False,
+        quality=dict(one.quality),
+        runtime=one.runtime,
+        shallow=one.depth < deepest,
+        p50_ci95_ms=(one.p50_ms, one.p50_ms),
+        energy_mj=0.0,
+        samples=samples_of(settings),
+        plan=str(plan) if plan else None,
+        vectors=settings.get("vectors") if plan else None,
+        target_recall=settings.get("target_recall") if plan else None,
+        measured=False,
+        scored=one.scored,
+    )
+
+
+def samples_of(settings: dict[str, Any]) -> dict[str, int]:
+    """Return how many queries, or texts, each metric of a results file is a mean over."""
+    return {name: count for name in OBJECTIVES if isinstance(count := settings.get(_COUNTED[name]), int)}
 
 
 def with_depths(rows: Sequence[Candidate]) -> list[Candidate]:
@@ -167,13 +221,14 @@ def candidate(row: Measurement, settings: dict[str, Any]) -> Candidate | None:
         target=row.target,
         p50_ci95_ms=whole.ci95_ms,
         energy_mj=row.energy_mj,
-        samples={name: count for name in OBJECTIVES if isinstance(count := settings.get(_COUNTED[name]), int)},
+        samples=samples_of(settings),
         parameters=search.parameters if search else {},
         plan=str(row.plan) if row.plan else None,
         vectors=search.vectors if search else None,
         n_items=search.n_items if search else None,
         target_recall=settings.get("target_recall") if search else None,
         predicted=row.predicted,
+        processes=len(whole.processes) if 0 < len(whole.processes) < settings.get("repeats", 1) else None,
     )
 
 

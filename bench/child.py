@@ -36,10 +36,14 @@ def main(job_path: str, answer_path: str, spawned_ns: str) -> None:
     answer: msgspec.Struct
     try:
         job = msgspec.json.decode(Path(job_path).read_bytes(), type=jobs.Job)
-        if isinstance(job, jobs.PrepareJob):
-            from mrl_edge.bench.prepare import prepare
+        if isinstance(job, jobs.EmbedJob):
+            from mrl_edge.bench.prepare import embed
 
-            answer = prepare(job)
+            answer = embed(job)
+        elif isinstance(job, jobs.IndexJob):
+            from mrl_edge.bench.searched import index
+
+            answer = index(job)
         elif isinstance(job, jobs.CountJob):
             from mrl_edge.bench.counting import count
 

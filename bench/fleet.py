@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mrl_edge.bench.budget import figure
-from mrl_edge.bench.candidates import OBJECTIVES, SEARCH_P50, Candidate, measured, with_depths
+from mrl_edge.bench.candidates import OBJECTIVES, SEARCH_P50, Candidate, measured, unmeasured, with_depths
 from mrl_edge.bench.results import BundleRef, Measurement, Results
 
 from mrl_edge.errors import ResultsError, UsageError
@@ -40,7 +40,12 @@ class Board:
                 "predict what a corpus of another size costs"
             )
         pairs = {pair[0].key: pair for one in self.results for pair in measured(one)}.values()
-        return list(zip(with_depths([row for row, _ in pairs]), (measured for _, measured in pairs), strict=True))
+        return list(zip(with_depths([row for row, _ in pairs]), (row for _, row in pairs), strict=True))
+
+    def unmeasured(self) -> list[Candidate]:
+        """Return what tunings left out and no file measured, by what is known of it."""
+        there = {row.key for row in self.rows()}
+        return [row for one in self.results for row in unmeasured(one) if row.key not in there]
 
 
 def check_bundles(results: Sequence[Results]) -> None:

@@ -12,11 +12,12 @@ import numpy as np
 from mrl_edge.bench.jobs import IndexFiles
 from mrl_edge.bench.results import Disk, IndexPlan
 
+from mrl_edge.atomic import write_file
 from mrl_edge.description import SizedIndex, VectorsInfo
 from mrl_edge.index.binary import binary_bytes
 from mrl_edge.index.build import LENGTHS, VECTORS, Embedded
-from mrl_edge.index.candidates import Site, build_like
-from mrl_edge.index.tune import ORDER, order_by_lists, unordered
+from mrl_edge.index.candidates import Lists, Site, build_like
+from mrl_edge.index.tune import LISTS, ORDER, order_by_lists, unordered
 from mrl_edge.index.tuning import Ground, Target, rows_of, tune
 from mrl_edge.index.vectors import VectorStore, VectorWriter
 from mrl_edge.metrics import exact_top_k
@@ -24,6 +25,7 @@ from mrl_edge.nesting import Floats, prefix
 from mrl_edge.progress import silent
 
 _TUNING_QUERIES = 200
+_STORE = "store.json"
 _READS_COLUMNS = ("scan", "ivf")  # the others bring their own copy
 
 
@@ -35,6 +37,19 @@ class Made:
     build_s: float
 
 
+class _Lists(msgspec.Struct, frozen=True):
+    lists: int
+    cluster_dim: int
+    build_s: float
+
+
+class _Store(msgspec.Struct, frozen=True):
+    """What a job that comes later must know of a store: how it is written, and the lists that it is ordered by."""
+
+    info: VectorsInfo
+    lists: _Lists | None
+
+
 class Indexes:
     """One store of all documents, ordered by inverted lists where a plan needs them, and what is built over it."""
 
@@ -44,16 +59,38 @@ class Indexes:
         self._work = work
         self._documents = documents  # [n, full] float32
         self._queries = queries[:: max(1, len(queries) // _TUNING_QUERIES)][:_TUNING_QUERIES]
-        writer = VectorWriter(info, work / VECTORS, work / LENGTHS)
-        writer.write(0, documents)
-        writer.close()
-        store = VectorStore(info, work / VECTORS, work / LENGTHS)
-        embedded = Embedded(store, self._queries, exact_top_k(self._queries, documents, 10))
         lists = any(plan.kind == "ivf" for plan in plans)
-        self._ground = order_by_lists(embedded, work, silent) if lists else unordered(embedded)
-        self.n_items = store.n
+        self._ground = self._kept() or self._stored(info, lists)
+        self.n_items = self._ground.store.n
         self._made: dict[tuple[str, int, bool], Made] = {}
         self._order = np.fromfile(work / ORDER, dtype="<i4") if lists else None
+
+    def _stored(self, info: VectorsInfo, lists: bool) -> Ground:
+        """Write the store, and what a later job that builds over it needs to know."""
+        work = self._work
+        writer = VectorWriter(info, work / VECTORS, work / LENGTHS)
+        writer.write(0, self._documents)
+        writer.close()
+        store = VectorStore(info, work / VECTORS, work / LENGTHS)
+        embedded = Embedded(store, self._queries, exact_top_k(self._queries, self._documents, 10))
+        ground = order_by_lists(embedded, work, silent) if lists else unordered(embedded)
+        made = ground.lists and _Lists(ground.lists.lists, ground.lists.cluster_dim, ground.lists.build_s)
+        write_file(work / _STORE, msgspec.json.encode(_Store(ground.store.info, made or None)))
+        return ground
+
+    def _kept(self) -> Ground | None:
+        """Return the store that an earlier job wrote over the same vectors."""
+        work, file = self._work, self._work / _STORE
+        if not file.is_file():
+            return None
+        kept = msgspec.json.decode(file.read_bytes(), type=_Store)
+        store = VectorStore(kept.info, work / VECTORS, work / LENGTHS)
+        found = exact_top_k(self._queries, self._documents, 10)
+        if kept.lists is None:
+            return unordered(Embedded(store, self._queries, found))
+        lists = Lists(work / LISTS, kept.lists.lists, kept.lists.cluster_dim, kept.lists.build_s)
+        rows = rows_of(found, np.fromfile(work / ORDER, dtype="<i4"))
+        return Ground(store, self._queries, rows, lists, store.dims[-1])
 
     def make(self, plan: IndexPlan, dim: int, target_recall: float, like: SizedIndex | None) -> Made:
         """Return the index of a plan at a dimension, with the parameters of `like` or those that tuning chooses.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from mrl_edge.bench.results import (
@@ -23,6 +24,7 @@ from mrl_edge.bench.results import (
 
 from mrl_edge.description import SizedIndex, VectorsInfo
 
+Documents = Literal["none", "answers", "all"]  # of a task that are embedded
 PINNED = "pinned"  # a runtime setting beside onnxruntime's levers: the process does it to itself
 
 
@@ -64,22 +66,6 @@ class IndexFiles(msgspec.Struct, frozen=True):
         return tuple(Path(file) for file in (self.file, self.vectors, self.lengths, self.order) if file)
 
 
-class PrepareJob(msgspec.Struct, frozen=True, tag="prepare"):
-    """Embed the task with one variant, build its indexes, score their hits."""
-
-    bundle: str
-    precision: str
-    depth: int
-    dims: tuple[int, ...]
-    plans: tuple[IndexPlan, ...]
-    task: str  # a file
-    reference: str | None  # fp32 query vectors, float32 [queries, full], to compare with
-    target_recall: float
-    storage: str
-    like: tuple[Prepared, ...]  # another precision's, whose index parameters are taken over; none: they are tuned
-    work: str  # folder for vectors and indexes
-
-
 class Prepared(msgspec.Struct, frozen=True):
     """What one configuration's search and quality are; the latency is still to be measured."""
 
@@ -94,12 +80,52 @@ class Prepared(msgspec.Struct, frozen=True):
     fidelity: VectorFidelity | None
 
 
-class PrepareResult(msgspec.Struct, frozen=True, tag=True):
+class EmbedJob(msgspec.Struct, frozen=True, tag="embed"):
+    """Embed the task with one variant, or what of it an earlier job did not."""
+
+    bundle: str
+    precision: str
+    depth: int
+    dims: tuple[int, ...]  # of the configurations; none: the query vectors alone are wanted, to compare others with
+    exact_dims: tuple[int, ...]  # at which exact search of the documents is scored
+    task: str  # a file
+    reference: str | None  # fp32 query vectors, float32 [queries, full], to compare with
+    documents: Documents
+    there: EmbedResult | None  # of the job that embedded the queries
+    work: str  # folder for the vectors
+
+
+class EmbedResult(msgspec.Struct, frozen=True, tag=True):
+    """The vectors of a task; one configuration a dimension, which does not search yet."""
+
+    query_vectors: str  # a file, float32 [queries, full]
+    configurations: tuple[Prepared, ...]
+    document_vectors: str | None = None  # likewise of all documents
+    exact: dict[int, Quality] = {}  # by dimension, of exact search; among the answers alone it is the best there can be
+    spent_s: dict[str, float] = {}  # by what it went into
+
+
+class IndexJob(msgspec.Struct, frozen=True, tag="index"):
+    """Build indexes over an embedded task and score their hits."""
+
+    bundle: str
+    precision: str
+    depth: int
+    task: str  # a file
+    embedded: EmbedResult
+    wanted: tuple[tuple[int, IndexPlan], ...]  # dimensions and plans
+    plans: tuple[IndexPlan, ...]  # of the whole run: one may need the documents in an order of its own
+    target_recall: float
+    storage: str
+    like: tuple[Prepared, ...]  # another precision's, whose index parameters are taken over; none: they are tuned
+    work: str  # folder of the vectors and for the indexes
+
+
+class IndexResult(msgspec.Struct, frozen=True, tag=True):
     """One entry a dimension and plan."""
 
-    query_vectors: str  # a file
     configurations: tuple[Prepared, ...]
-    spent_s: dict[str, float]  # by what it went into
+    spent_s: dict[str, float]
 
 
 class MeasureJob(msgspec.Struct, frozen=True, tag="measure"):
@@ -253,7 +279,7 @@ class Failure(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
-Job = PrepareJob | FirstJob | MeasureJob | CountJob | CeilingsJob | VectorsJob
+Job = EmbedJob | IndexJob | FirstJob | MeasureJob | CountJob | CeilingsJob | VectorsJob
 
 
 def write(path: Path, value: msgspec.Struct) -> None:

@@ -69,12 +69,16 @@ def resolve(rows: Sequence[Candidate], budget: Budget, full: FullModel | None) -
 
 
 def full_models(rows: Sequence[Candidate], results: Sequence[Results] = ()) -> list[FullModel]:
-    """Return what a share can be of: what a tuning says of the full model, else each row that is it."""
-    for one in results:
-        said = one.narrowing
-        if said is not None and said.full_dim is not None and said.full_depth is not None:
-            return [FullModel(said.full_depth, said.full_dim, said.full_quality)]
-    return [FullModel(row.depth, row.dim, row.quality) for row in rows if row.full]
+    """Return what a share can be of: what a tuning says of the full model, and each row that is it."""
+    told = [one.narrowing for one in results if one.narrowing is not None]
+    return [
+        *(
+            FullModel(said.full_depth, said.full_dim, said.full_quality)
+            for said in told
+            if said.full_quality and said.full_depth is not None and said.full_dim is not None
+        ),
+        *(FullModel(row.depth, row.dim, row.quality) for row in rows if row.full),
+    ]
 
 
 def full_model(rows: Sequence[Candidate], budget: Budget, results: Sequence[Results] = ()) -> FullModel:
@@ -105,11 +109,12 @@ def excesses(row: Candidate, limits: Limits) -> list[Excess]:
     for metric, floor in limits.min.items():
         value = lower(row, metric, limits.confidence)
         if value < floor:
-            below[metric] = _below(metric, value, floor, _bounded(row, value, row.quality[metric], limits))
+            bound = _at_most(row) or _bounded(row, value, row.quality[metric], limits)
+            below[metric] = _below(metric, value, floor, bound)
     for metric, floor in limits.shares.items():
         value = row.quality[metric]
         if value < floor and (metric not in below or floor > below[metric].limit):
-            below[metric] = _below(metric, value, floor, "")
+            below[metric] = _below(metric, value, floor, _at_most(row))
     return [one for one in (*over, *below.values()) if one is not None]
 
 
@@ -120,7 +125,7 @@ def _over(row: Candidate, cost: Cost, limit: float, limits: Limits) -> Excess | 
         return Excess(cost.name, limit, value, math.inf, text)
     if value <= limit:
         return None
-    bound = _bounded(row, value, cost.read(row), limits)
+    bound = _bounded(row, value, cost.read(row), limits) if row.measured else "the least "
     over = f"{value - limit:.2f} {cost.unit} over {cost.option} {limit:g}"
     text = f"{bound}{cost.title} {value:.2f} {cost.unit} is {over}"
     return Excess(cost.name, limit, value, (value - limit) / (limit or 1e-9), text)
@@ -136,6 +141,10 @@ def _bounded(row: Candidate, bound: float, value: float, limits: Limits) -> str:
     if bound == value or limits.confidence is None:
         return ""
     return "the far end of the predicted " if row.predicted else f"{limits.confidence:.1%} bound of the "
+
+
+def _at_most(row: Candidate) -> str:
+    return "" if row.scored else "the most "
 
 
 def _why_unknown(cost: Cost) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,33 +33,51 @@ class Choice:
 
 
 def pick(
-    rows: Sequence[Candidate], budget: Budget, axes: Sequence[str] = AXES, full: FullModel | None = None
+    rows: Sequence[Candidate],
+    budget: Budget,
+    axes: Sequence[str] = AXES,
+    full: FullModel | None = None,
+    unmeasured: Sequence[Candidate] = (),
 ) -> Choice:
     """Choose the row with the best objective within the budget; equals are decided by time, memory, disk.
 
-    `full` is the model that shares are of, where it is not among the rows.
+    `full` is the model that shares are of, where it is not among the rows; `unmeasured` are what a tuning left out,
+    by the least that they cost and the most that they score: none is chosen, but what a limit keeps out is among them.
 
     Raises `UsageError` for what the rows have no figure of: a floor, a limit on energy, a full model to keep a share
     of.
     """
-    objective = objective_of(rows, budget)
+    largest = max((row.dim for row in unmeasured), default=0)  # of what is not scored it says what can be had
+    told = [row for row in unmeasured if row.scored or row.dim == largest]
+    everything = [*rows, *told]
+    objective = objective_of(everything, budget)
     full = (full or full_model(rows, budget)) if budget.keep else None
-    limits = resolve(rows, budget, full)
+    limits = resolve(everything, budget, full)
+    maybe = [row for row in told if not excesses(row, limits)]
     front = pareto_front(rows, objective, axes)
     fitting = [row for row in rows if not excesses(row, limits)]
     if not fitting:
-        nearest = min(rows, key=lambda row: max(excess.share for excess in excesses(row, limits)))
-        over = excesses(nearest, limits)
-        eased = relaxations(rows, limits)
-        why = [f"Nothing fits. The nearest is {nearest.name}:", *(f"  {one.text}" for one in over)]
+        nearest = min(
+            (row for row in everything if row not in maybe),
+            key=lambda row: max(excess.share for excess in excesses(row, limits)),
+            default=None,
+        )
+        over = excesses(nearest, limits) if nearest else []
+        eased = relaxations(everything, limits)
+        why = [f"Nothing {'that was measured ' if maybe else ''}fits."]
+        if nearest:
+            why = [f"{why[0]} The nearest is {nearest.name}:", *(f"  {one.text}" for one in over)]
         why += [one.text for one in eased]
-        return Choice(objective, None, nearest, over, None, why, uncertain(rows, None, limits, objective), [], eased,
-                      front, full)  # fmt: skip
-    chosen = min(fitting, key=lambda row: (-objective.value(row), row.p50_ms, row.peak_rss_mb, row.disk_mb))
-    better = [row for row in rows if objective.value(row) > objective.value(chosen)]
-    following = min(better, key=lambda row: max(e.share for e in excesses(row, limits)), default=None)
+        doubts = [*uncertain(rows, None, limits, objective), *_may_be_better(maybe, None, objective)]
+        return Choice(objective, None, nearest, over, None, why, doubts, [], eased, front, full)
+    chosen = min(fitting, key=lambda row: order_of(row, objective))
+    better = [row for row in everything if row not in maybe and objective.value(row) > objective.value(chosen)]
+    following = min(better, key=lambda row: (not row.scored, max(e.share for e in excesses(row, limits))), default=None)
     why = _why(rows, fitting, chosen, full, budget, objective)
-    why.append(_what_follows(chosen, following, limits, objective))
+    if unmeasured:
+        why.append(f"{len(unmeasured)} more were not measured; what is said of them are bounds.")
+    known = "that was measured " if any(objective.value(row) > objective.value(chosen) for row in maybe) else ""
+    why.append(_what_follows(chosen, following, limits, objective, known))
     return Choice(
         objective,
         chosen,
@@ -66,12 +85,17 @@ def pick(
         [],
         following,
         why,
-        uncertain(rows, chosen, limits, objective),
-        trades(rows, fitting, chosen, limits, objective),
+        [*uncertain(rows, chosen, limits, objective), *_may_be_better(maybe, chosen, objective)],
+        trades(everything, fitting, chosen, limits, objective),
         [],
         front,
         full,
     )
+
+
+def order_of(row: Candidate, objective: Objective) -> tuple[float, ...]:
+    """Return what is least of the row to choose: equals in the objective are decided by time, memory, disk."""
+    return -objective.value(row), row.p50_ms, row.peak_rss_mb, row.disk_mb
 
 
 def _why(
@@ -102,9 +126,27 @@ def _why(
     return lines
 
 
-def _what_follows(chosen: Candidate, following: Candidate | None, limits: Limits, objective: Objective) -> str:
+def _may_be_better(maybe: Sequence[Candidate], chosen: Candidate | None, objective: Objective) -> list[str]:
+    """Name what was not measured and that by its bounds fits: a tuning with another budget left it out."""
+    least = objective.value(chosen) if chosen else -math.inf
+    better = [row for row in maybe if objective.value(row) > least]
+    if not better:
+        return []
+    best = max(better, key=objective.value)
+    more = f", as may {len(better) - 1} more" if len(better) > 1 else ""
+    return [f"{best.name}, may be better within this budget{more}: run mrl-edge tune with it."]
+
+
+def _what_follows(
+    chosen: Candidate, following: Candidate | None, limits: Limits, objective: Objective, known: str
+) -> str:
     if following is None:
-        return f"No configuration has a better {objective.title}."
+        return f"No configuration {known}has a better {objective.title}."
+    if not following.measured:
+        gain = objective.value(following) - objective.value(chosen)
+        over = "; ".join(excess.text for excess in excesses(following, limits))
+        gains = f"gains {gain:.4f}" if following.scored else f"may gain up to {gain:.4f}"
+        return f"The next better one, {following.name}, {gains}; it does not fit: {over}."
     gain = objective.value(following) - objective.value(chosen)
     changes = ", ".join(_change(cost, chosen, following) for cost in COSTS if cost.name in AXES)
     over = "; ".join(excess.text for excess in excesses(following, limits))

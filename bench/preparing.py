@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +39,7 @@ class Grid:
     p99_limit_ms: float | None = None  # of those texts
     runtimes: tuple[tuple[str, ...], ...] = ((),)  # settings of onnxruntime, each measured with everything
     new_ceilings: bool = False  # of the machine, measured again
+    for_choice: bool = False  # of a row only the figures that a budget can ask for
     asked: dict[str, str] = field(default_factory=dict)  # the data and its columns, by option: for who measures again
 
     def processes(self, configuration: Configuration) -> int:
@@ -46,83 +47,174 @@ class Grid:
         return 1 if configuration.p99_limit_ms is not None else self.repeats
 
 
-class Preparations:
-    """The embedding of the task, the indexes and their hits, of one variant after the other.
+class Kept(msgspec.Struct, frozen=True):
+    """What there is of a variant: its vectors, and the configurations whose index is built and scored."""
 
-    They lie in a work folder with `task.json`, from which an interrupted sweep goes on; `spend` is told the seconds.
+    embedded: jobs.EmbedResult
+    configurations: tuple[jobs.Prepared, ...] = ()
+
+
+class Preparations:
+    """The embedding of the task, the indexes and their hits, of each variant as far as they are asked for.
+
+    A whole sweep makes all indexes of a variant at once; a grid that is `for_choice` those of a dimension. They lie in
+    a work folder with `task.json`, from which an interrupted run goes on; `spend` is told the seconds.
     """
 
     def __init__(
         self, bundle: Bundle, grid: Grid, work: Path, spend: Callable[[str, float], None], report: Report
     ) -> None:
         self._bundle, self._grid, self._work, self._spend, self._report = bundle, grid, work, spend, report
-        self._answers: dict[tuple[str, int], jobs.PrepareResult | jobs.Failure] = {}  # by precision and depth
+        self._kept: dict[tuple[str, int], Kept | jobs.Failure] = {}  # by precision and depth
 
-    def of(self, variant: Variant) -> jobs.PrepareResult | jobs.Failure:
-        """Prepare a variant once, with the fp32 query vectors to compare its own with."""
-        key = variant.precision, variant.depth
-        if key in self._answers:
-            return self._answers[key]
-        full_depth = self._bundle.manifest.depths[-1]
-        reference = None
-        if (variant.precision, variant.depth) != ("fp32", full_depth) and "fp32" in self._bundle.precisions():
-            reference = self._reference(self._bundle.variant("fp32", full_depth))
-        self._answers[key] = self._prepared(variant, _name(*key), self._grid.dims, reference)
-        return self._answers[key]
+    def of(self, variant: Variant, dim: int, plan: IndexPlan | None) -> jobs.Prepared | jobs.Failure:
+        """Return a configuration's search and quality, prepared with those that belong to it where it is not there."""
+        if plan is None:
+            answer = self.embedded(variant, "none")
+            found = answer if isinstance(answer, jobs.Failure) else answer.configurations
+        else:
+            dims = (dim,) if self._grid.for_choice else self._grid.dims
+            found = self.indexed(variant, self._pairs(dims))
+        if isinstance(found, jobs.Failure):
+            return found
+        return next(one for one in found if (one.dim, one.plan) == (dim, plan))
 
-    def _reference(self, fp32: Variant) -> str | None:
-        """Return the file with the query vectors of fp32 at full depth, or None where it cannot be run."""
-        answer = self._there(fp32.precision, fp32.depth) or self._prepared(fp32, "reference", (), None)
-        return None if isinstance(answer, jobs.Failure) else answer.query_vectors
+    def embedded(self, variant: Variant, documents: jobs.Documents) -> jobs.EmbedResult | jobs.Failure:
+        """Return the vectors of a variant, those of so many of the documents among them; a failure stays one."""
+        there = self._there(variant)
+        if isinstance(there, jobs.Failure):
+            return there
+        if there is not None and _holds(there.embedded, documents):
+            return there.embedded
+        name = _name(variant)
+        made = self._embed(variant, name, self._grid.dims, documents, there.embedded if there else None)
+        self._keep(variant, made if isinstance(made, jobs.Failure) else Kept(made))
+        return made
 
-    def _prepared(
-        self, variant: Variant, name: str, dims: tuple[int, ...], reference: str | None
-    ) -> jobs.PrepareResult | jobs.Failure:
-        """Run a preparation, or read what an interrupted run prepared."""
-        if kept := self._kept(name):
-            return kept
-        work = self._work / name
-        job = jobs.PrepareJob(
+    def indexed(
+        self, variant: Variant, wanted: Sequence[tuple[int, IndexPlan]]
+    ) -> tuple[jobs.Prepared, ...] | jobs.Failure:
+        """Return what is known of some dimensions and plans of a variant; those that are not there are built."""
+        embedded = self.embedded(variant, "all")
+        there = self._there(variant)
+        if isinstance(embedded, jobs.Failure) or not isinstance(there, Kept):
+            return embedded if isinstance(embedded, jobs.Failure) else jobs.Failure("failed", "nothing was embedded")
+        known = {(one.dim, one.plan) for one in there.configurations}
+        missing = tuple(pair for pair in wanted if pair not in known)
+        if missing:
+            job = jobs.IndexJob(
+                bundle=str(self._bundle.folder.absolute()),
+                precision=variant.precision,
+                depth=variant.depth,
+                task=str(self._work / "task.json"),
+                embedded=embedded,
+                wanted=missing,
+                plans=self._grid.plans,
+                target_recall=self._grid.target_recall,
+                storage=self._grid.storage,
+                like=self._like(variant, missing),
+                work=str(self._work / _name(variant)),
+            )
+            # numpy's threads are those that are measured with: indexes are tuned by their latency.
+            answer = run_job(job, jobs.IndexResult, self._work, self._grid.threads[0])
+            if isinstance(answer, jobs.Failure):
+                self._kept[variant.precision, variant.depth] = answer
+                return answer
+            self._spent(answer.spent_s)
+            there = Kept(embedded, (*there.configurations, *answer.configurations))
+            self._keep(variant, there)
+        return there.configurations
+
+    def _pairs(self, dims: Sequence[int]) -> list[tuple[int, IndexPlan]]:
+        full = self._bundle.manifest.dims[-1]
+        return [(dim, plan) for dim in dims for plan in self._grid.plans if plan.applies_to(dim, full)]
+
+    def _embed(
+        self,
+        variant: Variant,
+        name: str,
+        dims: tuple[int, ...],
+        documents: jobs.Documents,
+        there: jobs.EmbedResult | None,
+    ) -> jobs.EmbedResult | jobs.Failure:
+        exact = [dim for dim in self._bundle.manifest.dims if dim >= self._grid.dims[0]]
+        job = jobs.EmbedJob(
             bundle=str(self._bundle.folder.absolute()),
             precision=variant.precision,
             depth=variant.depth,
             dims=dims,
-            plans=self._grid.plans,
+            exact_dims=tuple(exact) if self._grid.for_choice else (),
             task=str(self._work / "task.json"),
-            reference=reference,
-            target_recall=self._grid.target_recall,
-            storage=self._grid.storage,
-            like=self._like(variant) if dims else (),
-            work=str(work),
+            reference=None if not dims or there or self._grid.for_choice else self._reference(variant),
+            documents=documents,
+            there=there,
+            work=str(self._work / name),
         )
         self._report("preparing", 0, 1, name)
-        # numpy's threads are those that are measured with: indexes are tuned by their latency.
-        answer = run_job(job, jobs.PrepareResult, self._work, self._grid.threads[0])
+        answer = run_job(job, jobs.EmbedResult, self._work, self._grid.threads[0])
         self._report("preparing", 1, 1, name)
-        if isinstance(answer, jobs.PrepareResult):
-            for what, seconds in answer.spent_s.items():
-                self._spend(what, seconds)
-            write_file(work / _KEPT, msgspec.json.encode(answer))
+        if isinstance(answer, jobs.EmbedResult):
+            self._spent(answer.spent_s)
         return answer
 
-    def _kept(self, name: str) -> jobs.PrepareResult | None:
-        file = self._work / name / _KEPT
-        return msgspec.json.decode(file.read_bytes(), type=jobs.PrepareResult) if file.is_file() else None
+    def _reference(self, variant: Variant) -> str | None:
+        """Return the file with the query vectors of fp32 at full depth, or None where it cannot be run."""
+        full_depth = self._bundle.manifest.depths[-1]
+        if (variant.precision, variant.depth) == ("fp32", full_depth) or "fp32" not in self._bundle.precisions():
+            return None
+        fp32 = self._bundle.variant("fp32", full_depth)
+        there = self._there(fp32)
+        if there is None and (there := self._read("reference")) is None:
+            answer = self._embed(fp32, "reference", (), "none", None)
+            if isinstance(answer, jobs.EmbedResult):
+                there = Kept(answer)
+                self._write("reference", there)
+        return there.embedded.query_vectors if isinstance(there, Kept) else None
 
-    def _there(self, precision: str, depth: int) -> jobs.PrepareResult | jobs.Failure | None:
-        """Return what was prepared by this run, or by an interrupted one whose rows of it are complete."""
-        return self._answers.get((precision, depth)) or self._kept(_name(precision, depth))
+    def _like(self, variant: Variant, wanted: Sequence[tuple[int, IndexPlan]]) -> tuple[jobs.Prepared, ...]:
+        """Return what is made at a depth of the first precision before this: the vectors are nearly the same.
 
-    def _like(self, variant: Variant) -> tuple[jobs.Prepared, ...]:
-        """Return what was made at a depth of the first precision before this: the vectors are nearly the same."""
+        One whose documents are not embedded, as no budget fits it, is not.
+        """
         for precision in sorted(self._grid.precisions, key=lambda name: name != "fp32"):  # as they are measured
             if precision == variant.precision:
                 break
-            answer = self._there(precision, variant.depth)
-            if isinstance(answer, jobs.PrepareResult):
-                return answer.configurations
+            first = self._bundle.variant(precision, variant.depth)
+            there = self._there(first)
+            if isinstance(there, Kept) and there.embedded.document_vectors:
+                plain = [(dim, msgspec.structs.replace(plan, shortlist=None, rerank_dim=None)) for dim, plan in wanted]
+                found = self.indexed(first, list(dict.fromkeys(plain)))
+                return () if isinstance(found, jobs.Failure) else found
         return ()
 
+    def _there(self, variant: Variant) -> Kept | jobs.Failure | None:
+        """Return what was prepared by this run, or by an interrupted one."""
+        key = variant.precision, variant.depth
+        if key not in self._kept and (kept := self._read(_name(variant))):
+            self._kept[key] = kept
+        return self._kept.get(key)
 
-def _name(precision: str, depth: int) -> str:
-    return f"{precision}-L{depth}"
+    def _keep(self, variant: Variant, what: Kept | jobs.Failure) -> None:
+        self._kept[variant.precision, variant.depth] = what
+        if isinstance(what, Kept):
+            self._write(_name(variant), what)
+
+    def _read(self, name: str) -> Kept | None:
+        file = self._work / name / _KEPT
+        return msgspec.json.decode(file.read_bytes(), type=Kept) if file.is_file() else None
+
+    def _write(self, name: str, what: Kept) -> None:
+        write_file(self._work / name / _KEPT, msgspec.json.encode(what))
+
+    def _spent(self, seconds: dict[str, float]) -> None:
+        for what, each in seconds.items():
+            self._spend(what, each)
+
+
+def _holds(embedded: jobs.EmbedResult, documents: jobs.Documents) -> bool:
+    """Whether so many of the documents are embedded."""
+    return documents == "none" or bool(embedded.document_vectors or (documents == "answers" and embedded.exact))
+
+
+def _name(variant: Variant) -> str:
+    return f"{variant.precision}-L{variant.depth}"

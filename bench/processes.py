@@ -23,7 +23,8 @@ from mrl_edge.errors import ResultsError
 _CACHE = "cache"
 Answer = TypeVar(
     "Answer",
-    jobs.PrepareResult,
+    jobs.EmbedResult,
+    jobs.IndexResult,
     jobs.FirstResult,
     jobs.MeasureResult,
     jobs.CountResult,

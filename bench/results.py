@@ -272,13 +272,39 @@ class Measurement(msgspec.Struct, frozen=True):
     predicted: bool = False
 
 
+class Unmeasured(msgspec.Struct, frozen=True):
+    """A configuration that `mrl-edge tune` did not measure: the least that it costs, and the most that it scores."""
+
+    precision: str
+    depth: int
+    dim: int
+    threads: int
+    plan: IndexPlan | None
+    why: str
+    p50_ms: float  # of a query, as are the others, but for the disk
+    cold_start_ms: float
+    peak_rss_mb: float
+    disk_mb: float
+    quality: dict[str, float]
+    scored: bool  # its hits were: `quality` is what it has
+    runtime: tuple[str, ...] = ()
+
+
 class Narrowing(msgspec.Struct, frozen=True):
-    """What `mrl-edge tune` did not measure, how often and why, and what the full model scores, measured or not."""
+    """What `mrl-edge tune` did not measure, how often and why, and what the full model is and scores, measured or not.
+
+    The full model is fp32 at the largest depth and dimension that were asked for.
+    """
 
     left_out: dict[str, int]
     full_depth: int | None = None
     full_dim: int | None = None
     full_quality: dict[str, float] = {}
+    stopped: dict[str, int] = {}  # rows of fewer processes than were asked for, by why
+    failed: dict[str, int] = {}  # what could not be run, by why
+    unmeasured: tuple[Unmeasured, ...] = ()  # of `left_out`
+    finished: bool = True  # else it was interrupted
+    asked: str = ""  # a hash of the budget and of what there was to choose among
 
 
 class BundleRef(msgspec.Struct, frozen=True):

@@ -8,7 +8,8 @@ Pratas & Sousa 2014). What else a call does is left out, so the least time is ne
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _LARGEST_BYTES = 256 << 20
 _FIGURE = "roofline"
+NOT_FOR_A_CHOICE = "no budget asks for it: mrl-edge bench measures it"
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -71,14 +73,21 @@ class Rooflines:
     """The ceilings and counts of one sweep, each found once."""
 
     def __init__(
-        self, bundle: Bundle, sample: jobs.LatencySample, grid: Grid, device: Device, there: Iterable[Ceilings],
+        self,
+        bundle: Bundle,
+        sample: jobs.LatencySample,
+        grid: Grid,
+        device: Device,
+        there: Iterable[Ceilings],
         work: Path,
-    ) -> None:  # fmt: skip
+        spend: Callable[[str, float], None] = lambda what, seconds: None,
+    ) -> None:
         self._bundle = bundle
         self._sample = sample
         self._grid = grid
         self._device = device
         self._work = work
+        self._spend = spend
         self._ceilings: dict[int, Ceilings] = {one.threads: one for one in there}
         self._asked: dict[int, Ceilings | str] = {} if grid.new_ceilings else {**self._ceilings}
         self._counts: dict[tuple[str, int], tuple[jobs.CountedCalls, ...] | str] = {}
@@ -92,6 +101,8 @@ class Rooflines:
         """Return the row with its roofline, or with the reason why there is none."""
         if row.status != "ok" or row.encode is None:
             return row
+        if self._grid.for_choice:
+            return msgspec.structs.replace(row, null_because={**row.null_because, _FIGURE: NOT_FOR_A_CHOICE})
         work = self._work_of(row)
         ceilings = self._ceilings_of(row.threads) if isinstance(work, Work) else None
         if isinstance(work, Work) and isinstance(ceilings, Ceilings):
@@ -139,7 +150,9 @@ class Rooflines:
             batches=grid.batches,
             work=str(self._work),
         )
+        started = time.perf_counter()
         answer = run_job(job, jobs.CountResult, self._work, os.cpu_count() or 1)
+        self._spend("counting operations", time.perf_counter() - started)
         return f"counting: {answer.reason}" if isinstance(answer, jobs.Failure) else answer.calls
 
     def _ceilings_of(self, threads: int) -> Ceilings | str:
@@ -153,7 +166,9 @@ class Rooflines:
     def _measured(self, threads: int) -> Ceilings | str:
         largest = min(_LARGEST_BYTES, psutil.virtual_memory().available // 4)
         job = jobs.CeilingsJob(threads, largest)
+        started = time.perf_counter()
         answer = run_job(job, jobs.CeilingsResult, self._work, 1)
+        self._spend("the machine's ceilings", time.perf_counter() - started)
         if isinstance(answer, jobs.Failure):
             return f"measuring the ceilings: {answer.reason}"
         _keep(self._device, answer.ceilings)

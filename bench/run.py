@@ -1,4 +1,4 @@
-"""One run of measuring: its rows so far, what is still missing, and the process of a configuration.
+"""One run of measuring: its rows so far and what is still missing.
 
 Shared within a variant (depth × precision): the embedding of the task, the indexes, the quality of their
 hits. Measured for each configuration alone: latency, memory, cold start.
@@ -7,38 +7,27 @@ hits. Measured for each configuration alone: latency, memory, cold start.
 from __future__ import annotations
 
 import hashlib
-import time
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-import psutil
 from mrl_edge.bench import jobs
 from mrl_edge.bench.agreement import compare
+from mrl_edge.bench.candidates import Candidate, candidate
 from mrl_edge.bench.configuration import Configuration, configuration_of
-from mrl_edge.bench.jobs import Prepared
-from mrl_edge.bench.page_cache import drop
-from mrl_edge.bench.path import HITS
+from mrl_edge.bench.measuring import PROVIDER, Measuring, failed
 from mrl_edge.bench.place import Place, variant_name
 from mrl_edge.bench.preparing import Grid, Preparations
-from mrl_edge.bench.processes import Answer, cached, clear_cache, run_job
 from mrl_edge.bench.repeats import processes_of, together
-from mrl_edge.bench.results import IndexPlan, Measurement, Narrowing, SearchResult, write_results
+from mrl_edge.bench.results import IndexPlan, Measurement, Narrowing, write_results
 from mrl_edge.bench.resuming import Processes, resume, work_folder
-from mrl_edge.bench.roofline import Rooflines
+from mrl_edge.bench.roofline import NOT_FOR_A_CHOICE, Rooflines
 from mrl_edge.bench.scenarios import with_scenarios
-from mrl_edge.bench.seen import with_energy, with_system
-from mrl_edge.bench.watching import watching
 
-from mrl_edge.bundle import MANIFEST, Bundle, Variant
-from mrl_edge.levers import MAPPED_PREPACK
+from mrl_edge.bundle import Bundle, Variant
 from mrl_edge.progress import Report
-
-PROVIDER = "CPUExecutionProvider"
-_BUSY_SECONDS = 0.1  # how long other work is watched before and after a configuration
 
 
 def data_sha256(task: jobs.Task) -> str:
@@ -69,6 +58,7 @@ class Run:
         self, bundle: Bundle, task: jobs.Task, source: str, grid: Grid, out: Path, report: Report, place: Place
     ) -> None:
         self.bundle = bundle
+        self.task = task
         self.place = place
         self._agreements: dict[str, float | jobs.Failure] = {}
         self.grid = grid
@@ -78,16 +68,16 @@ class Run:
         settings = settings_of(task, source, grid)
         self.results = resume(out, bundle, place.device, settings)
         self.sample = task.latency_sample()
-        places = {text: number for number, text in enumerate(task.queries)}
-        self._sampled = [places[text] for text in self.sample.texts] if task.queries else []
         device = self.results.device
         held = device.capped_to, device.ram_bytes, device.cores
-        run = f"{bundle.identity()}{settings}{grid.dims}{grid.plans}{device.versions}{held}".encode()
+        run = f"{bundle.identity()}{settings}{grid.for_choice}{grid.dims}{grid.plans}{device.versions}{held}".encode()
         self.work = work_folder(out) / hashlib.sha256(run).hexdigest()[:12]
         self.work.mkdir(parents=True, exist_ok=True)
         (self.work / "task.json").write_bytes(content)
         self.preparations = Preparations(bundle, grid, self.work, self._spend, report)
-        self._rooflines = Rooflines(bundle, self.sample, grid, self.results.device, self.results.ceilings, self.work)
+        self.measuring = Measuring(bundle, task, grid, place, self.work, self._spend)
+        ceilings = self.results.ceilings
+        self._rooflines = Rooflines(bundle, self.sample, grid, self.results.device, ceilings, self.work, self._spend)
         self.processes = Processes(self.work / "processes")
         there = {configuration_of(row): processes_of(row) for row in self.results.measurements}
         for configuration in self.processes:  # the last may have been killed before its row was in the file
@@ -119,16 +109,23 @@ class Run:
         row = self.row(variant, configuration)
         agreed = self._agreement(variant)
         if isinstance(agreed, jobs.Failure):
-            return _failed(row, agreed)
+            return failed(row, agreed)
         row = msgspec.structs.replace(row, host_cosine=agreed)
         if configuration.encodes_only:
-            return self._measured(row, None, configuration)
-        answer = self.preparations.of(variant)
-        if isinstance(answer, jobs.Failure):
-            return _failed(row, answer)
-        wanted = (configuration.dim, configuration.plan)
-        prepared = next(p for p in answer.configurations if (p.dim, p.plan) == wanted)
-        return self._measured(row, prepared, configuration)
+            return self.measuring.row(row, None, configuration)
+        prepared = self.preparations.of(variant, configuration.dim, configuration.plan)
+        if isinstance(prepared, jobs.Failure):
+            return failed(row, prepared)
+        row = self.measuring.row(row, prepared, configuration)
+        if self.grid.for_choice:
+            left_out = dict.fromkeys(("cold_start_dropped_ms", "fidelity"), NOT_FOR_A_CHOICE)
+            return msgspec.structs.replace(row, fidelity=None, null_because={**row.null_because, **left_out})
+        first = not self.processes.rows(configuration)
+        return self.measuring.with_first_vector(row, prepared, configuration) if first else row
+
+    def glimpse(self, configuration: Configuration, seconds: float) -> jobs.MeasureResult | jobs.Failure:
+        """Return what a short process of encoding alone sees; it makes no row."""
+        return self.measuring.glimpse(configuration, seconds)
 
     def row(self, variant: Variant, configuration: Configuration) -> Measurement:
         """Return a row without figures."""
@@ -148,15 +145,6 @@ class Run:
             p99_limit_ms=configuration.p99_limit_ms,
         )
 
-    def glimpse(self, configuration: Configuration, seconds: float) -> jobs.MeasureResult | jobs.Failure:
-        """Return what a short process of encoding alone sees; it makes no row."""
-        started = time.perf_counter()
-        job = msgspec.structs.replace(self._job(None, configuration), max_seconds=seconds)
-        self._begin(job)
-        answer = self._run(job, jobs.MeasureResult, configuration.threads)
-        self._spend("glimpses", time.perf_counter() - started)
-        return answer
-
     def _agreement(self, variant: Variant) -> float | jobs.Failure | None:
         """Compare vectors with the host's, once a variant; there is nothing to compare with on the host itself."""
         if self.place.expected is None:
@@ -174,8 +162,17 @@ class Run:
         write_results(self.out, self.results)
 
     def narrowed(self, narrowing: Narrowing | None) -> None:
-        """Say in the results what was left out; None of a whole sweep."""
+        """Say in the results what is left out; None of a whole sweep."""
         self.results = msgspec.structs.replace(self.results, narrowing=narrowing)
+
+    def figures(self, configuration: Configuration) -> Candidate | None:
+        """Return what a choice is made on of a row that is there; None where there is none, or it failed."""
+        row = next((row for row in self.results.measurements if configuration_of(row) == configuration), None)
+        return candidate(row, self.results.settings) if row else None
+
+    def write(self) -> None:
+        """Write the file as it is."""
+        write_results(self.out, self.results)
 
     def finish(self) -> None:
         """Write the file even if nothing was missing."""
@@ -197,114 +194,3 @@ class Run:
         spent_s = dict(self.results.spent_s)
         spent_s[what] = spent_s.get(what, 0.0) + seconds
         self.results = msgspec.structs.replace(self.results, spent_s=spent_s)
-
-    def _measured(self, row: Measurement, prepared: Prepared | None, configuration: Configuration) -> Measurement:
-        job = self._job(prepared, configuration)
-        self._begin(job)
-        started = time.perf_counter()
-        before = psutil.cpu_percent(_BUSY_SECONDS)
-        with watching(PROVIDER) as watch:
-            answer = self._run(job, jobs.MeasureResult, configuration.threads)
-        after = psutil.cpu_percent(_BUSY_SECONDS)
-        self._spend("measuring", time.perf_counter() - started)
-        row = with_system(row, watch, before, after)
-        if isinstance(answer, jobs.Failure):
-            return _failed(row, answer)
-        row = msgspec.structs.replace(row, null_because={**row.null_because, **answer.null_because})
-        row = msgspec.structs.replace(
-            row,
-            encode=answer.encode,
-            query=answer.query,
-            cold_start_ms=answer.cold_start_ms,
-            load_ms=answer.load_ms,
-            first_ms=answer.first_ms,
-            memory=msgspec.structs.replace(answer.memory, gpu_bytes=watch.gpu_peak_bytes),
-            temperature_c=watch.temperature_max_c,
-            throughput=answer.throughput,
-            server=answer.server,
-        )
-        row = with_energy(row, answer, watch)
-        if prepared is None:
-            return row
-        if not self.processes.rows(configuration):  # its first process
-            started = time.perf_counter()
-            dropped_ms, because = self._first_vector(prepared, job)
-            self._spend("cold starts with files dropped", time.perf_counter() - started)
-            row = msgspec.structs.replace(row, cold_start_dropped_ms=dropped_ms)
-            if because is not None:
-                row = _without(row, "cold_start_dropped_ms", because)
-        disk = msgspec.structs.replace(prepared.disk, model_bytes=prepared.disk.model_bytes + answer.cached_bytes)
-        return msgspec.structs.replace(
-            row,
-            disk=disk,
-            search=self._search(prepared, answer.search),
-            quality=prepared.quality,
-            fidelity=prepared.fidelity,
-        )
-
-    def _begin(self, job: jobs.MeasureJob) -> None:
-        """Leave in the cache what a device has there in all but its first start."""
-        clear_cache(self.work)
-        if MAPPED_PREPACK in job.runtime:
-            self._run(jobs.FirstJob(job), jobs.FirstResult, job.threads)
-
-    def _run(self, job: jobs.Job, kind: type[Answer], threads: int) -> Answer | jobs.Failure:
-        """Run what is measured under the limits of the place."""
-        return run_job(job, kind, self.work, threads, self.place.command)
-
-    def _search(self, prepared: Prepared, times: jobs.SearchTimes | None) -> SearchResult | None:
-        """Return what is known of a search; the measured process' hits are compared with those that were scored."""
-        if prepared.search is None or prepared.hits is None or times is None:
-            return None
-        scored = np.fromfile(prepared.hits, dtype=np.int64).reshape(-1, HITS)[self._sampled].tolist()
-        same = [{*ours} == {*theirs} - {-1} for ours, theirs in zip(times.hits, scored, strict=True)]
-        return msgspec.structs.replace(
-            prepared.search,
-            p50_ms=times.p50_ms,
-            p99_ms=times.p99_ms,
-            shortlist_p50_ms=times.shortlist_p50_ms,
-            rerank_p50_ms=times.rerank_p50_ms,
-            same_hits=sum(same) / len(same),
-        )
-
-    def _job(self, prepared: Prepared | None, configuration: Configuration) -> jobs.MeasureJob:
-        return jobs.MeasureJob(
-            bundle=str(self.bundle.folder.absolute()),
-            precision=configuration.precision,
-            depth=configuration.depth,
-            threads=configuration.threads,
-            sample=self.sample,
-            dim=configuration.dim,
-            prepared=prepared,
-            tokens=configuration.tokens,
-            max_seconds=self.grid.max_seconds / self.grid.processes(configuration),
-            batch=configuration.batch,
-            callers=configuration.callers,
-            p99_limit_ms=configuration.p99_limit_ms,
-            runtime=configuration.runtime,
-        )
-
-    def _first_vector(self, prepared: Prepared, job: jobs.MeasureJob) -> tuple[float | None, str | None]:
-        """Return the cold start with all files that it opens dropped from the page cache, or why there is none."""
-        variant = self.bundle.variant(job.precision, job.depth)
-        names = (
-            MANIFEST,
-            variant.weights,
-            self.bundle.graph(variant, prepared.encode_dim).file,
-            *self.bundle.input_files,
-        )
-        searched = prepared.index.paths if prepared.index else ()
-        reason = drop([*(self.bundle.folder / name for name in names), *searched, *cached(self.work)])
-        if reason is not None:
-            return None, reason
-        answer = self._run(jobs.FirstJob(job), jobs.FirstResult, job.threads)
-        return (None, answer.reason) if isinstance(answer, jobs.Failure) else (answer.cold_start_ms, None)
-
-
-def _without(row: Measurement, figure: str, because: str) -> Measurement:
-    """Say why a figure is null."""
-    return msgspec.structs.replace(row, null_because={**row.null_because, figure: because})
-
-
-def _failed(row: Measurement, failure: jobs.Failure) -> Measurement:
-    return msgspec.structs.replace(row, status=failure.status, reason=failure.reason)

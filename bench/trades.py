@@ -54,7 +54,8 @@ def trades(
             value, row = min(buys, key=lambda one: (one[0], -objective.value(one[1])))
             amount, gain = value - limit, objective.value(row) - objective.value(chosen)
             more = _that_fits(cost.name, amount)
-            text = f"{more:.5g} {cost.unit} more {cost.title} buys {objective.points(gain)}: {row.name}"
+            least, most = ("", "") if row.measured else ("at least ", " at most")
+            text = f"{least}{more:.5g} {cost.unit} more {cost.title} buys {objective.points(gain)}{most}: {row.name}"
             found.append(Trade(cost.name, amount, gain, row, text))
         here = cost.read(chosen)
         less = [row for row in fitting if _saves(row, chosen, cost)]
@@ -80,7 +81,7 @@ def _lower_floors(rows: Sequence[Candidate], chosen: Candidate, limits: Limits, 
             value, row = max(buys, key=lambda one: (one[0], objective.value(one[1])))
             amount, gain = value - floor, objective.value(row) - objective.value(chosen)
             lower = f"a floor of {_that_fits(name, value):.5g} on {titled(name)[0]}"
-            text = f"{lower} buys {objective.points(gain)}: {row.name}"
+            text = f"{lower} buys {objective.points(gain)}{'' if row.measured else ' at most'}: {row.name}"
             found.append(Trade(name, amount, gain, row, text))
     return found
 
@@ -96,17 +97,23 @@ def _relaxation(rows: Sequence[Candidate], name: str, limit: float, limits: Limi
     if alone:
         excess, row = min(alone, key=lambda one: one[0].share)
         to = _that_fits(name, excess.value)
-        text = f"With {title} {to:.5g}{unit} instead of {limit:.4g} it would be {row.name}."
+        bound, would = ("", "would") if row.measured else (_bound_of(name), "may")
+        text = f"With {title} {bound}{to:.5g}{unit} instead of {limit:.4g} it {would} be {row.name}."
         return Relaxation(name, limit, to, row, text)
-    missed = [one for row in rows for one in excesses(row, limits) if one.figure == name]
+    missed = [(one, row) for row in rows for one in excesses(row, limits) if one.figure == name]
     if len(missed) < len(rows):
         text = f"{title} {limit:.4g}{unit} is met by some, which miss other limits: it alone cannot help."
-    elif best := [one.value for one in missed if one.value != math.inf]:
-        least = max(best) if name in limits.floors else min(best)
-        text = f"No configuration meets {title} {limit:.4g}{unit}, whatever the rest: the best has {least:.4g}."
+    elif known := [(one.value, row) for one, row in missed if one.value != math.inf]:
+        least, row = (max if name in limits.floors else min)(known, key=lambda one: one[0])
+        bound = "" if row.measured else _bound_of(name)
+        text = f"No configuration meets {title} {limit:.4g}{unit}, whatever the rest: the best has {bound}{least:.4g}."
     else:
         text = f"{title} is known of no configuration."
     return Relaxation(name, limit, None, None, text)
+
+
+def _bound_of(name: str) -> str:
+    return "at most " if name in OBJECTIVES else "at least "
 
 
 def _that_fits(name: str, value: float) -> float:

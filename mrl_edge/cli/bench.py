@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,6 @@ from mrl_edge.cli import (
     options,
     pair,
 )
-from mrl_edge.cli.plans import index_plans
 from mrl_edge.errors import ResultsError, UsageError
 
 if TYPE_CHECKING:
@@ -161,13 +161,10 @@ def bench(
 
     Each configuration runs in processes of its own. Interrupted, the same command continues.
     """
-    from mrl_edge.bench.preparing import Grid
-    from mrl_edge.bench.reproduce import asked
+    given = dict(locals())
     from mrl_edge.bench.resuming import discard
     from mrl_edge.bench.sweep import sweep
     from mrl_edge.bundle import open_bundle
-    from mrl_edge.datasets import Columns
-    from mrl_edge.index.vectors import check_storage
 
     profile = bench_place.capped_profile(device or [], fleet, capped)
     boards = () if profile else bench_boards.read_boards(device or [], fleet)
@@ -177,35 +174,24 @@ def bench(
         raise UsageError("--baseline compares on this machine: leave --device and --fleet out")
     before = _read_baseline(baseline, out, profile) if baseline else None
     opened = open_bundle(bundle)
-    columns = Columns(text=text, image=image, label=label, query=query, positive=positive)
+    columns = bench_task.columns_of(given)
     if compare is not None:
         pair.compare_two(opened, compare, bench_task.read_roles(opened, data, columns), max_seconds, as_json)
         return 0
-    check_storage(vectors, opened.manifest.dims)
-    chosen, precisions, layers = bench_task.read_variants(opened, dims, precision, depths)
+    grid = bench_task.read_grid(opened, given, pin)
     roles = bench_task.read_roles(opened, data, columns)
     task = bench_task.read_task(roles, max_queries, max_documents)
     if before is not None:
         _refuse_other_data(before, task, baseline)
     together = bench_calls.read_calls(batches, concurrency, server, p99_limit_ms, max_seconds)
-    grid = Grid(
-        precisions=precisions,
-        depths=layers,
-        dims=chosen,
-        threads=options.numbers("--threads", threads, least=1),
-        plans=index_plans(index, rerank_dim, shortlist, opened.manifest.dims),
+    grid = replace(
+        grid,
         tokens=() if tokens == "0" or "image" in roles else options.numbers("--tokens", tokens, least=1),
-        max_seconds=max_seconds,
-        target_recall=recall,
-        storage=vectors,
-        repeats=repeats,
         batches=tuple(number for number in together.batches if number > 1),
         callers=tuple(number for number in together.callers if number > 1),
         servers=together.servers,
         p99_limit_ms=p99_limit_ms if server else None,
-        runtimes=bench_task.read_runtimes(runtime, pin),
         new_ceilings=new_ceilings,
-        asked=asked(data, columns),
     )
     calls = bench_table.Calls(1 in together.batches or 1 in together.callers, p99_limit_ms)
     if boards:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from mrl_edge.cli import options
+from mrl_edge.cli.plans import index_plans
 from mrl_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import Task
+    from mrl_edge.bench.preparing import Grid
     from mrl_edge.bundle import Bundle
     from mrl_edge.datasets import Columns
 
@@ -25,6 +28,38 @@ def read_roles(bundle: Bundle, data: str, columns: Columns) -> dict[str, list[st
     if modality != embeds:
         raise UsageError(f"{bundle.folder} embeds {embeds}s, and these columns hold {modality}s")
     return table.roles
+
+
+def read_grid(bundle: Bundle, given: Mapping[str, Any], pin: bool) -> Grid:
+    """Return what the options that `bench` and `tune` share say, by their names, without fixed lengths and batches."""
+    from mrl_edge.bench.preparing import Grid
+    from mrl_edge.bench.reproduce import asked
+    from mrl_edge.index.vectors import check_storage
+
+    dims = bundle.manifest.dims
+    check_storage(given["vectors"], dims)
+    chosen, precisions, layers = read_variants(bundle, given["dims"], given["precision"], given["depths"])
+    return Grid(
+        precisions=precisions,
+        depths=layers,
+        dims=chosen,
+        threads=options.numbers("--threads", given["threads"], least=1),
+        plans=index_plans(given["index"], given["rerank_dim"], given["shortlist"], dims),
+        tokens=(),
+        max_seconds=given["max_seconds"],
+        target_recall=given["recall"],
+        storage=given["vectors"],
+        repeats=given["repeats"],
+        runtimes=read_runtimes(given["runtime"], pin),
+        asked=asked(given["data"], columns_of(given)),
+    )
+
+
+def columns_of(given: Mapping[str, Any]) -> Columns:
+    """Return the columns that options name."""
+    from mrl_edge.datasets import Columns
+
+    return Columns(**{role: given[role] for role in ("text", "image", "label", "query", "positive")})
 
 
 def read_variants(

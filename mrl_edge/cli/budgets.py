@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +36,26 @@ Objective = Annotated[
         "for retrieval, else accuracy."
     ),
 ]
+
+
+# The names of figures and of the options that bound them, which every command with a budget has.
+_MAX = {
+    "p50_ms": "max_p50_ms",
+    "p99_ms": "max_p99_ms",
+    "cold_start_ms": "max_cold_ms",
+    "peak_rss_mb": "max_rss_mb",
+    "disk_mb": "max_disk_mb",
+    "energy_mj": "max_energy_mj",
+}
+_MIN = {"recall_at_10": "min_recall", "ndcg_at_10": "min_ndcg", "accuracy": "min_accuracy"}
+_KEEP = {"recall_at_10": "keep_recall", "ndcg_at_10": "keep_ndcg", "accuracy": "keep_accuracy"}
+
+
+def of_options(given: Mapping[str, Any], device: str | None = None, corpus: int | None = None) -> Budget:
+    """Return the budget that a command's options say, by their names; otherwise as `budget_of`."""
+    tables = ({name: given[option] for name, option in table.items()} for table in (_MAX, _MIN, _KEEP))
+    others = {name: given[name] for name in ("confidence", "objective")}
+    return budget_of(given["budget"], device, *tables, corpus=corpus, **others)
 
 
 def budget_of(

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrl_edge.cli import budgets, console, elsewhere, options
+from mrl_edge.cli import answers, budgets, console, elsewhere, options
 from mrl_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from mrl_edge.bench.budget import Budget
     from mrl_edge.bench.candidates import Candidate
     from mrl_edge.bench.fleet import Board
-    from mrl_edge.bench.limits import FullModel
     from mrl_edge.bench.machines import Machine
-    from mrl_edge.bench.pick import Choice
-    from mrl_edge.bench.results import BundleRef, Results
-    from mrl_edge.choice import Configuration
 
-_HEADS = {
-    "p50_ms": "p50 ms",
-    "p99_ms": "p99 ms",
-    "cold_start_ms": "cold ms",
-    "peak_rss_mb": "RSS MB",
-    "disk_mb": "disk MB",
-    "energy_mj": "mJ",
-}
 _EPILOG = """Examples:
 
 mrl-edge pick results.json --max-p50-ms 5 --max-rss-mb 120 --max-disk-mb 40 --min-recall 0.5
@@ -96,23 +83,12 @@ def pick(
     Files of one machine are taken together; of several machines each gets a choice, or all one; or a board that was
     not measured gets one, predicted from them.
     """
+    given = dict(locals())
     from mrl_edge.bench.fleet import boards_of, in_common
     from mrl_edge.bench.pick import pick as choose
     from mrl_edge.bench.results import read_results
 
-    wanted = budgets.budget_of(
-        budget,
-        device,
-        {
-            "p50_ms": max_p50_ms, "p99_ms": max_p99_ms, "cold_start_ms": max_cold_ms, "peak_rss_mb": max_rss_mb,
-            "disk_mb": max_disk_mb, "energy_mj": max_energy_mj,
-        },
-        {"recall_at_10": min_recall, "ndcg_at_10": min_ndcg, "accuracy": min_accuracy},
-        {"recall_at_10": keep_recall, "ndcg_at_10": keep_ndcg, "accuracy": keep_accuracy},
-        confidence=confidence,
-        objective=objective,
-        corpus=corpus,
-    )  # fmt: skip
+    wanted = budgets.of_options(given, device, corpus=corpus)
     axes = options.names(pareto) or ()
     elsewhere.check_options(board, leave_one_out, profile, wanted.corpus, one_for_all)
     read = [read_results(path) for path in results]
@@ -129,25 +105,34 @@ def pick(
         wanted = elsewhere.within_memory(wanted, board)
     else:
         rows = {one.name: board_rows(one, wanted.corpus) for one in boards}
-    full = full_of([*rows.values(), whole], wanted, read) if wanted.keep else None
+    full = answers.full_of([*rows.values(), whole], wanted, read) if wanted.keep else None
     if one_for_all:
         rows = {", ".join(rows): in_common(boards, rows)}
-    choices = {name: choose(ours, wanted, axes, full) for name, ours in rows.items()}
-    objects = {name: as_object(choice, boards[0].bundle) for name, choice in choices.items()}
+    left_out = _left_out(boards, predicted=bool(one_for_all or board or wanted.corpus))
+    choices = {name: choose(ours, wanted, axes, full, left_out.get(name, ())) for name, ours in rows.items()}
+    objects = {name: answers.as_object(choice, boards[0].bundle) for name, choice in choices.items()}
     found = next(iter(objects.values())) if len(choices) == 1 else {"boards": objects}
     if out is not None:
-        write_choice(out, found)
+        answers.write_choice(out, found)
     if as_json:
         console.print_json(found)
     else:
         for name, choice in choices.items():
             if len(boards) > 1:
                 console.say(f"\n{name}")
-            print_choice(choice)
-            print_front(choice, axes)
+            answers.print_choice(choice)
+            answers.print_front(choice, axes)
         if out is not None:
             console.say(f"\nchoice: {out}\nnext:   mrl-edge ship BUNDLE --pick {out} --out app")
     return 0 if all(choice.chosen for choice in choices.values()) else 3
+
+
+def _left_out(boards: Sequence[Board], predicted: bool) -> dict[str, list[Candidate]]:
+    """Return what tunings did not measure on each board, unless rows are no board's own; warn of interrupted ones."""
+    for board in boards:
+        for line in answers.interrupted(board.results):
+            console.note(f"warning: {line}")
+    return {} if predicted else {board.name: board.unmeasured() for board in boards}
 
 
 def _leave_one_out(machines: Sequence[Machine], wanted: Budget, out: Path | None, as_json: bool) -> int:
@@ -174,102 +159,3 @@ def board_rows(board: Board, corpus: int | None) -> list[Candidate]:
             "size: mrl-edge ship takes those that mrl-edge index chose over all documents"
         )
     return sized.rows
-
-
-def full_of(rows_of: Iterable[Sequence[Candidate]], budget: Budget, results: Sequence[Results]) -> FullModel:
-    """Return the model that shares are of: of what was measured, on whichever board could, or of what a tuning says.
-
-    Raises `UsageError` where there is none.
-    """
-    from mrl_edge.bench.limits import full_model
-
-    return full_model([row for rows in rows_of for row in rows], budget, results)
-
-
-def print_choice(choice: Choice) -> None:
-    """Print the answer in words."""
-    for line in choice.why:
-        console.say(line)
-    for line in choice.uncertain:
-        console.say(f"Not certain: {line}")
-    if choice.trades:
-        console.say("")
-    for trade in choice.trades:
-        console.say(f"  {trade.text}")
-
-
-def print_front(choice: Choice, axes: Sequence[str]) -> None:
-    """Print the Pareto front on its axes, the chosen row marked and the predicted ones too."""
-    from mrl_edge.bench.budget import figure
-    from mrl_edge.bench.limits import titled
-
-    varying: dict[str, list[object]] = {
-        "depth": [row.depth if row.shallow else None for row in choice.pareto],
-        "threads": [row.threads if row.threads > 1 else None for row in choice.pareto],
-        "runtime": ["+".join(row.runtime) or None for row in choice.pareto],
-        "vectors": [row.vectors for row in choice.pareto],
-    }
-    shown = {name: values for name, values in varying.items() if len(set(values)) > 1}
-    rows: list[list[object]] = [
-        [
-            "→" if row == choice.chosen else "",
-            f"{row.precision}{' (predicted)' if row.predicted else ''}",
-            row.dim,
-            row.index if row.rerank_dim is None else f"{row.index} → {row.rerank_dim}",
-            *(values[place] for values in shown.values()),
-            *(figure(row, name) for name in axes),
-            choice.objective.value(row),
-        ]
-        for place, row in enumerate(choice.pareto)
-    ]
-    heads = ["", "precision", "dim", "index", *shown, *(_HEADS.get(name) or titled(name)[0] for name in axes)]
-    console.print_table("\nPareto front: nothing is better in everything", [*heads, choice.objective.title], rows)
-
-
-def as_object(choice: Choice, bundle: BundleRef) -> dict[str, object]:
-    """Return the chosen row's figures at the top, the rest beside them."""
-    chosen = choice.chosen
-    return {
-        "fits": chosen is not None,
-        "bundle": {"name": bundle.name, "sha256": bundle.sha256},
-        "configuration": _configuration(chosen) if chosen else None,
-        **(_figures(chosen) if chosen else {}),
-        "objective": choice.objective.name,
-        "value": choice.objective.value(chosen) if chosen else None,
-        "why": choice.why,
-        "uncertain": choice.uncertain,
-        "trades": [_with_row(trade) for trade in choice.trades],
-        "relaxations": [_with_row(one) for one in choice.relaxations],
-        "next_better": _figures(choice.next_better) if choice.next_better else None,
-        "nearest": _figures(choice.nearest) if choice.nearest else None,
-        "full": {"name": choice.full.name, **asdict(choice.full)} if choice.full else None,
-        "over": [asdict(excess) for excess in choice.over],
-        "pareto": [_figures(row) for row in choice.pareto],
-    }
-
-
-def _configuration(row: Candidate) -> Configuration:
-    """Return what a device runs, as `ship` and `serve` read it."""
-    from mrl_edge.choice import Configuration
-
-    return Configuration(**{name: getattr(row, name) for name in Configuration.__struct_fields__})
-
-
-def _with_row(one: Any) -> dict[str, object]:
-    found = asdict(replace(one, row=None))
-    return {**found, "row": _figures(one.row) if one.row else None}
-
-
-def _figures(row: Candidate) -> dict[str, object]:
-    figures = asdict(row)
-    quality: dict[str, float] = figures.pop("quality")
-    return {"name": row.name, **figures, **quality}
-
-
-def write_choice(out: Path, found: object) -> None:
-    """Write a choice as JSON, so that the file is either the old one or the new one."""
-    import msgspec
-
-    from mrl_edge.atomic import write_file
-
-    write_file(out, msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")

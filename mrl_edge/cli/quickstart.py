@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from mrl_edge.cli import bench, classify, console, export, index, options, pick, report, search, train
+from mrl_edge.cli import answers, bench, classify, console, export, index, options, report, search, train
 
 _DATA = "builtin:wordnet_nouns"
 _HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -162,4 +162,4 @@ def _print_pick(results: Path, limits: Mapping[str, float]) -> None:
     from mrl_edge.bench.pick import pick as choose
     from mrl_edge.bench.results import read_results
 
-    pick.print_choice(choose(candidates(read_results(results)), Budget(max=dict(limits))))
+    answers.print_choice(choose(candidates(read_results(results)), Budget(max=dict(limits))))

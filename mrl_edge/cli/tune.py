@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mrl_edge.cli import bench_boards, bench_place, bench_task, budgets, console, options, pick
-from mrl_edge.cli.plans import index_plans
+from mrl_edge.cli import answers, bench_boards, bench_place, bench_task, budgets, console, options
 from mrl_edge.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mrl_edge.bench.budget import Budget
     from mrl_edge.bench.results import Results
     from mrl_edge.devices.reach.address import Address
@@ -94,53 +95,36 @@ def tune(
 
     What encodes too slowly is seen in a short process and not prepared; what is left is measured until one fits.
     """
-    from mrl_edge.bench.preparing import Grid
-    from mrl_edge.bench.reproduce import asked
+    given = dict(locals())
+    from mrl_edge.bench.demands import refuse_unanswerable
     from mrl_edge.bundle import open_bundle
-    from mrl_edge.datasets import Columns
-    from mrl_edge.index.vectors import check_storage
 
-    wanted = budgets.budget_of(
-        budget,
-        None,
-        {
-            "p50_ms": max_p50_ms, "p99_ms": max_p99_ms, "cold_start_ms": max_cold_ms, "peak_rss_mb": max_rss_mb,
-            "disk_mb": max_disk_mb, "energy_mj": max_energy_mj,
-        },
-        {"recall_at_10": min_recall, "ndcg_at_10": min_ndcg, "accuracy": min_accuracy},
-        {"recall_at_10": keep_recall, "ndcg_at_10": keep_ndcg, "accuracy": keep_accuracy},
-        confidence=confidence,
-        objective=objective,
-    )  # fmt: skip
-    if wanted.corpus is not None:
-        raise UsageError("the budget's corpus: tune measures this one; mrl-edge pick --corpus predicts another size")
-    if not wanted.max:
-        raise UsageError("tune needs a limit, as in --max-p50-ms 20: without one mrl-edge bench measures everything")
+    wanted = _budget_of(given)
     profile = bench_place.capped_profile(device or [], fleet, capped)
     boards = () if profile else bench_boards.read_boards(device or [], fleet)
+    if boards and image is not None:
+        raise UsageError("--device: images are files of this machine, and no board has them: measure texts there")
+    if choice is not None and len(boards) > 1:
+        raise UsageError("--choice writes one choice: tune each board alone")
     opened = open_bundle(bundle)
-    check_storage(vectors, opened.manifest.dims)
-    chosen, precisions, layers = bench_task.read_variants(opened, dims, precision, depths)
-    columns = Columns(text=text, image=image, label=label, query=query, positive=positive)
-    task = bench_task.read_task(bench_task.read_roles(opened, data, columns), max_queries, max_documents)
-    grid = Grid(
-        precisions=precisions,
-        depths=layers,
-        dims=chosen,
-        threads=options.numbers("--threads", threads, least=1),
-        plans=index_plans(index, rerank_dim, shortlist, opened.manifest.dims),
-        tokens=(),
-        max_seconds=max_seconds,
-        target_recall=recall,
-        storage=vectors,
-        repeats=repeats,
-        asked=asked(data, columns),
-        runtimes=bench_task.read_runtimes(runtime, pin=False),
-    )
+    grid = bench_task.read_grid(opened, given, pin=False)
+    roles = bench_task.read_roles(opened, data, bench_task.columns_of(given))
+    task = bench_task.read_task(roles, max_queries, max_documents)
+    refuse_unanswerable(wanted, task, opened, grid)
     what = bench_boards.Sweep(opened, task, data, grid, wanted)
     if boards:
         return _on_boards(what, boards, out, overwrite, choice, as_json)
     return _here(what, profile, out, overwrite, choice, as_json)
+
+
+def _budget_of(given: Mapping[str, Any]) -> Budget:
+    """Return a budget that tuning can keep to."""
+    wanted = budgets.of_options(given)
+    if wanted.corpus is not None:
+        raise UsageError("the budget's corpus: tune measures this one; mrl-edge pick --corpus predicts another size")
+    if not wanted.max:
+        raise UsageError("tune needs a limit, as in --max-p50-ms 20: without one mrl-edge bench measures everything")
+    return wanted
 
 
 def _here(
@@ -156,7 +140,7 @@ def _here(
             results = narrow(what.bundle, what.task, what.source, what.grid, _budget(what), out, report, place)
     answer = _answer(results, _budget(what), out, as_json)
     if choice is not None:
-        pick.write_choice(choice, answer)
+        answers.write_choice(choice, answer)
     if as_json:
         console.print_json(answer)
     return 0 if answer["fits"] else 3
@@ -172,52 +156,54 @@ def _on_boards(
 ) -> int:
     from mrl_edge.errors import MrlEdgeError
 
-    if choice is not None and len(boards) > 1:
-        raise UsageError("--choice writes one choice: tune each board alone")
     found = bench_boards.sweep_boards(what, boards, out, overwrite)
-    answers: dict[str, dict[str, object]] = {}
+    said: dict[str, dict[str, object]] = {}
     for place, (address, file, results) in enumerate(found):
         if isinstance(results, MrlEdgeError):
             continue
         if len(boards) > 1 and not as_json:
             console.say(f"\n{address}")
         try:
-            answers[str(address)] = _answer(results, _budget(what), file, as_json)
+            said[str(address)] = _answer(results, _budget(what), file, as_json)
         except MrlEdgeError as error:  # of one board: the others answer
             found[place] = address, file, error
-    first = next(iter(answers.values()), None)
+    first = next(iter(said.values()), None)
     if choice is not None and first is not None:
-        pick.write_choice(choice, first)
+        answers.write_choice(choice, first)
     if as_json and first is not None:
-        console.print_json(first if len(boards) == 1 else {"boards": answers})
+        console.print_json(first if len(boards) == 1 else {"boards": said})
     bench_boards.raise_failures(found)
-    return 0 if all(answer["fits"] for answer in answers.values()) else 3
+    return 0 if all(answer["fits"] for answer in said.values()) else 3
 
 
 def _answer(results: Results, budget: Budget, out: Path, as_json: bool) -> dict[str, object]:
-    """Return what was chosen among the rows that were measured; print it, and what was not measured, unless as JSON."""
-    from mrl_edge.bench.candidates import candidates
+    """Return what was chosen among the rows that were measured; print it, and what was not measured, unless as JSON.
+
+    Raises `ResultsError` where nothing could be run, which no budget is to blame for.
+    """
+    from mrl_edge.bench.candidates import candidates, unmeasured
     from mrl_edge.bench.pick import pick as choose
-    from mrl_edge.bench.results import refuse_emulated
+    from mrl_edge.bench.results import Narrowing, refuse_emulated
+    from mrl_edge.errors import ResultsError
 
     refuse_emulated(results)
-    left_out = results.narrowing.left_out if results.narrowing else {}
-    bundle = {"name": results.bundle.name, "sha256": results.bundle.sha256}
-    answer: dict[str, object] = {"fits": False, "bundle": bundle, "configuration": None}
-    if any(row.status == "ok" for row in results.measurements):
-        rows = candidates(results)
-        chosen = choose(rows, budget, full=pick.full_of([rows], budget, [results]) if budget.keep else None)
-        answer = pick.as_object(chosen, results.bundle)
-        if not as_json:
-            pick.print_choice(chosen)
-    elif not as_json:
-        console.say("Nothing was measured: no configuration can fit this budget, or none could be run.")
+    said = results.narrowing or Narrowing({})
+    rows = candidates(results) if any(row.status == "ok" for row in results.measurements) else []
+    left_out = unmeasured(results)
+    if not rows and not left_out:
+        raise ResultsError(f"nothing could be measured: {next(iter(said.failed), 'there is nothing to measure')}")
+    full = answers.full_of([rows], budget, [results]) if budget.keep else None
+    choice = choose(rows, budget, full=full, unmeasured=left_out)
     if not as_json:
-        spent = sum(results.spent_s.values())
-        console.say(f"\nmeasured {len(results.measurements)} configurations in {spent:.0f} s: {out}")
-        for why, count in left_out.items():
-            console.say(f"not measured: {count} {why}")
-    return {**answer, "left_out": left_out}
+        answers.print_choice(choice)
+        console.say(f"\nmeasured {len(rows)} configurations in {sum(results.spent_s.values()):.0f} s: {out}")
+        for what, counted in (
+            ("not measured", said.left_out), ("in fewer processes", said.stopped), ("could not be run", said.failed),
+        ):  # fmt: skip
+            for why, count in counted.items():
+                console.say(f"{what}: {count} {why}")
+    kept = {"left_out": said.left_out, "stopped": said.stopped, "failed": said.failed}
+    return {**answers.as_object(choice, results.bundle), **kept}
 
 
 def _budget(what: bench_boards.Sweep) -> Budget:

@@ -23,7 +23,7 @@ from mrl_edge.nesting import select_dims
 from mrl_edge.progress import Report
 
 TUNING = "tuning.json"
-_LISTS, ORDER = "lists.ivf", "order.i32"
+LISTS, ORDER = "lists.ivf", "order.i32"
 _CLUSTER_DIM = 64  # or the next larger one
 
 
@@ -93,7 +93,7 @@ def order_by_lists(embedded: Embedded, folder: Path, report: Report) -> Ground:
     lists = list_count(old.n)
     centroids, nearest = cluster(old, dim, lists, report)
     order = np.argsort(nearest, kind="stable")
-    write_lists(folder / _LISTS, nearest, centroids)
+    write_lists(folder / LISTS, nearest, centroids)
     order.astype("<i4").tofile(folder / ORDER)
     info = replace(old.info, order=f"{FOLDER}/{ORDER}")
     vectors, lengths = folder / VECTORS, folder / LENGTHS
@@ -101,7 +101,7 @@ def order_by_lists(embedded: Embedded, folder: Path, report: Report) -> Ground:
     reorder(old, order, VectorWriter(info, new_vectors, new_lengths))
     new_vectors.replace(vectors)
     new_lengths.replace(lengths)
-    found = Lists(folder / _LISTS, lists, dim, time.perf_counter() - started)
+    found = Lists(folder / LISTS, lists, dim, time.perf_counter() - started)
     store = VectorStore(info, vectors, lengths)
     unseen = embedded.unseen and (embedded.unseen[0], rows_of(embedded.unseen[1], order))
     return Ground(store, embedded.queries, rows_of(embedded.reference, order), found, store.dims[-1], unseen)

@@ -186,6 +186,12 @@ def check_storage(storage: str, dims: Sequence[int]) -> None:
         raise UsageError(f"{storage} needs two dimensions at least: {fewer}")
 
 
+def block_bytes(info: VectorsInfo, dim: int) -> int:
+    """Return the bytes that the columns up to `dim` take, whether or not they are written yet."""
+    widths = (width * dtype.itemsize for start, _, width, dtype, _ in _formats(info) if start < dim)
+    return info.n_rows * sum(widths)
+
+
 def check_files(info: VectorsInfo, vectors: Path, lengths: Path) -> None:
     """Raise `BundleError` unless the files are what the manifest says of them."""
     if info.storage not in STORAGES:

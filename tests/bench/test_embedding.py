@@ -5,7 +5,7 @@ import pytest
 from conftest import mrl_edge_here
 from mrl_edge.bench import jobs
 from mrl_edge.bench.embedding import encode_documents, encode_singly
-from mrl_edge.bench.prepare import prepare
+from mrl_edge.bench.prepare import embed
 from train.encoders import sentence_transformer, tiny_bert
 from train.untrained import untrained_model
 
@@ -47,11 +47,10 @@ def test_a_query_is_embedded_as_one_and_a_labelled_text_as_such(prompts, tmp_pat
     mrl_edge_here("export", model, "--out", tmp_path / "bundle", "--precision", "fp32")
     task = jobs.Task(TEXTS, [], [], TEXTS, LABELS)
     jobs.write(tmp_path / "task.json", task)
-    done = prepare(
-        jobs.PrepareJob(
-            bundle=str(tmp_path / "bundle"), precision="fp32", depth=2, dims=DIMS, plans=(),
-            task=str(tmp_path / "task.json"), reference=None, target_recall=0.9, storage="fp32", like=(),
-            work=str(tmp_path / "work"),
+    done = embed(
+        jobs.EmbedJob(
+            bundle=str(tmp_path / "bundle"), precision="fp32", depth=2, dims=DIMS, exact_dims=(),
+            task=str(tmp_path / "task.json"), reference=None, documents="all", there=None, work=str(tmp_path / "work"),
         )
     )  # fmt: skip
     encoder = load_nested(tmp_path / "bundle", "fp32", threads=1)

@@ -8,6 +8,8 @@ from mrl_edge.bench.budget import Budget
 from mrl_edge.bench.candidates import candidates
 from mrl_edge.bench.pick import pick
 from mrl_edge.bench.results import read_results
+from mrl_edge.devices.energy import find_rapl
+from mrl_edge.devices.power import find_power
 
 QUERIES = 60
 
@@ -59,13 +61,105 @@ def test_a_share_is_of_the_full_model_though_it_is_not_measured(arguments, swept
     assert answer["ndcg_at_10"] >= 0.5 * full.quality["ndcg_at_10"]
 
 
-def test_what_encodes_too_slowly_is_not_even_prepared(arguments, tmp_path):
-    done, answer = tune(arguments, tmp_path / "t.json", "--max-p50-ms", "0.01")
+def test_what_is_over_a_limit_by_its_model_alone_is_not_even_run(arguments, tmp_path):
+    done, answer = tune(arguments, tmp_path / "t.json", "--max-disk-mb", "0.001")
     assert done.returncode == 3
     assert answer["fits"] is False
+    assert "glimpse of each variant 1" not in done.stderr
     assert "preparing" not in done.stderr
-    assert read_results(tmp_path / "t.json").measurements == ()
+    written = read_results(tmp_path / "t.json")
+    assert written.measurements == ()
+    least = min(one.disk_mb for one in written.narrowing.unmeasured)
+    (relaxation,) = answer["relaxations"]
+    assert relaxation["to"] == pytest.approx(least, rel=1e-3)
+    assert "at least" in relaxation["text"]
+    assert answer["nearest"]["disk_mb"] == pytest.approx(least)
+
+
+@pytest.fixture(scope="module")
+def int8_alone(arguments, swept, tmp_path_factory):
+    """A tuned file whose budget has room for int8 alone, and what was said of it."""
+    out = tmp_path_factory.mktemp("tuned") / "t.json"
+    limit = str(max(row.disk_mb for row in swept if row.precision == "int8"))
+    done, answer = tune(arguments, out, "--max-disk-mb", limit)
+    assert done.returncode == 0, done.stderr
+    return out, limit, answer
+
+
+def test_what_was_not_measured_is_not_forgotten(int8_alone, swept):
+    """fp32 scores more or less than int8 of random weights; what may be better is named, by bounds."""
+    out, _, answer = int8_alone
+    rows = read_results(out).narrowing.unmeasured
+    assert {row.precision for row in rows} >= {"fp32"}
+    whole = {(row.precision, row.dim): row for row in swept}
+    for row in rows:
+        assert row.disk_mb <= whole[row.precision, row.dim].disk_mb + 1e-9
+    said = " ".join(answer["why"])
+    assert "not measured" in said
+    wide = run_here("pick", out, "--max-disk-mb", "1000")
+    assert wide.returncode == 0
+    assert "No configuration has a better" not in wide.stdout
+    assert "may be better within this budget" in wide.stdout
+
+
+def test_a_share_of_a_model_that_a_tuning_did_not_look_at_is_refused(int8_alone):
+    out, _, _ = int8_alone
+    error = the_one_error_line(run_here("pick", out, "--keep-ndcg", "0.5"))
+    assert "hold no fp32" in error
+
+
+def test_the_same_command_again_measures_nothing(int8_alone, arguments):
+    out, limit, answer = int8_alone
+    before = out.read_bytes()
+    done, again = tune(arguments, out, "--max-disk-mb", limit)
+    assert "glimpse" not in done.stderr
+    assert "measuring" not in done.stderr
+    assert again == answer
+    assert out.read_bytes() == before
+
+
+def test_a_sweep_completes_what_tuning_began(int8_alone, arguments, swept, tmp_path):
+    out, _, _ = int8_alone
+    copy = tmp_path / "all.json"
+    copy.write_bytes(out.read_bytes())
+    done = run_here("bench", *arguments, "--tokens", "0", "--out", copy)
+    assert done.returncode == 0, done.stderr
+    completed = read_results(copy)
+    assert completed.narrowing is None
+    assert {row.key for row in candidates(completed)} == {row.key for row in swept}
 
 
 def test_tuning_needs_a_limit(arguments, tmp_path):
     assert "tune needs a limit" in the_one_error_line(run_here("tune", *arguments, "--out", tmp_path / "t.json"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--objective", "accuracy"), "objective accuracy: this task does not score it"),
+        (("--min-accuracy", "0.5"), "min accuracy: this task does not score it"),
+        (("--keep-accuracy", "0.5"), "keep accuracy: this task does not score it"),
+    ],
+)
+def test_what_the_task_cannot_answer_is_refused_before_anything_runs(arguments, tmp_path, options, said):
+    out = tmp_path / "t.json"
+    done = run_here("tune", *arguments, "--out", out, "--max-disk-mb", "100", *options)
+    assert said in the_one_error_line(done)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(
+    not (isinstance(find_rapl(), str) and isinstance(find_power(), str)), reason="this machine says what it takes"
+)
+def test_energy_is_refused_where_no_sensor_is(arguments, tmp_path):
+    done = run_here("tune", *arguments, "--out", tmp_path / "t.json", "--max-energy-mj", "5")
+    assert "cannot say what a query takes of energy" in the_one_error_line(done)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_are_no_boards(tiny_bundle, tmp_path):
+    done = run_here(
+        "tune", tiny_bundle, "--data", "x.csv", "--image", "path", "--label", "label", "--max-p50-ms", "5",
+        "--device", "pi@nowhere", "--out", tmp_path / "t.json",
+    )  # fmt: skip
+    assert "images are files of this machine" in the_one_error_line(done)

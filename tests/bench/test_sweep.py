@@ -284,9 +284,9 @@ def test_bench_options_that_make_no_sense(tiny_bundle, task, tmp_path, options, 
 def test_a_process_that_the_kernel_kills_is_out_of_memory(tiny_bundle, tmp_path):
     """The measuring process is held by a pipe instead of a job file, and killed as the kernel would."""
     os.mkfifo(tmp_path / "held")
-    job = jobs.PrepareJob(
-        bundle=str(tiny_bundle), precision="int8", depth=2, dims=(16,), plans=(), task=str(tmp_path / "held"),
-        reference=None, target_recall=0.9, storage="fp32", like=(), work=str(tmp_path / "work"),
+    job = jobs.EmbedJob(
+        bundle=str(tiny_bundle), precision="int8", depth=2, dims=(16,), exact_dims=(), task=str(tmp_path / "held"),
+        reference=None, documents="all", there=None, work=str(tmp_path / "work"),
     )  # fmt: skip
     killer = subprocess.Popen(
         [sys.executable, "-c", f"""
@@ -300,7 +300,7 @@ while True:
     time.sleep(0.05)
 """]
     )  # fmt: skip
-    answer = run_job(job, jobs.PrepareResult, tmp_path, 1)
+    answer = run_job(job, jobs.EmbedResult, tmp_path, 1)
     killer.wait()
     assert isinstance(answer, jobs.Failure)
     assert answer.status == "out_of_memory"

@@ -1,0 +1,135 @@
+"""A choice as a person and as a program read it: in words, as a table, as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from mrl_edge.cli import console
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from mrl_edge.bench.budget import Budget
+    from mrl_edge.bench.candidates import Candidate
+    from mrl_edge.bench.limits import FullModel
+    from mrl_edge.bench.pick import Choice
+    from mrl_edge.bench.results import BundleRef, Results
+    from mrl_edge.choice import Configuration
+
+_HEADS = {
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+    "cold_start_ms": "cold ms",
+    "peak_rss_mb": "RSS MB",
+    "disk_mb": "disk MB",
+    "energy_mj": "mJ",
+}
+
+
+def full_of(rows_of: Iterable[Sequence[Candidate]], budget: Budget, results: Sequence[Results]) -> FullModel:
+    """Return the model that shares are of: of what was measured, on whichever board could, or of what a tuning says.
+
+    Raises `UsageError` where there is none, as where a tuning for another budget did not look at it.
+    """
+    from mrl_edge.bench.limits import full_model
+
+    return full_model([row for rows in rows_of for row in rows], budget, results)
+
+
+def interrupted(results: Iterable[Results]) -> Iterator[str]:
+    """Yield a line for each file of a tuning that was interrupted: what is best in it need not be the best."""
+    for one in results:
+        if one.narrowing is not None and not one.narrowing.finished:
+            there = f"{len(one.measurements)} configurations measured"
+            yield f"the tuning of {one.device.name} was interrupted with {there}: run the same mrl-edge tune again"
+
+
+def print_choice(choice: Choice) -> None:
+    """Print the answer in words."""
+    for line in choice.why:
+        console.say(line)
+    for line in choice.uncertain:
+        console.say(f"Not certain: {line}")
+    if choice.trades:
+        console.say("")
+    for trade in choice.trades:
+        console.say(f"  {trade.text}")
+
+
+def print_front(choice: Choice, axes: Sequence[str]) -> None:
+    """Print the Pareto front on its axes, the chosen row marked and the predicted ones too."""
+    from mrl_edge.bench.budget import figure
+    from mrl_edge.bench.limits import titled
+
+    varying: dict[str, list[object]] = {
+        "depth": [row.depth if row.shallow else None for row in choice.pareto],
+        "threads": [row.threads if row.threads > 1 else None for row in choice.pareto],
+        "runtime": ["+".join(row.runtime) or None for row in choice.pareto],
+        "vectors": [row.vectors for row in choice.pareto],
+    }
+    shown = {name: values for name, values in varying.items() if len(set(values)) > 1}
+    rows: list[list[object]] = [
+        [
+            "→" if row == choice.chosen else "",
+            f"{row.precision}{' (predicted)' if row.predicted else ''}",
+            row.dim,
+            row.index if row.rerank_dim is None else f"{row.index} → {row.rerank_dim}",
+            *(values[place] for values in shown.values()),
+            *(figure(row, name) for name in axes),
+            choice.objective.value(row),
+        ]
+        for place, row in enumerate(choice.pareto)
+    ]
+    heads = ["", "precision", "dim", "index", *shown, *(_HEADS.get(name) or titled(name)[0] for name in axes)]
+    console.print_table("\nPareto front: nothing is better in everything", [*heads, choice.objective.title], rows)
+
+
+def as_object(choice: Choice, bundle: BundleRef) -> dict[str, object]:
+    """Return the chosen row's figures at the top, the rest beside them."""
+    chosen = choice.chosen
+    return {
+        "fits": chosen is not None,
+        "bundle": {"name": bundle.name, "sha256": bundle.sha256},
+        "configuration": _configuration(chosen) if chosen else None,
+        **(_figures(chosen) if chosen else {}),
+        "objective": choice.objective.name,
+        "value": choice.objective.value(chosen) if chosen else None,
+        "why": choice.why,
+        "uncertain": choice.uncertain,
+        "trades": [_with_row(trade) for trade in choice.trades],
+        "relaxations": [_with_row(one) for one in choice.relaxations],
+        "next_better": _figures(choice.next_better) if choice.next_better else None,
+        "nearest": _figures(choice.nearest) if choice.nearest else None,
+        "full": {"name": choice.full.name, **asdict(choice.full)} if choice.full else None,
+        "over": [asdict(excess) for excess in choice.over],
+        "pareto": [_figures(row) for row in choice.pareto],
+    }
+
+
+def _configuration(row: Candidate) -> Configuration:
+    """Return what a device runs, as `ship` and `serve` read it."""
+    from mrl_edge.choice import Configuration
+
+    return Configuration(**{name: getattr(row, name) for name in Configuration.__struct_fields__})
+
+
+def _with_row(one: Any) -> dict[str, object]:
+    found = asdict(replace(one, row=None))
+    return {**found, "row": _figures(one.row) if one.row else None}
+
+
+def _figures(row: Candidate) -> dict[str, object]:
+    figures = asdict(row)
+    quality: dict[str, float] = figures.pop("quality")
+    return {"name": row.name, **figures, **quality}
+
+
+def write_choice(out: Path, found: object) -> None:
+    """Write a choice as JSON, so that the file is either the old one or the new one."""
+    import msgspec
+
+    from mrl_edge.atomic import write_file
+
+    write_file(out, msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
