@@ -154,7 +154,8 @@ def knn_top1(embeddings: Floats, labels: Sequence[str]) -> float:
 
 def nearest_labels(embeddings: Floats, labels: Sequence[str]) -> Labels:
     """Return the label [n] of each row's nearest neighbour by cosine, itself left out; embeddings are [n ≥ 2, d]."""
-    return np.asarray(labels)[nearest_others(embeddings, 1)[:, 0]]
+    names: Labels = np.asarray(labels)
+    return np.asarray(names[nearest_others(embeddings, 1)[:, 0]])
 
 
 def share_equal(predicted: Labels, labels: Sequence[str]) -> float:
@@ -188,7 +189,8 @@ def accuracy(scores: Floats, labels: Sequence[str], classes: Sequence[str]) -> f
 
 def likeliest(scores: Floats, classes: Sequence[str]) -> Labels:
     """Return the class [n] with the largest score of [n, classes]."""
-    return np.asarray(classes)[scores.argmax(axis=1)]
+    names: Labels = np.asarray(classes)
+    return np.asarray(names[scores.argmax(axis=1)])
 
 
 def spearman(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:

@@ -55,7 +55,8 @@ function why({ rows }, { fitting }) {
 /** The figures of the pick, each beside its limit. */
 function stats(row, limits) {
   const list = make("dl", { class: "stats" });
-  const floored = Object.keys(data.floors).filter((key) => key !== state.objective && limits.some((one) => one.key === key));
+  const others = Object.keys(data.floors).filter((key) => key !== state.objective);
+  const floored = others.filter((key) => limits.some((one) => one.key === key));
   for (const key of [state.objective, ...floored, ...costs.keys()]) {
     const value = make("dd", { class: "value" }, figure(key, row[key]));
     if (Number.isFinite(row[key]) && unitOf(key)) value.append(make("small", {}, ` ${unitOf(key)}`));
@@ -106,7 +107,8 @@ function trades(file, choice) {
   if (choice.nextBetter !== null) {
     const better = rows[choice.nextBetter];
     const needs = choice.over[choice.nextBetter].map(needed).join(" and ");
-    lines.push(["The nearest better one, ", strong(better), `, gains ${figure(key, better[key] - row[key])}; it needs ${needs}.`]);
+    const gain = figure(key, better[key] - row[key]);
+    lines.push(["The nearest better one, ", strong(better), `, gains ${gain}; it needs ${needs}.`]);
   }
   lines.push(...buys(file, choice, choice.nextBetter), ...savings(file, choice));
   lines.push(...chance(rows, choice, row, key));
@@ -142,7 +144,12 @@ function nothing(file, choice) {
   if (choice.limits.some(({ limit }) => limit === Infinity))
     return [
       make("h3", { class: "name" }, make("span", { class: "first" }, "No full model measured")),
-      make("p", { class: "why" }, "A share of the full model (fp32, all layers, all dimensions) is to be kept, and the results do not hold it: nothing can be said to fit."),
+      make(
+        "p",
+        { class: "why" },
+        "A share of the full model (fp32, all layers, all dimensions) is to be kept, and the results do not hold it: ",
+        "nothing can be said to fit.",
+      ),
     ];
   const missed = choice.over[choice.nearest].map((one) => make("li", {}, missedInWords(one)));
   const near = file.rows[choice.nearest];

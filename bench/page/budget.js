@@ -69,7 +69,8 @@ function openBudget(changed) {
     exact.addEventListener("input", () => {
       const empty = exact.value.trim() === "" && !exact.validity.badInput;
       setLimit(kind, key, empty || !exact.validity.valid ? null : exact.valueAsNumber);
-      showWrong(control, exact.validity.valid ? "" : `Expected a number from 0${kind === "max" ? "" : " to 1"}: no limit.`);
+      const expected = `Expected a number from 0${kind === "max" ? "" : " to 1"}: no limit.`;
+      showWrong(control, exact.validity.valid ? "" : expected);
       showSlider(control);
       changed();
     });
@@ -191,8 +192,11 @@ function options() {
   const words = data.costs
     .filter(({ key }) => key in state.max)
     .map(({ key, option }) => `${option} ${state.max[key]}`);
-  for (const [kind, names] of [["min", data.floors], ["keep", data.keeps]])
-    words.push(...Object.keys(names).filter((key) => key in state[kind]).map((key) => `${names[key]} ${state[kind][key]}`));
+  for (const [limits, names] of [
+    [state.min, data.floors],
+    [state.keep, data.keeps],
+  ])
+    for (const [key, option] of Object.entries(names)) if (key in limits) words.push(`${option} ${limits[key]}`);
   if (state.confidence !== null) words.push(`--confidence ${state.confidence}`);
   words.push(`--objective ${state.objective}`);
   return words.join(" ");

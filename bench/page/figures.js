@@ -236,7 +236,8 @@ function showDevices(choices) {
     );
   }
   const which = choice.chosen === null ? "what comes nearest" : "the pick";
-  named.textContent = `Shown: ${like.precision}, ${formInWords(common)}, as ${which} on ${devices[0].label}, at every dimension.`;
+  const form = `${like.precision}, ${formInWords(common)}`;
+  named.textContent = `Shown: ${form}, as ${which} on ${devices[0].label}, at every dimension.`;
   document
     .getElementById("devices-legend")
     .replaceChildren(...legend(devices.map(({ label }, i) => [label, i % 6, i])));

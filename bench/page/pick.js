@@ -8,8 +8,8 @@ function heldAgainst(row, { key, kind }, at) {
 }
 
 /**
- * How far a row misses each limit {key, limit, kind: "max" | "min" | "share"}: `share` is of the limit. Of two floors on
- * a metric the higher one that is missed counts. A share's limit is infinite where no full model is known.
+ * How far a row misses each limit {key, limit, kind: "max" | "min" | "share"}: `share` is of the limit. Of two floors
+ * on a metric the higher one that is missed counts. A share's limit is infinite where no full model is known.
  */
 function excesses(row, limits, at) {
   const missed = new Map();
@@ -18,7 +18,8 @@ function excesses(row, limits, at) {
     const over = kind === "max" ? value - limit : limit - value;
     if (!(over > 0)) continue;
     if (kind === "share" && missed.has(key) && limit <= missed.get(key).limit) continue;
-    missed.set(key, { key, limit, kind, value, over, share: Number.isFinite(over) ? over / (limit || 1e-9) : Infinity });
+    const share = Number.isFinite(over) ? over / (limit || 1e-9) : Infinity;
+    missed.set(key, { key, limit, kind, value, over, share });
   }
   return [...missed.values()];
 }

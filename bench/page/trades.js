@@ -109,7 +109,8 @@ function straddled(row, { limits }) {
       const [low, high] = row.intervals[key].map(four);
       const kind = row.predicted ? "predicted" : "95%";
       const unit = unitOf(key) && ` ${unitOf(key)}`;
-      return `${nameOf(key)} ${four(row[key])}${unit} has a ${kind} interval of ${low} to ${high}${unit}, which straddles ${four(limit)}`;
+      const interval = `a ${kind} interval of ${low} to ${high}${unit}`;
+      return `${nameOf(key)} ${four(row[key])}${unit} has ${interval}, which straddles ${four(limit)}`;
     });
 }
 
@@ -146,5 +147,9 @@ function missedInWords({ key, limit, kind, value, over }) {
     return `${nameOf(key)} is not known${why}, and ${allowed} is a limit on it`;
   }
   const bound = state.confidence !== null && kind !== "share" ? `the ${percent(state.confidence)} bound of ` : "";
-  return `${bound}${nameOf(key)} ${withUnit(key, value)} is ${withUnit(key, over)} ${kind === "max" ? "over" : "below"} the limit of ${allowed}`;
+  const by =
+    kind === "max"
+      ? `${withUnit(key, value)} is ${withUnit(key, over)} over the limit`
+      : `${number(value, 4)} is ${number(over, 4)} below the floor`;
+  return `${bound}${nameOf(key)} ${by} of ${allowed}`;
 }

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
 from mrl_edge.metrics import Ids, Labels, exact_top_k
 from mrl_edge.nesting import Floats
 
-THIRDS = ("head", "medium", "tail")
+Third = Literal["head", "medium", "tail"]
+THIRDS: tuple[Third, ...] = ("head", "medium", "tail")
 
 
 def halves(rows: int, seed: int) -> tuple[Ids, Ids]:
@@ -58,7 +60,7 @@ def by_frequency(predicted: Labels, labels: Sequence[str], reference: Sequence[s
     }
 
 
-def thirds(labels: Sequence[str], reference: Sequence[str]) -> dict[str, Labels]:
+def thirds(labels: Sequence[str], reference: Sequence[str]) -> dict[Third, Labels]:
     """Return the classes of `labels` as head, medium and tail by their count among `reference`; none of fewer than 3.
 
     Classes of a count go by their names; the first thirds have one more where the classes do not divide.

@@ -1,5 +1,5 @@
 // Pages of `mrl-edge report` in headless Chromium: `node report.mjs CHROMIUM < task.json`, which holds {page, hostile,
-// several, opened, single: paths, budgets: [{typed: {id: text}, slid: {"kind-key": share of the way}, objective,
+// several, opened, apart, single: paths, budgets: [{typed: {id: text}, slid: {"kind-key": share of the way}, objective,
 // confidence}]}.
 
 import { readFileSync } from "node:fs";
@@ -79,7 +79,10 @@ const figureOf = (page, selector) =>
         one.textContent,
         Number(one.getAttribute("x")),
       ]),
-      whiskers: [...svg.querySelectorAll(".whisker")].map((one) => one.getAttribute("d").match(/^M(\S+) \S+?H([^M]+)M/).slice(1)),
+      whiskers: [...svg.querySelectorAll(".whisker")].map((one) => {
+        const [, from, to] = one.getAttribute("d").match(/^M(\S+) [^H]+H([^M]+)M/);
+        return [Number(from), Number(to)];
+      }),
     };
   }, selector);
 
@@ -128,7 +131,8 @@ try {
   await drawn(opened);
   answer.cleared = await read(opened);
   answer.reloaded = await read(await open(task.opened, {}, answer.cleared.hash));
-  answer.unknownShare = await read(await open(task.single, {}, "#keep.ndcg_at_10=0.9"));
+  answer.unknownShare = await read(await open(task.apart, {}, "#keep.ndcg_at_10=0.9"));
+  await open(task.single); // sliders of one value
   const both = await open(task.several, {}, "#keep.ndcg_at_10=0.9");
   answer.keptOnBoth = await read(both);
   answer.sections = await both.evaluate(() => {
