@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import msgspec
 from mrl_edge.bench import jobs
 from mrl_edge.bench.budget import Budget
+from mrl_edge.bench.candidates import scores_of
 from mrl_edge.bench.known import metrics_of
 from mrl_edge.bench.limits import NO_ENERGY
 from mrl_edge.bench.preparing import Grid
@@ -72,6 +72,4 @@ def _is(row: Measurement, variant: Variant, dim: int) -> bool:
 
 
 def _best(each: Iterable[Quality], metric: str) -> dict[str, float]:
-    scores = [msgspec.structs.asdict(quality) for quality in each]
-    best = max(scores, key=lambda quality: float(quality[metric] or 0.0))
-    return {name: value for name, value in best.items() if value is not None}
+    return max((scores_of(quality) for quality in each), key=lambda scores: scores.get(metric, 0.0))

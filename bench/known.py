@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-import msgspec
 from mrl_edge.bench import jobs
-from mrl_edge.bench.candidates import OBJECTIVES, Candidate, samples_of
+from mrl_edge.bench.candidates import OBJECTIVES, Candidate, samples_of, scores_of
 from mrl_edge.bench.configuration import Configuration
 from mrl_edge.bench.limits import Excess, Limits, excesses
-from mrl_edge.bench.results import Encode, IndexPlan, Quality, Results, Unmeasured
+from mrl_edge.bench.results import Encode, IndexPlan, Results, Unmeasured
 
 from mrl_edge.bundle import Bundle, Variant
 from mrl_edge.description import VectorsInfo
@@ -94,11 +93,11 @@ class Known:
         """Return it with what exact search among the documents that were embedded scores."""
         stage = Stage.EMBEDDED if found.document_vectors else Stage.ANSWERS
         own = next(one.quality for one in found.configurations if one.dim == self.configuration.dim)
-        quality = _scores(own)
+        quality = scores_of(own)
         plan = self.configuration.plan
         if plan is None:
             return replace(self, stage=Stage.SCORED, quality=quality)
-        exact = [_scores(found.exact[dim]) for dim in dims_of(plan, self.configuration.dim, tuple(found.exact))]
+        exact = [scores_of(found.exact[dim]) for dim in dims_of(plan, self.configuration.dim, tuple(found.exact))]
         for name in exact[0]:
             quality[name] = min(1.0, max(one[name] for one in exact) + margin.of(plan))
         return replace(self, stage=stage, quality=quality)
@@ -110,7 +109,7 @@ class Known:
             self,
             stage=Stage.SCORED,
             disk_mb=(disk.model_bytes + disk.index_bytes + disk.vectors_bytes) / 1e6,
-            quality=_scores(found.quality),
+            quality=scores_of(found.quality),
             search_ms=_LEAST_SEARCH * found.index.sized.p50_ms if found.index else 0.0,
         )
 
@@ -225,8 +224,3 @@ def dims_of(plan: IndexPlan, dim: int, dims: tuple[int, ...]) -> list[int]:
     if plan.tuned:
         return [one for one in dims if one >= dim]
     return [dim] if plan.rerank_dim is None else [dim, plan.rerank_dim]
-
-
-def _scores(quality: Quality) -> dict[str, float]:
-    found = msgspec.structs.asdict(quality)
-    return {name: found[name] for name in OBJECTIVES if found[name] is not None}

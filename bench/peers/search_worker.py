@@ -147,7 +147,7 @@ OPEN = {
 }
 _MODULES = {
     "exact": ("mrl_edge.index.scan",),
-    "ours": ("mrl_edge.index.kinds", "mrl_edge.index.adaptive"),
+    "ours": ("msgspec", "mrl_edge.index.kinds", "mrl_edge.index.adaptive"),
     "annoy": ("annoy",),
     "usearch": ("usearch.index",),
     "hnswlib": ("hnswlib",),
