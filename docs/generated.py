@@ -75,7 +75,8 @@ def commands_page() -> str:
 
 
 def _write_examples(command: Any, context: typer.Context) -> None:
-    """Turn what stands under each command's help into Markdown."""
+    """Turn what stands under each command's help into Markdown, and list the commands by whole sentences."""
+    command.short_help = command.short_help or (command.help or "").split("\n\n")[0]  # else cut after 45 letters
     if command.epilog:
         parts = [part.strip() for part in command.epilog.split("\n\n")]
         command.epilog = "\n\n".join(_fenced(part) for part in parts)

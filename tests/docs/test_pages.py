@@ -107,6 +107,16 @@ def test_the_command_reference_has_every_command_and_option(generated):
     root = typer.main.get_command(app)
     walk(root, typer.Context(root, info_name="mrl-edge"), "mrl-edge")
     assert "```\nmrl-edge compare before.json after.json\n```" in page
+    assert (
+        "* `pick`: Pick the best configuration within a budget, and say what more would buy and less would cost.\n"
+        in page
+    )
+
+
+def test_short_code_within_a_line_is_marked_and_blocks_are_not(generated):
+    page = "<p><code>--dims</code> <code>%s</code></p><pre><code>mrl-edge\n</code></pre>" % ("x" * 25)
+    marked = generated.on_page_content(page, None, None, None)
+    assert marked == page.replace("<code>--dims", '<code class="short">--dims')
 
 
 def test_the_page_of_files_has_every_field_with_what_the_source_says(generated):
