@@ -115,8 +115,8 @@ def _predicted(points: Sequence[_Point], items: int) -> Candidate:
     sizes = np.array([point.size for point in points], dtype=np.float64)
     rows, last = [point.row for point in points], points[-1].row
 
-    def of(values: Sequence[float], noise: Sequence[float] | Values, curves: Sequence[Curve]) -> Forecast:
-        return fit(Points(sizes, np.array(values, dtype=np.float64), np.asarray(noise)), curves, items)
+    def of(values: Values, noise: Values, curves: Sequence[Curve]) -> Forecast:
+        return fit(Points(sizes, values, noise), curves, items)
 
     searching = _SEARCH.get(last.index or "", _GROWTH)
     own = np.array([_own_noise(row) for row in rows])
@@ -155,7 +155,7 @@ def _predicted(points: Sequence[_Point], items: int) -> Candidate:
     )
 
 
-_Of = Callable[[Sequence[float], Values, Sequence[Curve]], Forecast]
+_Of = Callable[[Values, Values, Sequence[Curve]], Forecast]
 
 
 def _rest_ms(row: Candidate) -> float:
@@ -168,7 +168,7 @@ def _tail(points: Sequence[_Point], encode_ms: float, of: _Of, curves: Sequence[
     if not np.isfinite(tails).all():
         return None
     noise = tails * _noise_of(points, lambda one: one.query_p99_ms, _TAIL)
-    return of(np.maximum(tails - encode_ms, 0.0), noise, curves).moved(encode_ms)  # type: ignore[arg-type]
+    return of(np.maximum(tails - encode_ms, 0.0), noise, curves).moved(encode_ms)
 
 
 def _cost(
@@ -177,7 +177,8 @@ def _cost(
     values = [getattr(point.row, name) for point in points]
     if any(value is None or not math.isfinite(value) for value in values):
         return None
-    return of(values, np.array(values) * _noise_of(points, read, least), _GROWTH)
+    costs = np.array(values, dtype=np.float64)
+    return of(costs, costs * _noise_of(points, read, least), _GROWTH)
 
 
 def _memory(points: Sequence[_Point], items: int, of: _Of) -> Forecast:
@@ -187,8 +188,7 @@ def _memory(points: Sequence[_Point], items: int, of: _Of) -> Forecast:
     known = np.array([reads * _vectors_mb(point) for point in points])
     peaks = np.array([point.row.peak_rss_mb for point in points])
     noise = peaks * _noise_of(points, lambda one: one.peak_rss_bytes, _RSS)
-    beside: Sequence[float] = (peaks - known).tolist()
-    return of(beside, noise, _GROWTH).moved(float(known[-1]) / points[-1].size * items)
+    return of(peaks - known, noise, _GROWTH).moved(float(known[-1]) / points[-1].size * items)
 
 
 def _disk(points: Sequence[_Point], items: int, of: _Of) -> Forecast:
@@ -198,7 +198,7 @@ def _disk(points: Sequence[_Point], items: int, of: _Of) -> Forecast:
     beside = np.array([point.row.disk_mb for point in points]) - vectors
     alike = all(point.row.parameters == points[0].row.parameters for point in points)
     noise = beside * _COUNTED + (0.0 if alike else _RETUNED) * index
-    return of(beside.tolist(), noise, (LINE,)).moved(float(vectors[-1]) / points[-1].size * items)
+    return of(beside, noise, (LINE,)).moved(float(vectors[-1]) / points[-1].size * items)
 
 
 def _vectors_mb(point: _Point) -> float:

@@ -50,8 +50,8 @@ def machines_of(results: Sequence[Results], profiles: Mapping[int, Profile]) -> 
     data, and without rooflines, and `UsageError` for a profile of another architecture, or that says too little.
     """
     _check_alike(results)
-    for place, profile in profiles.items():
-        _check_arch(profile, results[place].device)
+    for place, given in profiles.items():
+        _check_arch(given, results[place].device)
     groups: dict[_Processor, list[int]] = {}
     for place, one in enumerate(results):
         refuse_emulated(one)
