@@ -8,7 +8,8 @@ from typing import Literal
 
 import msgspec
 from mrl_edge.bench.configuration import Configuration, configuration_of
-from mrl_edge.bench.results import Device, Measurement, Query, Results
+from mrl_edge.bench.results import Measurement, Query, Results
+from mrl_edge.devices.local import Device
 
 from mrl_edge.errors import ResultsError
 

@@ -84,7 +84,7 @@ class _Embedding:
         with self._spending("exact search"):
             for dim in self.job.exact_dims:
                 ids = exact_top_k(prefix(queries, dim), prefix(documents, dim), 10)
-                exact[dim] = Quality(**retrieval_quality(ids, relevant))
+                exact[dim] = msgspec.structs.replace(Quality(), **retrieval_quality(ids, relevant))
         return msgspec.structs.replace(found, document_vectors=path and str(path), exact=exact)
 
     @contextmanager
