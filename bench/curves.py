@@ -52,11 +52,23 @@ def _steep_logit(values: Values) -> Values:
     return np.asarray(1 / (held * (1 - held)))
 
 
+def _no_loss(values: Values) -> Values:
+    held = np.clip(values, _NEAR_0, 1 - _NEAR_0)
+    return np.asarray(-np.log(-np.log(held)))
+
+
+def _steep_no_loss(values: Values) -> Values:
+    held = np.clip(values, _STEEPEST, 1 - _STEEPEST)
+    return np.asarray(-1 / (held * np.log(held)))
+
+
 CONSTANT = Curve("constant", np.zeros_like, _same, _same, np.ones_like)
 LINE = Curve("linear", _same, _same, _same, np.ones_like)
 LOGARITHM = Curve("logarithmic", np.log, _same, _same, np.ones_like)
 POWER = Curve("power", np.log, np.log, np.exp, lambda y: 1 / y, logarithm=True)
 LOGISTIC = Curve("logistic", np.log, _logit, lambda y: 1 / (1 + np.exp(-y)), _steep_logit)
+# exp(-(n / c)^k): every further document is as likely to displace an answer, of some queries sooner than of others.
+STRETCHED = Curve("stretched exponential", np.log, _no_loss, lambda y: np.exp(-np.exp(-y)), _steep_no_loss)
 
 
 @dataclass(frozen=True)

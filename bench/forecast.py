@@ -15,7 +15,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 from mrl_edge.bench.budget import Z95
 from mrl_edge.bench.candidates import SEARCH_P50, Candidate, measured, wilson, with_depths
-from mrl_edge.bench.curves import CONSTANT, LINE, LOGARITHM, LOGISTIC, POWER, Curve, Forecast, Points, Values, fit
+from mrl_edge.bench.curves import (
+    CONSTANT,
+    LINE,
+    LOGARITHM,
+    LOGISTIC,
+    POWER,
+    STRETCHED,
+    Curve,
+    Forecast,
+    Points,
+    Values,
+    fit,
+)
 from mrl_edge.bench.results import Measurement, OneProcess, Results
 
 from mrl_edge.errors import ResultsError, UsageError
@@ -256,7 +268,7 @@ def _quality(
         exact = rows[0].index == "scan" and rows[0].rerank_dim is None
         paired = math.sqrt(max(float(np.ptp(values)), 1 / count) / count) if count else _TUNED_RECALL
         noise = np.full(len(values), math.hypot(paired, 0.0 if exact else _TUNED_RECALL))
-        scores = fit(Points(sizes, values, noise), (LOGISTIC, LOGARITHM), items, rises=False)
+        scores = fit(Points(sizes, values, noise), (STRETCHED, LOGISTIC, LOGARITHM), items, rises=False)
         value = min(1.0, scores.value)
         low, high = wilson(value, count, Z95) if count else (value, value)
         scores = replace(scores, value=value).widened(value - low, high - value)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from mrl_edge.bench.curves import CONSTANT, LINE, LOGARITHM, LOGISTIC, POWER, Points, fit
+from mrl_edge.bench.curves import CONSTANT, LINE, LOGARITHM, LOGISTIC, POWER, STRETCHED, Points, fit
 from scipy.stats import t
 
 SIZES = np.array([1000.0, 2000.0, 4000.0])
@@ -22,10 +22,11 @@ def points(values, share=0.03, sizes=SIZES):
         (LOGARITHM, [np.log(n) for n in SIZES], np.log(8000)),
         (POWER, [n**0.5 for n in SIZES], 8000**0.5),
         (LOGISTIC, [1 / (1 + n / 1000) for n in SIZES], 1 / 9),
+        (STRETCHED, [np.exp(-((n / 9000) ** 0.5)) for n in SIZES], np.exp(-((8000 / 9000) ** 0.5))),
     ],
 )
 def test_each_curve_goes_through_its_own_points(curve, y, said):
-    found = fit(points(y), (curve,), 8000, rises=curve is not LOGISTIC)
+    found = fit(points(y), (curve,), 8000, rises=curve not in (LOGISTIC, STRETCHED))
     assert found.value == pytest.approx(said, rel=1e-6)
     assert found.low < said < found.high
 
@@ -115,7 +116,12 @@ def test_a_cost_that_noise_shows_falling_may_grow_by_what_the_noise_allows():
 
 
 def test_a_quality_is_clamped_the_other_way():
-    found = fit(Points(SIZES[:2], np.array([0.700, 0.705]), np.full(2, 0.005)), (LOGISTIC, LOGARITHM), 1e5, rises=False)
+    found = fit(
+        Points(SIZES[:2], np.array([0.700, 0.705]), np.full(2, 0.005)),
+        (STRETCHED, LOGISTIC, LOGARITHM),
+        1e5,
+        rises=False,
+    )
     assert 0.700 <= found.value <= 0.705
     assert found.low < 0.66 < 0.705 < found.high < 0.73
 
