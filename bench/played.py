@@ -49,7 +49,8 @@ class Played:
             return
         alone = replace(found, p50_ci95_ms=(found.p50_ms, found.p50_ms), processes=None)
         missed = excesses(alone, replace(limits, shares={}, min={}))
-        doubts = set((row.query or row.encode).doubts) if row.query or row.encode else set()
+        whole = row.query or row.encode
+        doubts = set(whole.doubts) if whole else set()
         self._seen[configuration_of(row)].append(
             _Seen(
                 frozenset(one.figure for one in missed),
