@@ -131,7 +131,8 @@ class Search:
                 self._in_play.fail(those, seen.reason)
             else:
                 self._in_play.glimpse(alone, seen)
-        self._report("a glimpse of each variant", len(every), len(every))
+        if self._in_play.all():
+            self._report("a glimpse of each variant", len(every), len(every))
         self._in_play.sift(self._limits, "encoding alone: ")
 
     def _full(self) -> FullModel | None:

@@ -47,13 +47,11 @@ def pick(
     Raises `UsageError` for what the rows have no figure of: a floor, a limit on energy, a full model to keep a share
     of.
     """
-    largest = max((row.dim for row in unmeasured), default=0)  # of what is not scored it says what can be had
-    told = [row for row in unmeasured if row.scored or row.dim == largest]
-    everything = [*rows, *told]
+    everything = [*rows, *unmeasured]
     objective = objective_of(everything, budget)
     full = (full or full_model(rows, budget)) if budget.keep else None
     limits = resolve(everything, budget, full)
-    maybe = [row for row in told if not excesses(row, limits)]
+    maybe = [row for row in unmeasured if not excesses(row, limits)]
     front = pareto_front(rows, objective, axes)
     fitting = [row for row in rows if not excesses(row, limits)]
     if not fitting:
@@ -71,7 +69,9 @@ def pick(
         doubts = [*uncertain(rows, None, limits, objective), *_may_be_better(maybe, None, objective)]
         return Choice(objective, None, nearest, over, None, why, doubts, [], eased, front, full)
     chosen = min(fitting, key=lambda row: order_of(row, objective))
-    better = [row for row in everything if row not in maybe and objective.value(row) > objective.value(chosen)]
+    largest = max((row.dim for row in unmeasured), default=0)  # of what is not scored it is the likely best
+    told = [*rows, *(row for row in unmeasured if row.scored or row.dim == largest)]
+    better = [row for row in told if row not in maybe and objective.value(row) > objective.value(chosen)]
     following = min(better, key=lambda row: (not row.scored, max(e.share for e in excesses(row, limits))), default=None)
     why = _why(rows, fitting, chosen, full, budget, objective)
     if unmeasured:
@@ -86,7 +86,7 @@ def pick(
         following,
         why,
         [*uncertain(rows, chosen, limits, objective), *_may_be_better(maybe, chosen, objective)],
-        trades(everything, fitting, chosen, limits, objective),
+        trades(told, fitting, chosen, limits, objective),
         [],
         front,
         full,

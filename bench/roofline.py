@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _LARGEST_BYTES = 256 << 20
 _FIGURE = "roofline"
-NOT_FOR_A_CHOICE = "no budget asks for it: mrl-edge bench measures it"
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -101,8 +100,6 @@ class Rooflines:
         """Return the row with its roofline, or with the reason why there is none."""
         if row.status != "ok" or row.encode is None:
             return row
-        if self._grid.for_choice:
-            return msgspec.structs.replace(row, null_because={**row.null_because, _FIGURE: NOT_FOR_A_CHOICE})
         work = self._work_of(row)
         ceilings = self._ceilings_of(row.threads) if isinstance(work, Work) else None
         if isinstance(work, Work) and isinstance(ceilings, Ceilings):

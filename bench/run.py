@@ -23,11 +23,13 @@ from mrl_edge.bench.preparing import Grid, Preparations
 from mrl_edge.bench.repeats import processes_of, together
 from mrl_edge.bench.results import IndexPlan, Measurement, Narrowing, write_results
 from mrl_edge.bench.resuming import Processes, resume, work_folder
-from mrl_edge.bench.roofline import NOT_FOR_A_CHOICE, Rooflines
+from mrl_edge.bench.roofline import Rooflines
 from mrl_edge.bench.scenarios import with_scenarios
 
 from mrl_edge.bundle import Bundle, Variant
 from mrl_edge.progress import Report
+
+_NOT_FOR_A_CHOICE = "no budget asks for it: mrl-edge bench measures it"
 
 
 def data_sha256(task: jobs.Task) -> str:
@@ -118,7 +120,7 @@ class Run:
             return failed(row, prepared)
         row = self.measuring.row(row, prepared, configuration)
         if self.grid.for_choice:
-            left_out = dict.fromkeys(("cold_start_dropped_ms", "fidelity"), NOT_FOR_A_CHOICE)
+            left_out = dict.fromkeys(("cold_start_dropped_ms", "fidelity", "roofline"), _NOT_FOR_A_CHOICE)
             return msgspec.structs.replace(row, fidelity=None, null_because={**row.null_because, **left_out})
         first = not self.processes.rows(configuration)
         return self.measuring.with_first_vector(row, prepared, configuration) if first else row
@@ -186,7 +188,8 @@ class Run:
 
     def _put(self, configuration: Configuration) -> None:
         rows = {configuration_of(old): old for old in self.results.measurements}  # a row keeps its place
-        rows[configuration] = self._rooflines.of(together(self.processes.rows(configuration)))
+        row = together(self.processes.rows(configuration))
+        rows[configuration] = row if self.grid.for_choice else self._rooflines.of(row)
         judged = tuple(self._rooflines.judged_again(with_scenarios(tuple(rows.values()))))
         self.results = msgspec.structs.replace(self.results, measurements=judged, ceilings=self._rooflines.ceilings)
 
