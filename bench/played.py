@@ -49,13 +49,8 @@ class Played:
             return
         alone = replace(found, p50_ci95_ms=(found.p50_ms, found.p50_ms), processes=None)
         missed = excesses(alone, replace(limits, shares={}, min={}))
-<<<<<<< HEAD
-        timed = row.query or row.encode
-        doubts = set(timed.doubts) if timed else set()
-=======
         whole = row.query or row.encode
         doubts = set(whole.doubts) if whole else set()
->>>>>>> tune
         self._seen[configuration_of(row)].append(
             _Seen(
                 frozenset(one.figure for one in missed),
