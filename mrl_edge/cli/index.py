@@ -33,6 +33,9 @@ def index(
     text: options.Text = None,
     positive: options.Positive = None,
     query: options.Query = None,
+    max_documents: Annotated[
+        int | None, typer.Option(min=1, help="Index the first so many distinct documents alone; by default all.")
+    ] = None,
     dims: options.Dims = None,
     precision: options.Precision = None,
     depth: options.Depth = None,
@@ -83,7 +86,7 @@ def index(
     storage = vectors or ("int8" if tune else "fp32")
     check_storage(storage, opened.manifest.dims)
     table = read_table(corpus, Columns(text=positive or text or "text", query=query))
-    documents = list(dict.fromkeys(table.roles["text"]))
+    documents = list(dict.fromkeys(table.roles["text"]))[:max_documents]
     what = Corpus(documents, table.roles.get("query"), corpus, precision, depth, threads, storage)
     max_bytes = None if max_index_mb is None else int(max_index_mb * 1e6)
     with console.progress_bar() as report:
