@@ -43,9 +43,13 @@ class Board:
         return list(zip(with_depths([row for row, _ in pairs]), (row for _, row in pairs), strict=True))
 
     def unmeasured(self) -> list[Candidate]:
-        """Return what tunings left out and no file measured, by what is known of it."""
+        """Return what tunings left out and no file measured, by the most that is known of it."""
         there = {row.key for row in self.rows()}
-        return [row for one in self.results for row in unmeasured(one) if row.key not in there]
+        found: dict[object, Candidate] = {}
+        for row in (row for one in self.results for row in unmeasured(one) if row.key not in there):
+            if row.key not in found or row.scored:
+                found[row.key] = row
+        return list(found.values())
 
 
 def check_bundles(results: Sequence[Results]) -> None:

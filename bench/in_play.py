@@ -64,7 +64,11 @@ class InPlay:
         return one.least(self._encodings[_key(one.configuration)], self._settings)
 
     def sift(self, limits: Limits, prefix: str = "") -> None:
-        """Leave out what misses a limit whatever measuring it would say."""
+        """Leave out what misses a limit whatever measuring it would say, and take back what was seen since not to."""
+        for one, why in list(self._left_out.values()):
+            if why != NOT_BETTER and not one.over(self._encodings[_key(one.configuration)], self._settings, limits):
+                del self._left_out[one.configuration]
+                self.put(one)
         for one in self.all():
             over = one.over(self._encodings[_key(one.configuration)], self._settings, limits)
             if over:

@@ -27,6 +27,7 @@ FAR_OVER = 0.25  # of a limit: so far is no accident of one process
 _OFTEN, _OFTEN_OVER = 6, 0.05  # processes whose fastest pass is no accident so far over either
 _SPEEDS = ("p50_ms", "p99_ms", "cold_start_ms")  # what other work on the machine changes
 _LEAST_P50, _LEAST_COLD, _LEAST_RSS = 0.95, 0.8, 0.95  # of what was seen of encoding alone
+_MISSED = {"fp32": 0.01, "less": 0.05}  # of the hits, by the storage, whatever recall was aimed at
 _LEAST_SEARCH = 0.5  # of the time that an index was tuned to, in the process that tuned it
 
 
@@ -75,7 +76,8 @@ class Encoding:
         if over.figure not in _SPEEDS:
             return True
         undisturbed = sum(self.calm)
-        return over.share > (_OFTEN_OVER if undisturbed >= _OFTEN else FAR_OVER) and undisturbed >= 2
+        often = undisturbed >= _OFTEN and over.figure != "cold_start_ms"  # which glimpses alone saw
+        return over.share > (_OFTEN_OVER if often else FAR_OVER) and undisturbed >= 2
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Known:
             stage=Stage.SCORED,
             disk_mb=(disk.model_bytes + disk.index_bytes + disk.vectors_bytes) / 1e6,
             quality=scores_of(found.quality),
-            search_ms=_LEAST_SEARCH * found.index.sized.p50_ms if found.index else 0.0,
+            search_ms=_LEAST_SEARCH * found.index.sized.p50_ms / self.configuration.threads if found.index else 0.0,
         )
 
     def least(self, encoding: Encoding, settings: Mapping[str, object]) -> Candidate:
@@ -170,8 +172,9 @@ class Known:
 class Margin:
     """How far a search that is not exact may score above one that is, by missing what stands before the answer.
 
-    A search tuned to recall r misses a share 1 - r of the hits. Over n queries the mean of what that changes, at most 1
-    each, has a standard deviation of at most √((1 - r) / n): twice that, and one query whose hits tie otherwise.
+    A search tuned to recall r misses a share 1 - r of the hits; tuning may fall short of r, and vectors that are stored
+    in fewer bits have another order. Over n queries the mean of what that changes, at most 1 each, has a standard
+    deviation of at most √((1 - r) / n): twice that, and one query whose hits tie otherwise.
     """
 
     target_recall: float
@@ -181,7 +184,8 @@ class Margin:
     @property
     def widest(self) -> float:
         """The margin of a search that is not exact."""
-        return 2 * math.sqrt((1 - self.target_recall) / self.queries) + 1 / self.queries if self.queries else 0.0
+        missed = max(1 - self.target_recall, _MISSED["fp32" if self.storage == "fp32" else "less"])
+        return 2 * math.sqrt(missed / self.queries) + 1 / self.queries if self.queries else 0.0
 
     def of(self, plan: IndexPlan) -> float:
         """Return the margin of a plan."""

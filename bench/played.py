@@ -51,13 +51,9 @@ class Played:
         missed = excesses(alone, replace(limits, shares={}, min={}))
         whole = row.query or row.encode
         doubts = set(whole.doubts) if whole else set()
-        self._seen[configuration_of(row)].append(
-            _Seen(
-                frozenset(one.figure for one in missed),
-                frozenset(one.figure for one in missed if one.figure in _MEDIANS and one.share > FAR_OVER),
-                bool(doubts & _DOUBTS),
-            )
-        )
+        far = frozenset(one.figure for one in missed if one.figure in _MEDIANS and one.share > FAR_OVER)
+        doubted = bool(doubts & _DOUBTS) or "p50_ms" not in far  # the others are of one start, or of few queries
+        self._seen[configuration_of(row)].append(_Seen(frozenset(one.figure for one in missed), far, doubted))
 
     def contenders(self, objective: Objective, leader: Candidate | None, limits: Limits) -> list[Configuration]:
         """Return what has fewer processes than it should and may still be the choice, the best first.

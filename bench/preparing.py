@@ -57,8 +57,8 @@ class Kept(msgspec.Struct, frozen=True):
 class Preparations:
     """The embedding of the task, the indexes and their hits, of each variant as far as they are asked for.
 
-    A whole sweep makes all indexes of a variant at once; a grid that is `for_choice` those of a dimension. They lie in
-    a work folder with `task.json`, from which an interrupted run goes on; `spend` is told the seconds.
+    A whole sweep makes all indexes of a variant at once, a grid that is `for_choice` those that are asked for. They lie
+    in a work folder with `task.json`, from which an interrupted run goes on; `spend` is told the seconds.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class Preparations:
         self._kept: dict[tuple[str, int], Kept | jobs.Failure] = {}  # by precision and depth
 
     def of(self, variant: Variant, dim: int, plan: IndexPlan | None) -> jobs.Prepared | jobs.Failure:
-        """Return a configuration's search and quality, prepared with those that belong to it where it is not there."""
+        """Return a configuration's search and quality, prepared with what shares its index where it is not there."""
         if plan is None:
             answer = self.embedded(variant, "none")
             found = answer if isinstance(answer, jobs.Failure) else answer.configurations
         else:
-            dims = (dim,) if self._grid.for_choice else self._grid.dims
-            found = self.indexed(variant, self._pairs(dims))
+            wanted = [(dim, plan)] if self._grid.for_choice else self._pairs(self._grid.dims)
+            found = self.indexed(variant, wanted)
         if isinstance(found, jobs.Failure):
             return found
         return next(one for one in found if (one.dim, one.plan) == (dim, plan))
@@ -100,7 +100,7 @@ class Preparations:
         if isinstance(embedded, jobs.Failure) or not isinstance(there, Kept):
             return embedded if isinstance(embedded, jobs.Failure) else jobs.Failure("failed", "nothing was embedded")
         known = {(one.dim, one.plan) for one in there.configurations}
-        missing = tuple(pair for pair in wanted if pair not in known)
+        missing = tuple(pair for pair in self._with_sharing(wanted) if pair not in known)
         if missing:
             job = jobs.IndexJob(
                 bundle=str(self._bundle.folder.absolute()),
@@ -118,12 +118,24 @@ class Preparations:
             # numpy's threads are those that are measured with: indexes are tuned by their latency.
             answer = run_job(job, jobs.IndexResult, self._work, self._grid.threads[0])
             if isinstance(answer, jobs.Failure):
-                self._kept[variant.precision, variant.depth] = answer
+                if not there.configurations:  # else what is there can still be measured
+                    self._kept[variant.precision, variant.depth] = answer
                 return answer
             self._spent(answer.spent_s)
             there = Kept(embedded, (*there.configurations, *answer.configurations))
             self._keep(variant, there)
         return there.configurations
+
+    def _with_sharing(self, wanted: Sequence[tuple[int, IndexPlan]]) -> list[tuple[int, IndexPlan]]:
+        """Return dimensions and plans with those that search the same file: tuned again, it would be another one."""
+        return list(
+            dict.fromkeys(
+                (dim, other)
+                for dim, plan in wanted
+                for _, other in self._pairs((dim,))
+                if (other.kind, other.tuned) == (plan.kind, plan.tuned)
+            )
+        )
 
     def _pairs(self, dims: Sequence[int]) -> list[tuple[int, IndexPlan]]:
         full = self._bundle.manifest.dims[-1]

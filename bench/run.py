@@ -183,7 +183,12 @@ class Run:
         write_results(self.out, self.results)
 
     def _complete(self, row: Measurement) -> bool:
-        """Whether nothing is to be measured for a row of the results file; what failed is tried again."""
+        """Whether nothing is to be measured for a row of the results file; what failed is tried again.
+
+        A row of a tuning lacks figures that a sweep has.
+        """
+        if not self.grid.for_choice and _NOT_FOR_A_CHOICE in row.null_because.values():
+            return False
         return row.status not in {"ok", "failed"} or processes_of(row) == self.grid.processes(configuration_of(row))
 
     def _put(self, configuration: Configuration) -> None:
