@@ -19,6 +19,8 @@ from mrl_edge.bench.results import read_results
 from ship.shipping import ship, write_choice
 from train.untrained import untrained_model
 
+from mrl_edge.bundle import open_bundle
+
 pytestmark = pytest.mark.arm64
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1] / "build" / "arm64"
@@ -141,7 +143,8 @@ def test_arm64_boards_without_internet_make_the_hosts_vectors_and_hits(arm_board
 def shipped_folder_answers_alike(environment, bundle, text, folder):
     """Copy a shipped folder to the old core, as its user would, and compare its answer with this machine's."""
     index = {"index": "annoy", "parameters": {"n_trees": 8, "search_k": 10_000}}
-    choice = write_choice(bundle, folder / "choice.json", precision="int8", depth=6, dim=16, **index)
+    target = open_bundle(bundle).variant("int8").target
+    choice = write_choice(bundle, folder / "choice.json", precision="int8", target=target, depth=6, dim=16, **index)
     ship(bundle, choice, folder / "app")
     packed = subprocess.run(["tar", "c", "-C", folder, "app"], stdout=subprocess.PIPE, check=True).stdout
     ask = f"app/example.py {shlex.quote(text)} --json"
