@@ -143,7 +143,7 @@ def test_arm64_boards_without_internet_make_the_hosts_vectors_and_hits(arm_board
 def shipped_folder_answers_alike(environment, bundle, text, folder):
     """Copy a shipped folder to the old core, as its user would, and compare its answer with this machine's."""
     index = {"index": "annoy", "parameters": {"n_trees": 8, "search_k": 10_000}}
-    target = open_bundle(bundle).variant("int8").target
+    target = open_bundle(bundle).variant("int8", 6).target
     choice = write_choice(bundle, folder / "choice.json", precision="int8", target=target, depth=6, dim=16, **index)
     ship(bundle, choice, folder / "app")
     packed = subprocess.run(["tar", "c", "-C", folder, "app"], stdout=subprocess.PIPE, check=True).stdout
