@@ -118,11 +118,12 @@ def unmeasured(results: Results) -> list[Candidate]:
         return []
     there = {found.key for row in results.measurements if (found := candidate(row, results.settings))}
     deepest = results.narrowing.full_depth or 0
-    rows = [_bound(one, results.settings, deepest) for one in results.narrowing.unmeasured]
+    rows = [bound(one, results.settings, deepest) for one in results.narrowing.unmeasured]
     return [row for row in rows if row.key not in there]
 
 
-def _bound(one: Unmeasured, settings: dict[str, Any], deepest: int) -> Candidate:
+def bound(one: Unmeasured, settings: dict[str, Any], deepest: int = 0) -> Candidate:
+    """Return what was not measured as a row: its costs are the least, its metrics the most that they can be."""
     plan = one.plan
     return Candidate(
         precision=one.precision,
@@ -145,7 +146,7 @@ def _bound(one: Unmeasured, settings: dict[str, Any], deepest: int) -> Candidate
         shallow=one.depth < deepest,
         p50_ci95_ms=(one.p50_ms, one.p50_ms),
         energy_mj=0.0,
-        samples=samples_of(settings),
+        samples=_samples_of(settings),
         plan=str(plan) if plan else None,
         vectors=settings.get("vectors") if plan else None,
         target_recall=settings.get("target_recall") if plan else None,
@@ -154,7 +155,7 @@ def _bound(one: Unmeasured, settings: dict[str, Any], deepest: int) -> Candidate
     )
 
 
-def samples_of(settings: dict[str, Any]) -> dict[str, int]:
+def _samples_of(settings: dict[str, Any]) -> dict[str, int]:
     """Return how many queries, or texts, each metric of a results file is a mean over."""
     return {name: count for name in OBJECTIVES if isinstance(count := settings.get(_COUNTED[name]), int)}
 
@@ -221,7 +222,7 @@ def candidate(row: Measurement, settings: dict[str, Any]) -> Candidate | None:
         target=row.target,
         p50_ci95_ms=whole.ci95_ms,
         energy_mj=row.energy_mj,
-        samples=samples_of(settings),
+        samples=_samples_of(settings),
         parameters=search.parameters if search else {},
         plan=str(row.plan) if row.plan else None,
         vectors=search.vectors if search else None,

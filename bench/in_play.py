@@ -88,7 +88,7 @@ class InPlay:
     def said(self, narrowing: Narrowing) -> Narrowing:
         """Return what a results file says of what was left out and what failed."""
         unmeasured = [
-            one.left_out(self._encodings[_key(configuration)], self._settings, why)
+            one.left_out(self._encodings[_key(configuration)], why)
             for configuration, (one, why) in self._left_out.items()
         ]
         return msgspec.structs.replace(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from mrl_edge.bench import jobs
-from mrl_edge.bench.candidates import OBJECTIVES, Candidate, samples_of, scores_of
+from mrl_edge.bench.candidates import OBJECTIVES, Candidate, bound, scores_of
 from mrl_edge.bench.configuration import Configuration
 from mrl_edge.bench.limits import Excess, Limits, excesses
 from mrl_edge.bench.results import Encode, IndexPlan, Results, Unmeasured
@@ -117,40 +117,15 @@ class Known:
 
     def least(self, encoding: Encoding, settings: Mapping[str, object]) -> Candidate:
         """Return its figures as those of a row: costs are the least, metrics the most."""
-        one, plan = self.configuration, self.configuration.plan
-        p50_ms = encoding.p50_ms + self.search_ms
-        return Candidate(
-            precision=one.precision,
-            depth=one.depth,
-            dim=one.dim,
-            threads=one.threads,
-            index=plan.kind if plan else None,
-            shortlist=plan.shortlist if plan else None,
-            rerank_dim=plan.rerank_dim if plan else None,
-            p50_ms=p50_ms,
-            p99_ms=p50_ms,
-            encode_p50_ms=encoding.p50_ms,
-            search_p50_ms=self.search_ms,
-            cold_start_ms=_LEAST_COLD * encoding.cold_start_ms,
-            peak_rss_mb=_LEAST_RSS * encoding.peak_rss_mb,
-            disk_mb=self.disk_mb,
-            stable=False,
-            quality=self.quality,
-            runtime=one.runtime,
-            p50_ci95_ms=(p50_ms, p50_ms),
-            energy_mj=0.0,
-            samples=samples_of(dict(settings)),
-            measured=False,
-            scored=self.stage is Stage.SCORED,
-        )
+        return bound(self.left_out(encoding, ""), dict(settings))
 
     def over(self, encoding: Encoding, settings: Mapping[str, object], limits: Limits) -> list[Excess]:
         """Return the limits that it misses whatever measuring it would say."""
         return [one for one in excesses(self.least(encoding, settings), limits) if encoding.beyond(one)]
 
-    def left_out(self, encoding: Encoding, settings: Mapping[str, object], why: str) -> Unmeasured:
+    def left_out(self, encoding: Encoding, why: str) -> Unmeasured:
         """Return what a results file says of it."""
-        one, least = self.configuration, self.least(encoding, settings)
+        one = self.configuration
         return Unmeasured(
             precision=one.precision,
             depth=one.depth,
@@ -158,12 +133,12 @@ class Known:
             threads=one.threads,
             plan=one.plan,
             why=why,
-            p50_ms=least.p50_ms,
-            cold_start_ms=least.cold_start_ms,
-            peak_rss_mb=least.peak_rss_mb,
-            disk_mb=least.disk_mb,
+            p50_ms=encoding.p50_ms + self.search_ms,
+            cold_start_ms=_LEAST_COLD * encoding.cold_start_ms,
+            peak_rss_mb=_LEAST_RSS * encoding.peak_rss_mb,
+            disk_mb=self.disk_mb,
             quality=self.quality,
-            scored=least.scored,
+            scored=self.stage is Stage.SCORED,
             runtime=one.runtime,
         )
 
