@@ -55,6 +55,14 @@ def test_every_command_of_a_page_is_one_that_there_is(page):
         check(line)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_block_of_a_page_is_fenced_on_lines_of_its_own(page):
+    text = page.read_text(encoding="utf-8")
+    fences = [line for line in text.splitlines() if "```" in line]
+    assert all(re.fullmatch(r"```\w*", line.strip()) for line in fences)
+    assert len(fences) % 2 == 0
+
+
 def test_every_example_of_the_help_is_a_command_that_there_is():
     def epilogs(command, context):
         yield command.epilog or ""
