@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mrl_edge.train.heads import Head, Heads
 from mrl_edge.train.objectives import Batch, Objective
-from mrl_edge.train.objectives.classification import Classification
+from mrl_edge.train.objectives.classification import Classification, class_divergence
 from mrl_edge.train.objectives.contrastive import Contrastive, Distillation, similarity_divergence
 from mrl_edge.train.objectives.graded import Graded
 from mrl_edge.train.objectives.prefixes import prefix_cosines
@@ -79,6 +79,9 @@ class NestedModel(nn.Module):
             learning = self.settings.self_distillation if exit == exits[-1] else self.settings.exit_distillation
             if learning:
                 total = total + learning * self._self_distillation(everything, place)
+            if logits is not None and exit == exits[-1] and self.settings.self_distillation:
+                shares = self._share("classification") * self._weights(logits)
+                total = total + self.settings.self_distillation * (shares * class_divergence(logits)).sum()
         return total
 
     def _share(self, name: str) -> float:
@@ -93,8 +96,10 @@ class NestedModel(nn.Module):
             teacher = a @ b.T
         student = prefix_cosines(everything[first][place], everything[second][place], self.settings.dims)
         divergence = similarity_divergence(student, teacher, self.settings.temperature, self_alike=first == second)
-        weights = torch.tensor(self.settings.weights or (1.0,) * len(self.settings.dims), device=divergence.device)
-        return (weights * divergence).sum()
+        return (self._weights(divergence) * divergence).sum()
+
+    def _weights(self, like: Tensor) -> Tensor:
+        return torch.tensor(self.settings.weights or (1.0,) * len(self.settings.dims), device=like.device)
 
 
 def _objectives(roles: Sequence[str], settings: Settings) -> dict[str, Objective]:
