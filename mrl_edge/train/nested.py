@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mrl_edge.train.heads import Head, Heads
+from mrl_edge.train.lengths import embed_by_length
 from mrl_edge.train.objectives import Batch, Objective
 from mrl_edge.train.objectives.classification import Classification, class_divergence
 from mrl_edge.train.objectives.contrastive import Contrastive, Distillation, similarity_divergence
@@ -57,9 +58,19 @@ class NestedModel(nn.Module):
         `exits` are places in the trunk's depths and end with the last. An exit before it, and the shorter prefixes of
         the last, may also learn to find the same texts alike as the last one does at its full dimension.
         """
-        outputs = {role: self.trunk(given) if isinstance(given, dict) else given for role, given in features.items()}
+        outputs = self._outputs(features)
         with torch.autocast(next(self.heads.parameters()).device.type, enabled=False):  # all but the trunk is fp32
             return self._loss(outputs, targets, exits)
+
+    def _outputs(self, features: Mapping[str, Features]) -> dict[str, Tensor]:
+        """Return [exits, batch, width] by role."""
+        live = {role: given for role, given in features.items() if isinstance(given, dict)}
+        on_cpu = next(self.trunk.parameters()).device.type == "cpu"  # a GPU is quicker in few large passes
+        if live and on_cpu and self.trunk.spec.modality == "text":
+            outputs = embed_by_length(self.trunk, live)
+        else:
+            outputs = {role: self.trunk(given) for role, given in live.items()}
+        return outputs | {role: given for role, given in features.items() if not isinstance(given, dict)}
 
     def _loss(self, outputs: Mapping[str, Tensor], targets: Targets, exits: Sequence[int]) -> Tensor:
         projected = {role: _project(self.heads, rows.float(), exits) for role, rows in outputs.items()}
