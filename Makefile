@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM ?= chromium
 
-.PHONY: .venv quickstart test test-slow test-deploy test-arm64 browser browser-tools lint typecheck peers ladder training-peers export-peers harness roofline levers loadgen search-peers forecast narrowing docs tutorial clean
+.PHONY: .venv quickstart test test-slow test-deploy test-arm64 browser browser-tools lint typecheck peers ladder training-peers export-peers harness roofline levers loadgen search-peers forecast narrowing shipping docs tutorial clean
 
 .venv: .venv/installed
 
@@ -108,6 +108,10 @@ forecast: .venv
 # `mrl-edge tune` beside the whole sweep, about 10 minutes: the same choice in a third of the time, or exit 1.
 narrowing: .venv
 	$(BIN)/python bench/peers/narrowing.py --folder $(FOLDER)
+
+# The tight pick with 20,000 documents, shipped and started in a fresh environment; exit 1 above 30 MB or 500 ms.
+shipping: .venv
+	$(BIN)/python bench/peers/shipping.py --folder $(FOLDER)
 
 # The site, under build/docs; a broken link, anchor or reference fails it.
 docs: .venv

@@ -30,6 +30,8 @@ class Thing:
     indexed: bool = False
     fits: bool = True  # of a choice
     usable: bool = True  # `what` says why not
+    bundle: str = ""  # of a bundle what it is, of a choice what it was measured on (`Bundle.identity`)
+    again: bool = False  # of results that were interrupted
 
 
 def look(folder: Path) -> list[Thing]:
@@ -94,7 +96,7 @@ def _bundle(path: Path, name: str) -> Thing:
     if bundle.has_old_index:
         index = "an index that an earlier version made"
     what = f"a bundle: {_list(bundle.precisions())} at {_span(there.dims)}, {index}"
-    return Thing("bundle", name, what, there.dims, indexed=there.index is not None)
+    return Thing("bundle", name, what, there.dims, indexed=there.index is not None, bundle=bundle.identity())
 
 
 class _Record(msgspec.Struct):
@@ -115,14 +117,24 @@ class _Processor(msgspec.Struct):
     cpu: str
 
 
+class _Narrowing(msgspec.Struct):
+    finished: bool = True
+
+
 class _Results(msgspec.Struct):
     device: _Processor
     measurements: list[msgspec.Raw]
+    narrowing: _Narrowing | None = None
+
+
+class _Identity(msgspec.Struct):
+    sha256: str = ""
 
 
 class _Choice(msgspec.Struct):
     fits: bool
     configuration: dict[str, Any] | None = None
+    bundle: _Identity = msgspec.field(default_factory=_Identity)
 
 
 def _file(path: Path, name: str) -> Iterator[Thing]:
@@ -132,9 +144,11 @@ def _file(path: Path, name: str) -> Iterator[Thing]:
         results, choice = _decoded(path, _Results), _decoded(path, _Choice)
         if results is not None:
             count = f"{len(results.measurements):,} measured configurations"
-            yield Thing("results", name, f"results: {count} on {results.device.cpu}")
+            again = results.narrowing is not None and not results.narrowing.finished
+            said = ", interrupted: the same mrl-edge tune goes on" if again else ""
+            yield Thing("results", name, f"results: {count} on {results.device.cpu}{said}", again=again)
         elif choice is not None:
-            yield Thing("choice", name, _chosen(choice), fits=choice.fits)
+            yield Thing("choice", name, _chosen(choice), fits=choice.fits, bundle=choice.bundle.sha256)
     elif is_table(path):
         yield _table(path, name)
 

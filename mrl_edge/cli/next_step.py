@@ -65,6 +65,8 @@ def next_command(thing: Thing, things: Sequence[Thing], commands: Collection[str
     if thing.kind == "bundle":
         return _of_bundle(thing, tables, "results" in there)
     if thing.kind == "results":
+        if thing.again:
+            return None  # only who began it knows its options
         budget = f"mrl-edge pick {path} --max-p50-ms 20 --max-rss-mb 512"
         return f"mrl-edge report {path}" if "choice" in there else f"{budget} --out {_free('choice.json', things)}"
     if thing.kind == "choice":
@@ -100,7 +102,7 @@ def _of_choice(thing: Thing, things: Sequence[Thing], commands: Collection[str])
     if not thing.fits:
         results = there.get("results")
         return f"mrl-edge pick {_quoted(results[0].path)} --max-rss-mb 1024" if results else None
-    bundles = [bundle for bundle in there.get("bundle", []) if bundle.usable]
+    bundles = [bundle for bundle in there.get("bundle", []) if bundle.usable and bundle.bundle == thing.bundle]
     if bundles and "ship" in commands:
         shipped = _free("app", things)
         return f"mrl-edge ship {_quoted(bundles[0].path)} --pick {_quoted(thing.path)} --out {shipped}"

@@ -314,7 +314,7 @@ def test_nothing_is_asked_of_a_network_and_the_console_is_silent(seen):
 
 def test_200_configurations_open_within_two_seconds_and_weigh_less_than_6_mb(folder, seen):
     assert len(candidates(read_results(folder / "results.json"))) == 200
-    assert min(seen["openedMs"]) < 2000
+    assert seen["openedMs"][0] < 2000  # the first, nothing of it cached
     assert (folder / "several.html").stat().st_size < 6e6
 
 

@@ -77,3 +77,22 @@ def test_bash_completes_once_it_is_installed(tmp_path):
         env={**os.environ, "HOME": str(tmp_path), "PATH": programs},
     )  # fmt: skip
     assert done.stdout.splitlines() == ["complete -o default -F _mrl_edge_completion mrl-edge", "pi-zero-2w"], done
+
+
+@pytest.mark.parametrize(
+    ("shell", "asked"),
+    [
+        ("zsh", {}),
+        ("fish", {"_TYPER_COMPLETE_FISH_ACTION": "get-args"}),
+        ("powershell", {"_TYPER_COMPLETE_WORD_TO_COMPLETE": "pi-zero"}),
+    ],
+)
+def test_other_shells_are_answered_in_their_own_way(monkeypatch, shell, asked):
+    line = "mrl-edge devices show pi-zero"
+    for name, value in {"_MRL_EDGE_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": line, **asked}.items():
+        monkeypatch.setenv(name, value)
+    with redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit) as left:
+        run([])
+    assert left.value.code == 0
+    assert "pi-zero-2w" in out.getvalue()
+    assert "pi-5-4gb" not in out.getvalue()

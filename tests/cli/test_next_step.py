@@ -12,6 +12,8 @@ from cli.lines import parse, words
 from conftest import run_here
 from pyarrow import parquet
 
+from mrl_edge.bundle import open_bundle
+
 HEAVY = ("torch", "transformers", "numpy", "onnxruntime", "pyarrow", "pydantic", "datasets")
 
 
@@ -84,6 +86,32 @@ def test_every_stage_leads_to_the_next(here, tiny):
     assert any("the choice of pick: " in line for line in lines)
     assert any(line.startswith("  mrl-edge report results.json") for line in lines)
     assert "mrl-edge export model --out bundle-2" in commands(lines)
+    assert commands(lines)[-1] == "mrl-edge ship bundle --pick choice.json --out app"
+    (here / "app").mkdir()
+    for name in ("app.json", "example.py"):
+        (here / "app" / name).write_text("{}")
+    assert said()[-2] == 'next: python app/example.py "your query"'
+
+
+def test_a_choice_is_shipped_from_the_bundle_that_it_was_measured_on(here, tiny):
+    bundle = tiny / "bundle"
+    shutil.copytree(bundle, here / "another")
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    (here / "another" / "bundle.json").write_text(json.dumps({**manifest, "name": "another"}))
+    choice = {"fits": True, "bundle": {"name": "two", "sha256": open_bundle(bundle).identity()}, "configuration": {}}
+    (here / "choice.json").write_text(json.dumps(choice))
+    assert not any("mrl-edge ship" in line for line in said())
+    shutil.copytree(bundle, here / "two")
+    assert commands(said())[-1] == "mrl-edge ship two --pick choice.json --out app"
+
+
+def test_an_interrupted_tuning_is_no_ground_to_pick_from(here, tiny):
+    results = json.loads((tiny / "results.json").read_text())
+    narrowing = {"rules": {}, "depth": 2, "dim": 24, "finished": False}
+    (here / "tuned.json").write_text(json.dumps({**results, "narrowing": narrowing}))
+    lines = said()
+    assert "interrupted: the same mrl-edge tune goes on" in " ".join(" ".join(lines).split())
+    assert not any("mrl-edge pick" in line for line in lines)
 
 
 def test_an_earlier_runs_folder_is_looked_into_and_a_bundle_is_known_from_inside(here, tiny, monkeypatch):

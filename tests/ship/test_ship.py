@@ -237,7 +237,7 @@ def assert_unpacks_to(folder, tar, place):
 def test_in_a_fresh_environment_it_answers_as_the_bundle_does_at_every_level(small, choose, tmp_path):
     options = ("--also", "d10-L1", "--json")
     done = run_here("ship", small, "--pick", choose(), "--out", tmp_path / "app", *options)
-    if "pip cannot install" in done.stderr:
+    if "pip cannot install" in done.stderr and "CI" not in os.environ:  # who has no network
         pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)["shipped"]["check"]
