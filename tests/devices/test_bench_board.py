@@ -171,15 +171,24 @@ def fill(folder):
 
 
 def test_a_disk_that_is_full_amid_a_deployment_is_one_line_and_the_next_goes_on(lasting_board, bundle):
-    """What is sent finds room, the environment that is made of it does not."""
-    with lasting_board.small_home(310) as resize:
-        done = run_mrl_edge("deploy", bundle, "board", env=lasting_board.environment)
+    """What is sent still finds room, the environment that is made of it does not; a third needs no more."""
+    command = [sys.executable, "-m", "mrl_edge", "deploy", str(bundle), "board", "--json"]
+    with lasting_board.small_home(700) as resize:
+        with subprocess.Popen(command, env=lasting_board.environment, stderr=subprocess.PIPE, text=True) as process:
+            while not (lasting_board.home / ".mrl-edge" / "wheels").is_dir():
+                assert process.poll() is None
+                time.sleep(0.05)
+            resize(310)
+            said = process.stderr.read()
+        done = subprocess.CompletedProcess(command, process.returncode, "", said)
         assert "No space left on device" in the_one_error_line(done)
         resize(700)
-        done = run_mrl_edge("deploy", bundle, "board", "--json", env=lasting_board.environment)
-        assert done.returncode == 0, done.stderr
-        again = json.loads(done.stdout)
-        assert (again["kept"], again["sent_bytes"], again["installed"]) == (again["files"], 0, True)
+        for installed in (True, False):
+            done = run_mrl_edge(*command[3:], env=lasting_board.environment)
+            assert done.returncode == 0, done.stderr
+            again = json.loads(done.stdout)
+            assert (again["kept"], again["sent_bytes"], again["installed"]) == (again["files"], 0, installed)
+            resize(shutil.disk_usage(lasting_board.home).used // 10**6 + 10)
 
 
 def test_a_disk_that_fills_while_it_measures_is_one_line_and_the_run_goes_on_later(
