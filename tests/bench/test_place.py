@@ -100,7 +100,7 @@ def test_a_precision_whose_vectors_are_not_the_hosts_has_a_row_that_says_so_and_
     task = jobs.Task(texts, [], [], [], [])
     expected = vectors_of(opened, variants, task.latency_sample(), tmp_path)
     expected["int8-L2"] = np.roll(np.frombuffer(expected["int8-L2"], "<f4").reshape(4, 32), 1, axis=0).tobytes()
-    short = Grid(precisions, (2,), (32,), (1,), (), (), 0.1, 0.9)
+    short = Grid(precisions, (2,), (32,), (1,), (), (), 0.1, 0.9, for_choice=True)
     found = sweep(opened, task, "t.jsonl", short, tmp_path / "r.json", place=Place(describe(), expected=expected))
     rows = {row.precision: row for row in found.measurements}
     assert {precision: row.status for precision, row in rows.items()} == {"fp32": "ok", "int8": "failed"}
