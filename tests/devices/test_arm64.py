@@ -1,6 +1,6 @@
 """An arm64 board, emulated: a Debian userland behind its own sshd, on an old core and on the newest.
 
-`make test-arm64` makes it under build/arm64 (root, debootstrap and qemu-user) and keeps it for the next time.
+`make test-arm64` makes it under build/arm64 (root, mmdebstrap and qemu-user) and keeps it for the next time.
 """
 
 import json

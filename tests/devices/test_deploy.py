@@ -32,6 +32,12 @@ print(json.dumps(load(sys.argv[1]).encode([{TEXT!r}]).tolist()))
 """
 
 
+@pytest.fixture
+def own_bundle(tiny_bundle, tmp_path):
+    """A copy of a bundle that a test may damage; what is brought may be tiny."""
+    return shutil.copytree(tiny_bundle, tmp_path / "bundle")
+
+
 def deploy(bundle, *options):
     return run_mrl_edge("deploy", bundle, "board", *options, env=os.environ)
 
@@ -64,7 +70,8 @@ def packed(zeros):
 
 @pytest.mark.deploy
 @pytest.mark.skipif(shutil.which("x86_64-linux-gnu-g++") is None, reason="compiles Annoy for x86-64")
-def test_a_bundle_runs_where_it_was_brought_and_leaves_no_trace(board, own_bundle):
+def test_a_bundle_runs_where_it_was_brought_and_leaves_no_trace(board, own_bundle, wheels):
+    board.gather_in(wheels)
     first = deployed(own_bundle)
     assert (first["kept"], first["installed"]) == (0, True)
     there = board.home / ".mrl-edge" / first["bundle"]
@@ -135,14 +142,14 @@ def test_a_home_without_room_for_what_is_sent_or_made_of_it_is_one_line_and_noth
 ):
     """The bundle alone is too large for it, or what a small wheel becomes when it is unpacked."""
     bundle = request.getfixturevalue(which)
-    _, wheels = wheelhouse(board, tmp_path, {"zeros-1-py3-none-any.whl": packed(zeros_mb * 10**6)})
+    _, house = wheelhouse(board, tmp_path, {"zeros-1-py3-none-any.whl": packed(zeros_mb * 10**6)})
     with board.small_home(90):
         line = the_one_error_line(deploy(bundle))
         assert list(board.home.iterdir()) == []
     said = r"board has (\d+) MB free in the home folder and (\d+) are needed: (\d+) to be sent and (\d+) for the"
     free, needed, sent, made = map(int, re.search(said, line).groups())
     own = write_own_wheel(tmp_path)
-    there = [*(path for path in bundle.rglob("*") if path.is_file()), *wheels.glob("*.whl"), own]
+    there = [*(path for path in bundle.rglob("*") if path.is_file()), *house.glob("*.whl"), own]
     assert abs(sent - sum(path.stat().st_size for path in there) / 1e6) < 1
     with zipfile.ZipFile(own) as ours:
         least = zeros_mb + sum(entry.file_size for entry in ours.infolist()) / 1e6
