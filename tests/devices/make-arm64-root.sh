@@ -23,7 +23,7 @@ if ! [ -e "$root/made" ]; then
   rm -rf "$root"
   mkdir -p "$(dirname "$root")"
   mmdebstrap --quiet --architectures=arm64 --variant=extract --include='?essential' \
-    --include=openssh-server,passwd,python3,python3-venv --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
+    --include=libstdc++6,openssh-server,passwd,python3,python3-venv --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
     bookworm "$root" >&2
   cp "$root/usr/share/base-passwd/passwd.master" "$root/etc/passwd"
   cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
