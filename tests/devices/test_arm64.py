@@ -170,13 +170,21 @@ def bench_and_say_when(bundle, task, out, environment):
     arguments = ("bench", bundle, "--data", task, "--query", "q", "--positive", "p", "--dims", "16", "--tokens", "0",
                  "--index", "annoy", "--repeats", "1", "--max-seconds", "0.5", "--device", "a53", "--device", "newest",
                  "--out", out)  # fmt: skip
-    command, started, said = [sys.executable, "-m", "mrl_edge", *map(str, arguments)], time.monotonic(), []
+    command, started, said, stages = (
+        [sys.executable, "-m", "mrl_edge", *map(str, arguments)],
+        time.monotonic(),
+        [],
+        set(),
+    )
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
         for line in process.stderr:
             said.append(line)
-            print(f"{time.monotonic() - started:7.0f} {line.rstrip()}", flush=True)
+            board, stage = [*line.split(), "", ""][:2]
+            if stage != "send" or ("send", board) not in stages:  # a line a file otherwise
+                print(f"{time.monotonic() - started:7.0f} {line.rstrip()}", flush=True)
+            stages.add((stage, board))
     assert process.returncode == 0, "".join(said)
 
 
