@@ -170,12 +170,8 @@ def bench_and_say_when(bundle, task, out, environment):
     arguments = ("bench", bundle, "--data", task, "--query", "q", "--positive", "p", "--dims", "16", "--tokens", "0",
                  "--index", "annoy", "--repeats", "1", "--max-seconds", "0.5", "--device", "a53", "--device", "newest",
                  "--out", out)  # fmt: skip
-    command, started, said, stages = (
-        [sys.executable, "-m", "mrl_edge", *map(str, arguments)],
-        time.monotonic(),
-        [],
-        set(),
-    )
+    command, started = [sys.executable, "-m", "mrl_edge", *map(str, arguments)], time.monotonic()
+    said, stages = [], set()
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
