@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 from mrl_edge.devices.deploy.holder import LOCK, Holder
-from mrl_edge.devices.deploy.wheelhouse import gather
-from mrl_edge.devices.probe import missing
+from mrl_edge.devices.deploy.room import room_of
+from mrl_edge.devices.deploy.wheelhouse import environment_bytes, gather
+from mrl_edge.devices.probe import lacking
 from mrl_edge.devices.reach import Machine
 
 from mrl_edge.atomic import sha256
@@ -77,13 +78,15 @@ async def bring(machine: Machine, bundle: Bundle, cache: Path, report: Report, r
     files = {name: sha256(bundle.checked(name)) for name in bundle.manifest.files}
     files[MANIFEST] = sha256(bundle.folder / MANIFEST)
     facts = await machine.info()
-    lacking = missing(facts)
-    if lacking or facts.python is None:
-        raise UnsupportedError(f"{machine.name} lacks what a deployment needs: {'; '.join(lacking)}")
+    lacks = lacking(facts)
+    if lacks or facts.python is None:
+        raise UnsupportedError(f"{machine.name} lacks what a deployment needs: {'; '.join(lacks)}")
     wheels = {path.name: path for path in await asyncio.to_thread(gather, facts, facts.python, cache, report)}
     place = f"{BUNDLES}/{name_of(bundle.folder)}"
     there = {f"{FOLDER}/wheels/{name}": path for name, path in wheels.items()}
-    sent = await machine.put(there | {f"{FOLDER}/{place}/{name}": bundle.folder / name for name in files}, report)
+    there |= {f"{FOLDER}/{place}/{name}": bundle.folder / name for name in files}
+    room = await room_of(machine, facts, f"{FOLDER}/env", environment_bytes(wheels.values()))
+    sent = await machine.put(there, report, room.check)
     wanted = {"bundle": place, "files": files, "wheels": {name: sha256(path) for name, path in wheels.items()}}
     script = resources("mrl_edge.devices.deploy").joinpath("settle.py").read_text(encoding="utf-8")
     command = ["sh", "-c", 'cd -- "$1" && shift && exec "$@"', "sh", FOLDER, facts.python.path, "-c", script]

@@ -27,7 +27,7 @@ def settle(bundle: str, files: dict[str, str], wheels: dict[str, str]) -> dict[s
     installed = not (stamp.is_file() and stamp.read_text() == wanted)
     python = str(Path("env", "bin", "python"))
     if installed:
-        venv.create("env", clear=True, with_pip=False)
+        venv.create("env", clear=True, symlinks=True, with_pip=False)
         pip = next(f"wheels/{name}/pip" for name in wheels if name.startswith("pip-"))
         paths = sorted(f"wheels/{name}" for name in wheels if not name.startswith("pip-"))
         # Only what is imported gets compiled, below and later: most of what the wheels hold never is.

@@ -6,7 +6,7 @@ A path on the device is relative to the folder that a login there starts in, or 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from mrl_edge.progress import Report, silent
 if TYPE_CHECKING:
     from mrl_edge.devices.facts import Facts
 
+Check = Callable[[int], object]  # told how many bytes are to be sent, before the first is; what it raises stops it
 KILLED = 128 + 9  # how a shell reports SIGKILL, which is what the kernel sends when memory runs out
 
 
@@ -49,12 +50,16 @@ class Sent:
     bytes: int
 
 
+def any_size(size: int) -> None:
+    """Let anything be sent: the check where nobody asks for another."""
+
+
 class Machine(Protocol):
     """A device that can be reached; `async with` opens it and closes it."""
 
     name: str
 
-    async def put(self, files: Mapping[str, Path], report: Report = silent) -> Sent:
+    async def put(self, files: Mapping[str, Path], report: Report = silent, check: Check = any_size) -> Sent:
         """Bring files, by their places there; each appears whole and right, or not at all. See `tree`."""
 
     async def run(self, argv: Sequence[str], stdin: bytes = b"") -> Finished:

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from mrl_edge.devices.facts import Facts
 from mrl_edge.devices.profiles import Profile
-from mrl_edge.devices.reach import KILLED, Finished, Sent, cgroups
+from mrl_edge.devices.reach import KILLED, Check, Finished, Sent, any_size, cgroups
 from mrl_edge.devices.reach.local import LocalMachine
 
 from mrl_edge.errors import UnsupportedError, UsageError
@@ -79,9 +79,9 @@ class CappedMachine:
     def __init__(self, name: str, cap: Cap, folder: Path) -> None:
         self.name, self._cap, self._local = name, cap, LocalMachine(folder)
 
-    async def put(self, files: Mapping[str, Path], report: Report = silent) -> Sent:
+    async def put(self, files: Mapping[str, Path], report: Report = silent, check: Check = any_size) -> Sent:
         """Copy; see `Machine.put`."""
-        return await self._local.put(files, report)
+        return await self._local.put(files, report, check)
 
     async def run(self, argv: Sequence[str], stdin: bytes = b"") -> Finished:
         """Run a command under the cap; see `Machine.run`."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from mrl_edge.devices.facts import Facts, ask
-from mrl_edge.devices.reach import Finished, Sent
+from mrl_edge.devices.reach import Check, Finished, Sent, any_size
 
 from mrl_edge.atomic import sha256
 from mrl_edge.errors import ReachError
@@ -30,18 +30,16 @@ class LocalMachine:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    async def put(self, files: Mapping[str, Path], report: Report = silent) -> Sent:
+    async def put(self, files: Mapping[str, Path], report: Report = silent, check: Check = any_size) -> Sent:
         """Copy; see `Machine.put`."""
-        kept = sent = 0
-        for number, (place, path) in enumerate(files.items()):
-            report("copy", number, len(files), path.name)
-            there = self.folder / place
-            if there.is_file() and sha256(there) == sha256(path):
-                kept += 1
-            else:
-                sent += _copy(path, there)
-        report("copy", len(files), len(files))
-        return Sent(len(files), kept, sent)
+        new = {place: path for place, path in files.items() if not _same(path, self.folder / place)}
+        check(sum(path.stat().st_size for path in new.values()))
+        sent = 0
+        for number, (place, path) in enumerate(new.items()):
+            report("copy", number, len(new), path.name)
+            sent += _copy(path, self.folder / place)
+        report("copy", len(new), len(new))
+        return Sent(len(files), len(files) - len(new), sent)
 
     async def run(self, argv: Sequence[str], stdin: bytes = b"") -> Finished:
         """Run a command; see `Machine.run`. Cancelled, it kills the command and its children."""
@@ -85,6 +83,10 @@ class LocalMachine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Do nothing: there is nothing to close."""
+
+
+def _same(source: Path, target: Path) -> bool:
+    return target.is_file() and sha256(target) == sha256(source)
 
 
 def _copy(source: Path, target: Path) -> int:

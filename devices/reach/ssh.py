@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import asyncssh
 from mrl_edge.devices.facts import Facts, ask
-from mrl_edge.devices.reach import Finished, Sent
+from mrl_edge.devices.reach import Check, Finished, Sent, any_size
 from mrl_edge.devices.reach.address import Address
 from mrl_edge.devices.reach.login import log_in
 from mrl_edge.devices.reach.transfer import Upload, download
@@ -36,12 +36,12 @@ class SshMachine:
         self._address = address
         self._connection: asyncssh.SSHClientConnection | None = None
 
-    async def put(self, files: Mapping[str, Path], report: Report = silent) -> Sent:
+    async def put(self, files: Mapping[str, Path], report: Report = silent, check: Check = any_size) -> Sent:
         """Send what is not there with the same SHA-256; see `Machine.put`. Comes back after a cut and goes on.
 
         Raises `ReachError` when the machine cannot write it, and `ConnectionLostError` when it stays away.
         """
-        upload = Upload(files, report)
+        upload = Upload(files, report, check)
         return await self.through_cuts(lambda: upload.go(self), lambda: upload.arrived)
 
     async def run(self, argv: Sequence[str], stdin: bytes = b"") -> Finished:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from mrl_edge.devices.reach import Finished, Sent
+from mrl_edge.devices.reach import Check, Finished, Sent, any_size
 
 from mrl_edge.atomic import sha256
 from mrl_edge.errors import ConnectionLostError, ReachError
@@ -71,8 +71,8 @@ class _File:
 class Upload:
     """Files on their way; `go` starts or resumes them, however often the connection was cut before."""
 
-    def __init__(self, files: Mapping[str, Path], report: Report) -> None:
-        self._report = report
+    def __init__(self, files: Mapping[str, Path], report: Report, check: Check = any_size) -> None:
+        self._report, self._check = report, check
         self._files = [_File(path, place, path.stat().st_size, sha256(path)) for place, path in files.items()]
         self._total = sum(file.size for file in self._files)
         self._new: set[str] = set()
@@ -86,6 +86,7 @@ class Upload:
         self.arrived = sum(
             file.size if whole == (file.size, file.hash) else part[0] if part else 0 for file, whole, part in pairs
         )
+        self._check(self._total - self.arrived)
         done = 0
         for file, whole, part in pairs:
             if whole != (file.size, file.hash):

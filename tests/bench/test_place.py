@@ -8,7 +8,11 @@ import pytest
 from conftest import run_here, the_one_error_line
 from mrl_edge.bench import jobs
 from mrl_edge.bench.agreement import compare, vectors_of
+from mrl_edge.bench.place import Place
+from mrl_edge.bench.preparing import Grid
 from mrl_edge.bench.results import read_results, write_results
+from mrl_edge.bench.sweep import sweep
+from mrl_edge.devices.local import describe
 from mrl_edge.devices.reach import cgroups
 from mrl_edge.devices.reach.address import read_address
 from rows import measurement, results
@@ -86,6 +90,24 @@ def test_a_machine_agrees_with_itself_and_not_with_other_vectors(tiny_bundle, de
     wrong = compare(opened, variants[0], sample, np.full((16, 32), np.nan, "<f4").tobytes(), tmp_path)
     assert isinstance(wrong, jobs.Failure)
     assert "15 vectors" in compare(opened, variants[0], sample, raw[:-128], tmp_path).reason
+
+
+def test_a_precision_whose_vectors_are_not_the_hosts_has_a_row_that_says_so_and_no_times(tiny_bundle, tmp_path):
+    """Of a sweep as a board runs it; the host's int8 vectors are another text's."""
+    opened, texts = open_bundle(tiny_bundle), ["some words", "a text", "words in a row", "x"]
+    precisions = ("fp32", "int8")
+    variants = [opened.variant(precision, None) for precision in precisions]
+    task = jobs.Task(texts, [], [], [], [])
+    expected = vectors_of(opened, variants, task.latency_sample(), tmp_path)
+    expected["int8-L2"] = np.roll(np.frombuffer(expected["int8-L2"], "<f4").reshape(4, 32), 1, axis=0).tobytes()
+    short = Grid(precisions, (2,), (32,), (1,), (), (), 0.1, 0.9, for_choice=True)
+    found = sweep(opened, task, "t.jsonl", short, tmp_path / "r.json", place=Place(describe(), expected=expected))
+    rows = {row.precision: row for row in found.measurements}
+    assert {precision: row.status for precision, row in rows.items()} == {"fp32": "ok", "int8": "failed"}
+    assert rows["fp32"].host_cosine == pytest.approx(1, abs=1e-5)
+    assert rows["int8"].reason.startswith("vectors differ from the host's: cosine ")
+    assert rows["int8"].reason.endswith("; nothing was timed")
+    assert (rows["int8"].encode, rows["int8"].memory, rows["int8"].cold_start_ms) == (None, None, None)
 
 
 @pytest.mark.parametrize("command", ["pick", "report"])

@@ -66,6 +66,12 @@ class Board:
         key = (self._folder / "host_key.pub").read_text()
         self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {key}")
 
+    def gather_in(self, wheels: Path) -> None:
+        """Let its user's wheels be gathered in a folder that others share."""
+        cache = self.client / ".cache" / "mrl-edge"
+        cache.mkdir(parents=True)
+        (cache / "wheels").symlink_to(wheels)
+
     def start(self) -> None:
         config = self._folder / "sshd_config"
         config.write_text(
@@ -144,8 +150,15 @@ def board(tmp_path, monkeypatch):
         yield made
 
 
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory):
+    """Where the wheels for this machine are gathered, once a session."""
+    return tmp_path_factory.mktemp("wheels")
+
+
 @pytest.fixture(scope="module")
-def lasting_board(tmp_path_factory):
+def lasting_board(tmp_path_factory, wheels):
     """A board for all tests of a module; `environment` is that of the user who knows it."""
     with running_board(tmp_path_factory.mktemp("board")) as made:
+        made.gather_in(wheels)
         yield made

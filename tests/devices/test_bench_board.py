@@ -24,6 +24,12 @@ ROWS = 4  # two precisions, on real texts and with 8 tokens
 
 
 @pytest.fixture(scope="module")
+def bundle(tiny_bundle):
+    """What passes between here and a board is the same with a tiny encoder, and sooner over."""
+    return tiny_bundle
+
+
+@pytest.fixture(scope="module")
 def task(dev, tmp_path_factory):
     """A file of pairs."""
     path = tmp_path_factory.mktemp("task") / "task.jsonl"
@@ -111,9 +117,9 @@ def test_a_board_that_starts_anew_goes_on_after_the_last_row(lasting_board, bund
 def test_one_bench_at_a_time_measures_on_a_board(lasting_board, bundle, task, tmp_path):
     other = shutil.copytree(bundle, tmp_path / "other")
     assert run_mrl_edge("deploy", other, "board", env=lasting_board.environment).returncode == 0  # the rest is short
-    first = begin(lasting_board, bundle, task, tmp_path / "first.json", "--overwrite", seconds="6")
+    first = begin(lasting_board, bundle, task, tmp_path / "first.json", "--overwrite", "--repeats", "2", seconds="6")
     done = bench(lasting_board, other, task, tmp_path / "second.json")
-    assert "board is measuring 'runs/bundle/" in the_one_error_line(done)
+    assert f"board is measuring 'runs/{bundle.name}/" in the_one_error_line(done)
     assert run_mrl_edge("deploy", other, "board", "--remove", env=lasting_board.environment).returncode == 2
     assert not (tmp_path / "second.json").exists()
     assert first.wait(240) == 0
@@ -171,22 +177,31 @@ def fill(folder):
 
 
 def test_a_disk_that_is_full_amid_a_deployment_is_one_line_and_the_next_goes_on(lasting_board, bundle):
-    """What is sent finds room, the environment that is made of it does not."""
-    with lasting_board.small_home(310) as resize:
-        done = run_mrl_edge("deploy", bundle, "board", env=lasting_board.environment)
+    """What is sent still finds room, the environment that is made of it does not; a third needs no more."""
+    command = [sys.executable, "-m", "mrl_edge", "deploy", str(bundle), "board", "--json"]
+    with lasting_board.small_home(400) as resize:
+        with subprocess.Popen(command, env=lasting_board.environment, stderr=subprocess.PIPE, text=True) as process:
+            while not (lasting_board.home / ".mrl-edge" / "wheels").is_dir():
+                assert process.poll() is None
+                time.sleep(0.05)
+            resize(200)
+            said = process.stderr.read()
+        done = subprocess.CompletedProcess(command, process.returncode, "", said)
         assert "No space left on device" in the_one_error_line(done)
-        resize(700)
-        done = run_mrl_edge("deploy", bundle, "board", "--json", env=lasting_board.environment)
-        assert done.returncode == 0, done.stderr
-        again = json.loads(done.stdout)
-        assert (again["kept"], again["sent_bytes"], again["installed"]) == (again["files"], 0, True)
+        resize(400)
+        for installed in (True, False):
+            done = run_mrl_edge(*command[3:], env=lasting_board.environment)
+            assert done.returncode == 0, done.stderr
+            again = json.loads(done.stdout)
+            assert (again["kept"], again["sent_bytes"], again["installed"]) == (again["files"], 0, installed)
+            resize(shutil.disk_usage(lasting_board.home).used // 10**6 + 10)
 
 
 def test_a_disk_that_fills_while_it_measures_is_one_line_and_the_run_goes_on_later(
     lasting_board, bundle, task, tmp_path
 ):
     out = tmp_path / "results.json"
-    with lasting_board.small_home(700):
+    with lasting_board.small_home(400):
         process = begin(lasting_board, bundle, task, out, seconds="3")
         hog = fill(lasting_board.home)
         said = process.stderr.read()

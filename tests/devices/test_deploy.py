@@ -1,11 +1,15 @@
 """A bundle brought to a board over a real sshd, run there in the environment that was brought with it, and removed."""
 
 import asyncio
+import io
 import json
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import version
 
 import numpy as np
@@ -28,6 +32,12 @@ print(json.dumps(load(sys.argv[1]).encode([{TEXT!r}]).tolist()))
 """
 
 
+@pytest.fixture
+def own_bundle(tiny_bundle, tmp_path):
+    """A copy of a bundle that a test may damage; what is brought may be tiny."""
+    return shutil.copytree(tiny_bundle, tmp_path / "bundle")
+
+
 def deploy(bundle, *options):
     return run_mrl_edge("deploy", bundle, "board", *options, env=os.environ)
 
@@ -38,9 +48,30 @@ def deployed(bundle):
     return json.loads(done.stdout)
 
 
+def wheelhouse(board, folder, wheels):
+    """A wheelhouse of the board's kind that says of itself that it is whole: the board's facts, and where it is."""
+    facts = asyncio.run(LocalMachine(folder).info())
+    made = board.client / ".cache" / "mrl-edge" / "wheels" / _kind(facts)
+    made.mkdir(parents=True)
+    wanted = [*sorted([*_pinned(), f"pip=={version('pip')}"]), f"annoy=={version('annoy')}"]
+    (made / "gathered.json").write_text(json.dumps(wanted))
+    for name, content in wheels.items():
+        (made / name).write_bytes(content)
+    return facts, made
+
+
+def packed(zeros):
+    """The bytes of a wheel of so many zeros."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as wheel:
+        wheel.writestr("zeros.bin", bytes(zeros))
+    return content.getvalue()
+
+
 @pytest.mark.deploy
 @pytest.mark.skipif(shutil.which("x86_64-linux-gnu-g++") is None, reason="compiles Annoy for x86-64")
-def test_a_bundle_runs_where_it_was_brought_and_leaves_no_trace(board, own_bundle):
+def test_a_bundle_runs_where_it_was_brought_and_leaves_no_trace(board, own_bundle, wheels):
+    board.gather_in(wheels)
     first = deployed(own_bundle)
     assert (first["kept"], first["installed"]) == (0, True)
     there = board.home / ".mrl-edge" / first["bundle"]
@@ -105,11 +136,26 @@ def test_a_board_that_lacks_something_is_one_line_and_nothing_is_sent(board, own
     assert list(board.home.iterdir()) == []
 
 
-def test_a_home_with_too_little_room_is_one_line_and_nothing_is_sent(board, own_bundle):
-    with board.small_home(100):
-        line = the_one_error_line(deploy(own_bundle))
-        assert "300 MB free in the home folder: there are 100" in line
+@pytest.mark.parametrize(("which", "zeros_mb"), [("bundle", 0), ("tiny_bundle", 80)])
+def test_a_home_without_room_for_what_is_sent_or_made_of_it_is_one_line_and_nothing_is_sent(
+    board, tmp_path, request, which, zeros_mb
+):
+    """The bundle alone is too large for it, or what a small wheel becomes when it is unpacked."""
+    bundle = request.getfixturevalue(which)
+    _, house = wheelhouse(board, tmp_path, {"zeros-1-py3-none-any.whl": packed(zeros_mb * 10**6)})
+    with board.small_home(90):
+        line = the_one_error_line(deploy(bundle))
         assert list(board.home.iterdir()) == []
+    said = r"board has (\d+) MB free in the home folder and (\d+) are needed: (\d+) to be sent and (\d+) for the"
+    free, needed, sent, made = map(int, re.search(said, line).groups())
+    own = write_own_wheel(tmp_path)
+    there = [*(path for path in bundle.rglob("*") if path.is_file()), *house.glob("*.whl"), own]
+    assert abs(sent - sum(path.stat().st_size for path in there) / 1e6) < 1
+    with zipfile.ZipFile(own) as ours:
+        least = zeros_mb + sum(entry.file_size for entry in ours.infolist()) / 1e6
+    assert least < made < least + 25
+    assert free <= 90 < needed
+    assert abs(needed - sent - made) <= 1
 
 
 @pytest.mark.parametrize("change", ["unknown", "another"])
@@ -134,20 +180,20 @@ def test_a_hostile_name_is_removed_as_a_name(board, tmp_path):
     assert not list(board.home.rglob("x"))
 
 
-def test_a_wheel_of_another_processor_is_named_before_anything_is_sent(board, own_bundle, tmp_path):
-    """A wheelhouse that says of itself that it is whole, with one wheel that was made for another kind of board."""
-    facts = asyncio.run(LocalMachine(tmp_path).info())
-    cache = board.client / ".cache" / "mrl-edge" / "wheels"
-    folder = cache / _kind(facts)
-    folder.mkdir(parents=True)
-    wanted = [*sorted([*_pinned(), f"pip=={version('pip')}"]), f"annoy=={version('annoy')}"]
-    (folder / "gathered.json").write_text(json.dumps(wanted))
-    other = {"x86_64": "aarch64", "aarch64": "x86_64"}[facts.arch]
+def test_a_wheel_of_another_processor_is_named_before_anything_is_sent(board, tiny_bundle, tmp_path):
+    other = {"x86_64": "aarch64", "aarch64": "x86_64"}[platform.machine()]
     foreign = f"numpy-2.4.6-cp311-cp311-manylinux_2_27_{other}.manylinux_2_28_{other}.whl"
-    for name in (foreign, "rich-15.0.0-py3-none-any.whl"):
-        (folder / name).write_bytes(b"x")
-    line = the_one_error_line(deploy(own_bundle))
+    facts, _ = wheelhouse(board, tmp_path, {foreign: b"x", "rich-15.0.0-py3-none-any.whl": b"x"})
+    line = the_one_error_line(deploy(tiny_bundle))
     assert f"{foreign} is no wheel for {facts.arch}" in line
+    assert list(board.home.iterdir()) == []
+
+
+def test_a_wheel_that_was_damaged_here_is_named_before_anything_is_sent(board, tiny_bundle, tmp_path):
+    wheelhouse(board, tmp_path, {"rich-15.0.0-py3-none-any.whl": b"x"})
+    assert "rich-15.0.0-py3-none-any.whl is no wheel (File is not a zip file)" in the_one_error_line(
+        deploy(tiny_bundle)
+    )
     assert list(board.home.iterdir()) == []
 
 

@@ -30,6 +30,21 @@ def test_a_folder_is_copied_and_a_second_time_only_what_changed(machine, tmp_pat
     assert (machine.folder / "at" / "sub" / "b").read_text() == "ccc"
 
 
+def test_what_a_check_refuses_is_not_begun_and_it_hears_of_what_is_not_there_alone(machine, tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a").write_bytes(bytes(7))
+    asyncio.run(machine.put(tree(source, "at")))
+    (source / "b").write_bytes(bytes(5))
+
+    def refuse(size):
+        raise ReachError(f"{size} bytes are too many")
+
+    with pytest.raises(ReachError, match=r"^5 bytes"):
+        asyncio.run(machine.put(tree(source, "at"), check=refuse))
+    assert [path.name for path in (machine.folder / "at").iterdir()] == ["a"]
+
+
 def test_a_file_comes_back_and_a_missing_one_is_said(machine, tmp_path):
     (machine.folder / "f").write_bytes(b"x" * 1000)
     asyncio.run(machine.get("f", tmp_path / "back" / "f"))

@@ -5,7 +5,10 @@ import hashlib
 import os
 import random
 import re
+import subprocess
+import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -271,6 +274,23 @@ def test_a_user_whose_key_is_not_let_in_gets_one_line(board):
         path.unlink()
     with pytest.raises(ReachError, match=r"^board refuses this user's keys: .*ssh-add"):
         on(board, lambda machine: machine.run(["true"]))
+
+
+def test_a_key_that_the_agent_alone_holds_opens_it(board, monkeypatch):
+    key = board.client / ".ssh" / "id_ed25519"
+    with tempfile.TemporaryDirectory(prefix="agent") as folder:  # a short path, as a socket's must be
+        agent = Path(folder) / "socket"
+        with subprocess.Popen(["ssh-agent", "-D", "-a", agent], stdout=subprocess.DEVNULL) as process:
+            try:
+                while not agent.exists():
+                    assert process.poll() is None
+                    time.sleep(0.02)
+                monkeypatch.setenv("SSH_AUTH_SOCK", str(agent))
+                subprocess.run(["ssh-add", "-q", key], check=True)
+                key.unlink()
+                assert on(board, lambda machine: machine.run(["echo", "in"])).out == b"in\n"
+            finally:
+                process.terminate()
 
 
 def test_a_board_that_is_off_gets_one_line(board):
