@@ -104,6 +104,7 @@ def as_object(choice: Choice, bundle: BundleRef) -> dict[str, object]:
         "nearest": _figures(choice.nearest) if choice.nearest else None,
         "full": {"name": choice.full.name, **asdict(choice.full)} if choice.full else None,
         "over": [asdict(excess) for excess in choice.over],
+        "corpora": [_figures(row) for row in choice.corpora],
         "pareto": [_figures(row) for row in choice.pareto],
     }
 

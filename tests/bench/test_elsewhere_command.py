@@ -51,14 +51,14 @@ def test_a_share_of_the_full_model_and_depths_are_of_what_was_measured(tmp_path)
     for name, speed, rows in (("a", 1, (*deep, *shallow)), ("b", 3, (deep[1], *shallow))):  # fp32 on the first alone
         files.append(tmp_path / f"{name}.json")
         write_results(files[-1], machine(name, *rows, speed=speed))
-    done = run_here("pick", *files, "--board", "pi-5-8gb", "--keep-ndcg", "0.9", "--json")
+    done = run_here("pick", *files, "--board", "pi-5-8gb", "--keep-quality", "ndcg_at_10=0.9", "--json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert (answer["full"]["depth"], answer["full"]["dim"], answer["configuration"]["depth"]) == (6, 384, 6)
     names = {one["name"] for one in answer["pareto"]}
     assert any("stopped after layer 3" in name for name in names)
     assert len(names) == len(answer["pareto"])
-    too_much = run_here("pick", *files, "--board", "pi-5-8gb", "--keep-ndcg", "0.9", "--max-p50-ms", "1")
+    too_much = run_here("pick", *files, "--board", "pi-5-8gb", "--keep-quality", "ndcg_at_10=0.9", "--max-p50-ms", "1")
     assert too_much.returncode == 3
 
 

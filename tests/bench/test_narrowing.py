@@ -53,7 +53,7 @@ def test_the_choice_is_the_sweeps_and_less_is_measured(arguments, swept, tmp_pat
 
 def test_a_share_is_of_the_full_model_though_it_is_not_measured(arguments, swept, tmp_path):
     int8 = max(row.disk_mb for row in swept if row.precision == "int8")
-    limits = ("--max-disk-mb", str(int8), "--keep-ndcg", "0.5")
+    limits = ("--max-disk-mb", str(int8), "--keep-quality", "ndcg_at_10=0.5")
     done, answer = tune(arguments, tmp_path / "t.json", *limits)
     assert done.returncode == 0, done.stderr
     (full,) = [row for row in swept if (row.precision, row.dim) == ("fp32", 32)]
@@ -104,7 +104,7 @@ def test_what_was_not_measured_is_not_forgotten(int8_alone, swept):
 
 def test_a_share_of_a_model_that_a_tuning_did_not_look_at_is_refused(int8_alone):
     out, _, _ = int8_alone
-    error = the_one_error_line(run_here("pick", out, "--keep-ndcg", "0.5"))
+    error = the_one_error_line(run_here("pick", out, "--keep-quality", "ndcg_at_10=0.5"))
     assert "hold no fp32" in error
 
 
@@ -137,8 +137,8 @@ def test_tuning_needs_a_limit(arguments, tmp_path):
     ("options", "said"),
     [
         (("--objective", "accuracy"), "objective accuracy: this task does not score it"),
-        (("--min-accuracy", "0.5"), "min accuracy: this task does not score it"),
-        (("--keep-accuracy", "0.5"), "keep accuracy: this task does not score it"),
+        (("--min-quality", "accuracy=0.5"), "min accuracy: this task does not score it"),
+        (("--keep-quality", "accuracy=0.5"), "keep accuracy: this task does not score it"),
     ],
 )
 def test_what_the_task_cannot_answer_is_refused_before_anything_runs(arguments, tmp_path, options, said):

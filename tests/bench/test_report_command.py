@@ -21,7 +21,7 @@ from mrl_edge.datasets import Columns
 def test_the_page_opens_with_a_budget(tmp_path):
     path, out = tmp_path / "results.json", tmp_path / "page.html"
     write_results(path, results(*ROWS))
-    limits = ("--max-p50-ms", "2.5", "--keep-ndcg", "0.1", "--confidence", "0.9")
+    limits = ("--max-p50-ms", "2.5", "--keep-quality", "ndcg_at_10=0.1", "--confidence", "0.9")
     mrl_edge_here("report", path, *limits, "--out", out)
     page = Page(out.read_text(encoding="utf-8"))
     answer = json.loads(run_here("pick", path, *limits, "--json").stdout)
@@ -31,7 +31,9 @@ def test_the_page_opens_with_a_budget(tmp_path):
     assert page.data["confidences"] == [0.9, 0.95]
     given = ["mrl-edge", "report", str(path), "--out", str(out), *limits]
     assert sorted(shlex.split(page.cells[page.cells.index("This page") + 1])) == sorted(given)
-    shown = f"mrl-edge pick {path} --max-p50-ms 2.5 --keep-ndcg 0.1 --confidence 0.9 --objective ndcg_at_10"
+    shown = (
+        f"mrl-edge pick {path} --max-p50-ms 2.5 --keep-quality ndcg_at_10=0.1 --confidence 0.9 --objective ndcg_at_10"
+    )
     assert shown in page.cells
 
 
@@ -45,8 +47,8 @@ def test_nothing_fits_the_budget_that_the_page_opens_with():
     ("content", "said"),
     [
         ("[utility]\nndcg_at_10 = 1.0\np50_ms = -0.1", "utility"),
-        ("corpus = 5000", "corpus"),
-        ("[min]\nmrr_at_10 = 0.1", "min.mrr_at_10"),
+        ("corpus = 5000", "--corpus 5000: predicting needs the results of two corpus sizes"),
+        ("[min]\nmrr_at_10 = 0.1", "no MRR@10 to set a floor on, mrr_at_10: they have ndcg_at_10"),
         ("[keep]\naccuracy = 0.9", "full model"),
         ("[max]\nenergy_mj = 10.0", "--max-energy-mj"),
     ],

@@ -44,7 +44,7 @@ BUDGETS = [
     {"typed": {"max-p50_ms": "2.2", "min-ndcg_at_10": "0.5", "keep-ndcg_at_10": "0.9"}, "confidence": "0.95"},
     {"typed": {"max-p50_ms": "1.5", "max-peak_rss_mb": "105", "min-ndcg_at_10": "0.6"}, "confidence": "0.95"},
 ]
-OPENING = ("--max-p50-ms", "3", "--keep-ndcg", "0.8", "--confidence", "0.95")
+OPENING = ("--max-p50-ms", "3", "--keep-quality", "ndcg_at_10=0.8", "--confidence", "0.95")
 EVIL = "</script><!--<script>alert(1)</script><img src=x onerror=alert(1)>"
 
 
@@ -213,7 +213,7 @@ def test_a_share_of_the_full_models_quality_is_a_floor(folder, seen):
     }
     (shown,) = [one for one in seen["budgets"] if "--max-energy-mj 12" in one["commands"][0]]
     assert {name.removesuffix(" ~") for name in shown["fitting"]} == expected
-    assert "--keep-ndcg 0.9" in shown["commands"][0]
+    assert "--keep-quality ndcg_at_10=0.9" in shown["commands"][0]
 
 
 def test_a_board_without_the_full_model_is_held_to_another_boards(folder, seen):
