@@ -91,6 +91,9 @@ def full_model(rows: Sequence[Candidate], budget: Budget, results: Sequence[Resu
 def best_full(models: Sequence[FullModel], budget: Budget) -> FullModel:
     """Return the model with the best of the first metric that is kept; `UsageError` where none has them all."""
     whole = [one for one in models if all(metric in one.quality for metric in budget.keep)]
+    if models and not whole:
+        there = ", ".join(dict.fromkeys(name for one in models for name in one.quality))
+        raise UsageError(f"a share of the full model's {', '.join(budget.keep)} was asked for, and it has {there}")
     if not whole:
         raise UsageError(
             "a share of the full model was asked for, and the results hold no fp32 at all layers and the largest "

@@ -269,7 +269,10 @@ def test_any_metric_has_a_floor_and_a_share_to_keep(tmp_path, metric, other):
         (("--min-quality", "mrr_at_10=nan"), "expected a share from 0 to 1"),
         (("--min-recall", "0.2", "--min-quality", "recall_at_10=0.3"), "recall_at_10 has a floor of 0.2 already"),
         (("--min-quality", "mrr_at_10=0.3"), "no MRR@10 to set a floor on, mrr_at_10: they have ndcg_at_10, accuracy"),
-        (("--keep-quality", "knn_top1=0.9"), "knn_top1: they have ndcg_at_10, accuracy"),
+        (
+            ("--keep-quality", "knn_top1=0.9"),
+            "the full model's knn_top1 was asked for, and it has ndcg_at_10, accuracy",
+        ),
     ],
 )
 def test_floors_that_cannot_be_held_are_one_line(tmp_path, options, said):
