@@ -59,7 +59,9 @@ def print_choice(choice: Choice) -> None:
 
 
 def print_front(choice: Choice, axes: Sequence[str]) -> None:
-    """Print the Pareto front on its axes, the chosen row marked and the predicted ones too."""
+    """Print the Pareto front on its axes, the chosen row marked and the predicted ones too; nothing of no rows."""
+    if not choice.pareto:
+        return
     from mrl_edge.bench.budget import figure
     from mrl_edge.bench.limits import titled
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -124,9 +125,22 @@ def _measured(
     choices = {}
     for board in boards:
         left_out = [] if wanted.corpora else board.unmeasured()
-        choice = choose(rows[board.name], wanted, axes, full, left_out)
+        budget, lines = _ruled_out(board, wanted)
+        choice = choose(rows[board.name], budget, axes, full, left_out)
+        choice = replace(choice, why=[*lines, *choice.why])
         choices[board.name] = at_each(choice, wanted, smaller[board.name])
     return choices
+
+
+def _ruled_out(board: Board, wanted: Budget) -> tuple[Budget, list[str]]:
+    """Return what to hold, and to say first, where tune measured nothing: its own limits, if no other is asked for."""
+    from mrl_edge.bench.ruled_out import own_limits, said, within
+
+    held, lines = own_limits(board.results), said(board.results)
+    if held is None or wanted.max or wanted.min or wanted.keep:
+        return wanted, lines
+    console.note("  no limit is given: held are those that mrl-edge tune had")
+    return within(wanted, held), lines
 
 
 def _elsewhere(

@@ -77,6 +77,41 @@ def test_what_is_over_a_limit_by_its_model_alone_is_not_even_run(arguments, tmp_
 
 
 @pytest.fixture(scope="module")
+def nothing_measured(arguments, tmp_path_factory):
+    """A tuned file whose budget has room for nothing, and what was said of it."""
+    out = tmp_path_factory.mktemp("nothing") / "t.json"
+    return out, tune(arguments, out, "--max-disk-mb", "0.001")[1]
+
+
+def test_pick_says_what_ruled_everything_out_where_nothing_was_measured(nothing_measured):
+    out, answer = nothing_measured
+    rows = read_results(out).narrowing.unmeasured
+    least = min(row.disk_mb for row in rows)
+    for limits in ((), ("--max-disk-mb", "0.001")):  # tune's own, where no other is asked for
+        done = run_here("pick", out, *limits)
+        assert done.returncode == 3
+        first, second, *rest = done.stdout.splitlines()
+        assert first == (f"mrl-edge tune measured none of {len(rows)} configurations: by bounds none fits its budget.")
+        assert second == f"  {len(rows)} the model and its vectors alone: beyond the budget's disk_mb"
+        assert f"the least disk {least:.2f} MB is {least - 0.001:.2f} MB over --max-disk-mb 0.001" in "".join(rest)
+        again = json.loads(run_here("pick", out, *limits, "--json").stdout)
+        assert again["relaxations"] == answer["relaxations"]
+        (relaxation,) = again["relaxations"]
+        assert least <= relaxation["to"] == pytest.approx(least, rel=1e-3)
+    wide = run_here("pick", out, "--max-disk-mb", "1000")
+    assert wide.returncode == 3
+    assert "may be better within this budget" in wide.stdout
+    assert "run mrl-edge tune with it" in wide.stdout
+
+
+def test_a_file_in_which_nothing_was_measured_has_no_page(nothing_measured, tmp_path):
+    out, _ = nothing_measured
+    error = the_one_error_line(run_here("report", out, "--out", tmp_path / "page.html"))
+    assert "t.json" in error
+    assert "mrl-edge tune ruled all out beforehand" in error
+
+
+@pytest.fixture(scope="module")
 def int8_alone(arguments, swept, tmp_path_factory):
     """A tuned file whose budget has room for int8 alone, and what was said of it."""
     out = tmp_path_factory.mktemp("tuned") / "t.json"
