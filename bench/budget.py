@@ -77,6 +77,7 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     utility: dict[str, float] = {}
     confidence: float | None = None
     corpus: int | None = None  # documents that there will be
+    corpus_now: int | None = None  # documents that there are; limits are held at the larger of the two
 
     def __post_init__(self) -> None:
         for table, value, known in (("max", self.max, _BY_NAME), ("min", self.min, OBJECTIVES)):
@@ -94,9 +95,15 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"--confidence {self.confidence:g}: expected more than 0.5 and at most {MOST_CONFIDENCE}, the end of "
                 "the intervals that are measured"
             )
-        if self.corpus is not None and self.corpus < 1:
-            raise UsageError(f"--corpus {self.corpus}: expected a number of documents from 1")
+        for option, size in (("--corpus", self.corpus), ("--corpus-now", self.corpus_now)):
+            if size is not None and size < 1:
+                raise UsageError(f"{option} {size}: expected a number of documents from 1")
         self._check_utility()
+
+    @property
+    def corpora(self) -> tuple[int, ...]:
+        """The numbers of documents that it must hold at, ascending: limits are held at the last. Empty: as measured."""
+        return tuple(sorted({size for size in (self.corpus_now, self.corpus) if size is not None}))
 
     def _check_utility(self) -> None:
         _check_names("utility", self.utility, (*_BY_NAME, *OBJECTIVES))
@@ -140,6 +147,10 @@ def contradictions(budget: Budget) -> list[str]:
         said.append(
             f"--max-cold-ms {cold:g} is below --max-p50-ms {p50:g}: a cold start ends with a first vector, and a query "
             "so slow would not fit it"
+        )
+    if len(budget.corpora) > 1 and budget.corpora[-1] == budget.corpus_now:
+        said.append(
+            f"--corpus {budget.corpus} is below --corpus-now {budget.corpus_now}: limits are held at the larger"
         )
     for name, cost in _BY_NAME.items():
         if name in budget.utility and name in budget.max:

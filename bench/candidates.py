@@ -97,8 +97,12 @@ def measured(results: Results) -> list[tuple[Candidate, Measurement]]:
     pairs = [(candidate(row, results.settings), row) for row in results.measurements]
     found = [(row, measurement) for row, measurement in pairs if row is not None]
     if not found:
-        device = results.device.name
-        raise ResultsError(f"the results of {device} hold no successful measurement: run mrl-edge bench again")
+        again = "run mrl-edge bench again"
+        if none_measured(results):
+            again = "mrl-edge tune ruled all out beforehand, and mrl-edge pick with this file alone says by what"
+        elif results.narrowing is not None and not results.narrowing.finished:
+            again = "mrl-edge tune was interrupted: run it again"
+        raise ResultsError(f"the results of {results.device.name} hold no successful measurement: {again}")
     largest = _largest(results)
     rows = with_depths([replace(row, full=_is_full(row, *largest)) for row, _ in found])
     return list(zip(rows, (measurement for _, measurement in found), strict=True))
@@ -110,6 +114,12 @@ def _largest(results: Results) -> tuple[int | None, int | None]:
         return results.narrowing.full_depth, results.narrowing.full_dim
     asked = [row for row in results.measurements if row.tokens is None]  # what failed too: the full model may not fit
     return max(row.depth for row in asked), max(row.dim for row in asked)
+
+
+def none_measured(results: Results) -> bool:
+    """Whether a tuning left everything out before it was measured."""
+    there = any(row.status == "ok" and row.tokens is None for row in results.measurements)
+    return results.narrowing is not None and bool(results.narrowing.unmeasured) and not there
 
 
 def unmeasured(results: Results) -> list[Candidate]:
@@ -162,7 +172,7 @@ def _samples_of(settings: dict[str, Any]) -> dict[str, int]:
 
 def with_depths(rows: Sequence[Candidate]) -> list[Candidate]:
     """Return the rows, those that run fewer layers than others named by it."""
-    deepest = max(row.depth for row in rows)
+    deepest = max((row.depth for row in rows), default=0)
     return [replace(row, shallow=row.depth < deepest) for row in rows]
 
 

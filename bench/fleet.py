@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mrl_edge.bench.budget import figure
-from mrl_edge.bench.candidates import OBJECTIVES, SEARCH_P50, Candidate, measured, unmeasured, with_depths
+from mrl_edge.bench.candidates import (
+    OBJECTIVES,
+    SEARCH_P50,
+    Candidate,
+    measured,
+    none_measured,
+    unmeasured,
+    with_depths,
+)
 from mrl_edge.bench.results import BundleRef, Measurement, Results
 
 from mrl_edge.errors import ResultsError, UsageError
@@ -33,14 +41,20 @@ class Board:
         return [row for row, _ in self.with_measurements()]
 
     def with_measurements(self) -> list[tuple[Candidate, Measurement]]:
-        """Return `rows`, each with the measurement that it is of; raises as they do."""
+        """Return `rows`, each with the measurement that it is of; raises as they do.
+
+        There is none where tunings left everything out before it was measured.
+        """
         if len({one.settings.get("data_sha256") for one in self.results}) > 1:
             raise ResultsError(
                 f"the results of {self.name} are of different data: give one of them, or with --corpus all, to "
                 "predict what a corpus of another size costs"
             )
-        pairs = {pair[0].key: pair for one in self.results for pair in measured(one)}.values()
+        pairs = {pair[0].key: pair for one in self._measured() for pair in measured(one)}.values()
         return list(zip(with_depths([row for row, _ in pairs]), (row for _, row in pairs), strict=True))
+
+    def _measured(self) -> list[Results]:
+        return [one for one in self.results if not none_measured(one)]
 
     def unmeasured(self) -> list[Candidate]:
         """Return what tunings left out and no file measured, by the most that is known of it."""

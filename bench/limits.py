@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mrl_edge.bench.budget import COSTS, Budget, Cost, lower, upper
-from mrl_edge.bench.candidates import Candidate
+from mrl_edge.bench.candidates import OBJECTIVES, Candidate
 from mrl_edge.bench.results import Results
 
 from mrl_edge.errors import UsageError
@@ -61,7 +61,9 @@ def resolve(rows: Sequence[Candidate], budget: Budget, full: FullModel | None) -
     """Return what a budget holds against each of some rows; raises `UsageError` for figures that they have not."""
     for metric in (*budget.min, *budget.keep):
         if any(metric not in row.quality for row in rows):
-            raise UsageError(f"the results hold no {TITLES[metric]} to set a floor on")
+            there = [name for name in OBJECTIVES if all(name in row.quality for row in rows)]
+            known = ", ".join(there) or "none"
+            raise UsageError(f"the results hold no {TITLES[metric]} to set a floor on, {metric}: they have {known}")
     if "energy_mj" in budget.max and all(row.energy_mj is None for row in rows):
         raise UsageError(NO_ENERGY)
     shares = {metric: share * full.quality[metric] for metric, share in budget.keep.items()} if full else {}
@@ -89,6 +91,9 @@ def full_model(rows: Sequence[Candidate], budget: Budget, results: Sequence[Resu
 def best_full(models: Sequence[FullModel], budget: Budget) -> FullModel:
     """Return the model with the best of the first metric that is kept; `UsageError` where none has them all."""
     whole = [one for one in models if all(metric in one.quality for metric in budget.keep)]
+    if models and not whole:
+        there = ", ".join(dict.fromkeys(name for one in models for name in one.quality))
+        raise UsageError(f"a share of the full model's {', '.join(budget.keep)} was asked for, and it has {there}")
     if not whole:
         raise UsageError(
             "a share of the full model was asked for, and the results hold no fp32 at all layers and the largest "

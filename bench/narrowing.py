@@ -30,7 +30,7 @@ from mrl_edge.bench.pick import order_of
 from mrl_edge.bench.place import Place, here
 from mrl_edge.bench.played import Played
 from mrl_edge.bench.preparing import Grid
-from mrl_edge.bench.results import Measurement, Narrowing, Results
+from mrl_edge.bench.results import HeldLimits, Measurement, Narrowing, Results
 from mrl_edge.bench.resuming import exclusive
 from mrl_edge.bench.run import Run
 from mrl_edge.bench.sweep import variants_of
@@ -103,6 +103,8 @@ class Search:
             self._objective = objective_of(rows, self._budget)
             self._descend()
         said = msgspec.structs.replace(said, full_quality=full.quality if full else {}, finished=True, asked=asked)
+        held = HeldLimits(self._limits.max, self._limits.floors, self._limits.confidence)
+        said = msgspec.structs.replace(said, held=held)
         stopped = dict(Counter(self._played.stopped()))
         run.narrowed(self._in_play.said(msgspec.structs.replace(said, stopped=stopped)))
         run.finish()

@@ -30,6 +30,7 @@ class Choice:
     relaxations: list[Relaxation]
     pareto: list[Candidate]
     full: FullModel | None = None  # the model that shares are of
+    corpora: tuple[Candidate, ...] = ()  # the chosen at each of a budget's two corpora, the smaller first
 
 
 def pick(

@@ -20,6 +20,7 @@ from markupsafe import Markup
 from mrl_edge.bench.budget import COSTS, Budget
 from mrl_edge.bench.candidates import OBJECTIVES, candidates, choose_objective
 from mrl_edge.bench.configuration import configuration_of
+from mrl_edge.bench.corpora import when
 from mrl_edge.bench.report_devices import ResultsFile, Shown, devices_of
 from mrl_edge.bench.report_notes import notes
 from mrl_edge.bench.report_peers import Peers
@@ -30,8 +31,10 @@ from mrl_edge.errors import ResultsError, UsageError
 from mrl_edge.metrics import TITLES, method_title
 
 _SCRIPTS = ("pick.js", "chart.js", "format.js", "budget.js", "trades.js", "answer.js", "figures.js", "page.js")
-# Metrics that the command line can set a floor on, by the name that its options end in; in the order of its options.
-_FLOORS = {"recall_at_10": "recall", "ndcg_at_10": "ndcg", "accuracy": "accuracy"}
+# What the command line's options of a metric are before the share, in the order in which `pick` takes them.
+_FLOORS = {name: f"quality {name}=" for name in ("ndcg_at_10", "accuracy", "mrr_at_10", "map_at_10", "knn_top1")}
+_FLOORS = {"recall_at_10": "recall ", **_FLOORS}
+_USUAL = ("recall_at_10", "ndcg_at_10", "accuracy")  # whose floors are shown though none is set
 _SHORT = {"p50_ms": "query p50", "p99_ms": "query p99"}
 _CONFIDENCE = 0.95
 _NO_BUDGET = Budget()
@@ -77,6 +80,8 @@ def render(
         columns=[*data["costs"], {"key": "encode_ms", "short": "encoding alone", "unit": "ms"}],
         floors=[name for name in _FLOORS if name in data["objectives"]],
         keeps=[name for name in _FLOORS if any(name in one for device in data["devices"] for one in device["full"])],
+        usual=_USUAL,
+        corpora=data["corpora"],
         titles=TITLES,
         objectives=data["objectives"],
         confidences=confidences,
@@ -98,13 +103,8 @@ def render(
 
 
 def _check(budget: Budget) -> None:
-    if budget.utility or budget.corpus is not None:
-        what = "a utility" if budget.utility else "a corpus of another size"
-        raise UsageError(f"the budget has {what}, which the page has no slider for: mrl-edge pick answers to it")
-    for table, floors in (("min", budget.min), ("keep", budget.keep)):
-        for name in floors:
-            if name not in _FLOORS:
-                raise UsageError(f"{table}.{name}: the page has floors on {', '.join(_FLOORS)} alone")
+    if budget.utility:
+        raise UsageError("the budget has a utility, which the page has no slider for: mrl-edge pick answers to it")
 
 
 def _beside(shown: Sequence[Shown]) -> list[Shown]:
@@ -145,20 +145,23 @@ def _data(
         "confidences": confidences,
         "budget": {"max": budget.max, "min": budget.min, "keep": budget.keep, "confidence": budget.confidence},
         "beside": [place for place, device in enumerate(shown) if device in _beside(shown)],
-        "devices": [_device(device) for device in shown],
+        "corpora": [{"documents": size, "when": when(size, budget)} for size in budget.corpora],
+        "devices": [_device(device, budget) for device in shown],
         "baselines": [{"metric": b.metric, "title": b.title, "dims": b.dims, "rows": b.rows} for b in baselines],
     }
 
 
-def _device(device: Shown) -> dict[str, Any]:
-    ours = [file.path for file in device.files]
+def _device(device: Shown, budget: Budget) -> dict[str, Any]:
+    sizes = {"--corpus": budget.corpus, "--corpus-now": budget.corpus_now}
+    corpora = [word for option, size in sizes.items() if size is not None for word in (option, str(size))]
+    ours = [*(file.path for file in device.files), *corpora]
     return {
         "label": device.label,
         "rows": device.records,
         "full": [one.quality for one in device.full],
         "full_elsewhere": device.full_elsewhere,
         "pick": shlex.join(["mrl-edge", "pick", *ours]),
-        "pick_all": shlex.join(["mrl-edge", "pick", *device.compared]),
+        "pick_all": shlex.join(["mrl-edge", "pick", *device.compared, *corpora]),
         "ship": shlex.join(["mrl-edge", "ship", device.results.bundle.name]),
     }
 
@@ -167,7 +170,7 @@ def _options(budget: Budget, metric: str) -> str:
     """Return the command line's options for a budget, as the page's script writes them."""
     words = [f"{cost.option} {budget.max[cost.name]:.15g}" for cost in COSTS if cost.name in budget.max]
     for kind, floors in (("min", budget.min), ("keep", budget.keep)):
-        words += [f"--{kind}-{word} {floors[name]:.15g}" for name, word in _FLOORS.items() if name in floors]
+        words += [f"--{kind}-{word}{floors[name]:.15g}" for name, word in _FLOORS.items() if name in floors]
     words += [] if budget.confidence is None else [f"--confidence {budget.confidence:.15g}"]
     return "".join(f" {word}" for word in [*words, f"--objective {metric}"])
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mrl_edge.bench.budget import Budget
-from mrl_edge.bench.candidates import Candidate, candidates, with_depths
+from mrl_edge.bench.candidates import Candidate, candidates, measured, with_depths
+from mrl_edge.bench.corpora import at_each, cautions
 from mrl_edge.bench.fleet import Board, boards_of
+from mrl_edge.bench.forecast import at_size
 from mrl_edge.bench.limits import FullModel, best_full, full_models
 from mrl_edge.bench.machines import machine_name
 from mrl_edge.bench.pick import Choice, pick
@@ -38,6 +40,8 @@ class Shown:
     full: list[FullModel]  # what a share can be of
     full_elsewhere: bool  # it was measured on another machine
     choice: Choice  # within the budget that the page opens with
+    corpora: tuple[int, ...]  # that the budget is of, the rows' own last; empty: as measured
+    cautions: tuple[str, ...]  # of what is predicted
 
     @property
     def results(self) -> Results:
@@ -63,13 +67,16 @@ class _Device:
     board: Board
     files: tuple[ResultsFile, ...]
     pairs: list[tuple[Candidate, Measurement]]
+    smaller: list[Candidate]  # the same rows in a smaller corpus
+    cautions: tuple[str, ...]
 
 
 def devices_of(files: Sequence[ResultsFile], budget: Budget, confidences: Sequence[float]) -> list[Shown]:
     """Return what a page shows of files, and each device's choice within a budget.
 
-    Files of one machine, bundle and data are one device, a later file's rows in the place of an earlier one's. Raises
-    `ResultsError` when a file holds nothing measured, and as `pick`.
+    Files of one machine, bundle and data are one device, a later file's rows in the place of an earlier one's. Where
+    the budget has a corpus they are of whatever number of documents, and the rows are at its larger one. Raises
+    `ResultsError` when a file holds nothing measured, and as `pick` and `at_size`.
     """
     for file in files:
         try:
@@ -78,15 +85,26 @@ def devices_of(files: Sequence[ResultsFile], budget: Budget, confidences: Sequen
             raise ResultsError(f"{file.path}: {error}") from None
     alike: dict[tuple[object, ...], list[ResultsFile]] = {}
     for file in files:
-        alike.setdefault((file.results.bundle.sha256, file.results.settings.get("data_sha256")), []).append(file)
-    groups = [[_device(board, group) for board in boards_of([f.results for f in group])] for group in alike.values()]
+        names = ("data", "queries", "texts") if budget.corpora else ("data_sha256",)
+        told = (file.results.settings.get(name) for name in names)
+        alike.setdefault((file.results.bundle.sha256, *told), []).append(file)
+    groups = [
+        [_device(board, group, budget.corpora) for board in boards_of([f.results for f in group])]
+        for group in alike.values()
+    ]
     labels = iter(_labels([device for group in groups for device in group]))
     return [_shown(device, group, next(labels), budget, confidences) for group in groups for device in group]
 
 
-def _device(board: Board, files: Sequence[ResultsFile]) -> _Device:
+def _device(board: Board, files: Sequence[ResultsFile], corpora: Sequence[int]) -> _Device:
     own = tuple(file for file in files if any(file.results is one for one in board.results))
-    return _Device(board, own, board.with_measurements())
+    if not corpora:
+        return _Device(board, own, board.with_measurements(), [], ())
+    sized = [at_size(board.results, items) for items in corpora]
+    of = {(row.key, row.n_items): found for one in board.results for row, found in measured(one)}
+    nearest = {key: found for (key, _), found in sorted(of.items(), key=lambda item: item[0][1] or 0)}
+    pairs = [(row, of.get((row.key, row.n_items), nearest[row.key])) for row in sized[-1].rows]
+    return _Device(board, own, pairs, sized[0].rows if len(sized) > 1 else [], tuple(cautions(sized[-1], corpora[-1])))
 
 
 def _labels(devices: Sequence[_Device]) -> list[str]:
@@ -118,8 +136,12 @@ def _shown(
         compared=tuple(file.path for one in group for file in one.files),
         rows=rows,
         measurements=measurements,
-        records=records(rows, measurements, confidences),
+        records=records(rows, measurements, confidences, device.smaller),
         full=full,
         full_elsewhere=not own and bool(full),
-        choice=pick(rows, budget, full=best_full(full, budget) if budget.keep else None),
+        choice=at_each(
+            pick(rows, budget, full=best_full(full, budget) if budget.keep else None), budget, device.smaller
+        ),
+        corpora=budget.corpora,
+        cautions=device.cautions,
     )

@@ -27,7 +27,8 @@ def _apart(shown: Sequence[Shown]) -> list[str]:
     said = []
     if len({device.results.bundle.sha256 for device in shown}) > 1:
         said.append("These files measured different bundles: differences are not the devices' alone.")
-    if len({f"{device.results.settings.get('data_sha256')}" for device in shown}) > 1:
+    data = {f"{device.results.settings.get('data_sha256')}" for device in shown}
+    if len(data) > 1 and len({device.compared for device in shown}) > 1:
         sizes = {device.results.settings.get("documents") for device in shown}
         known = sorted(size for size in sizes if isinstance(size, int) and size)
         corpora = f" (over {' and '.join(f'{size:,}' for size in known)} documents)" if len(known) > 1 else ""
@@ -39,7 +40,11 @@ def _apart(shown: Sequence[Shown]) -> list[str]:
 
 
 def _of(device: Shown) -> list[str]:
-    return [line for line in (_held(device), _left_out(device), _predicted(device), *_unsettled(device)) if line]
+    return [
+        line
+        for line in (_held(device), _left_out(device), _predicted(device), *_cautions(device), *_unsettled(device))
+        if line
+    ]
 
 
 def _held(device: Shown) -> str:
@@ -69,7 +74,17 @@ def _left_out(device: Shown) -> str:
 def _predicted(device: Shown) -> str:
     count = sum(row.predicted for row in device.rows)
     of = f"{count} of {len(device.rows)} configurations on {device.label}"
-    return f"{of} are predicted, not measured." if count else ""
+    if not count:
+        return ""
+    if not device.corpora:
+        return f"{of} are predicted, not measured."
+    sizes = sorted({row.search.n_items for file in device.files for row in file.results.measurements if row.search})
+    among = ", ".join(f"{size:,}" for size in sizes)
+    return f"{of} are predicted for {device.corpora[-1]:,} documents, from what was measured with {among}."
+
+
+def _cautions(device: Shown) -> list[str]:
+    return [f"{device.label}: {line}." for line in device.cautions]
 
 
 def _unsettled(device: Shown) -> list[str]:

@@ -33,10 +33,24 @@ class ByClass:
 
 
 def records(
-    rows: Sequence[Candidate], measurements: Sequence[Measurement], confidences: Sequence[float]
+    rows: Sequence[Candidate],
+    measurements: Sequence[Measurement],
+    confidences: Sequence[float],
+    smaller: Sequence[Candidate] = (),
 ) -> list[Record]:
-    """Return a record a row with what limits are held against at each confidence; an unknown figure is None."""
-    return [_record(row, measured, confidences) for row, measured in zip(rows, measurements, strict=True)]
+    """Return a record a row with what limits are held against at each confidence; an unknown figure is None.
+
+    `smaller` are rows of a smaller corpus, whose figures stand beside as `smaller`.
+    """
+    small = {row.key: _figures(row) for row in smaller}
+    return [
+        {**_record(row, measured, confidences), "smaller": small.get(row.key)}
+        for row, measured in zip(rows, measurements, strict=True)
+    ]
+
+
+def _figures(row: Candidate) -> Record:
+    return {**{cost.name: _known(cost.read(row)) for cost in COSTS}, **row.quality}
 
 
 def _record(row: Candidate, measured: Measurement, confidences: Sequence[float]) -> Record:
@@ -53,10 +67,9 @@ def _record(row: Candidate, measured: Measurement, confidences: Sequence[float])
         "doubts": whole.doubts if whole else (),
         "predicted": row.predicted,
         "classes": _class_key(row),
-        **{cost.name: _known(cost.read(row)) for cost in COSTS},
+        **_figures(row),
         "encode_ms": row.encode_p50_ms,
         "search_ms": row.search_p50_ms,
-        **row.quality,
         "intervals": _intervals(row, measured),
         "bounds": [_bounds(row, confidence) for confidence in confidences],
     }

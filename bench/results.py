@@ -290,6 +290,14 @@ class Unmeasured(msgspec.Struct, frozen=True):
     runtime: tuple[str, ...] = ()
 
 
+class HeldLimits(msgspec.Struct, frozen=True):
+    """What `mrl-edge tune` held against every configuration: its budget's limits, shares as floors."""
+
+    max: dict[str, float] = {}
+    min: dict[str, float] = {}
+    confidence: float | None = None
+
+
 class Narrowing(msgspec.Struct, frozen=True):
     """What `mrl-edge tune` did not measure, how often and why, and what the full model is and scores, measured or not.
 
@@ -305,6 +313,7 @@ class Narrowing(msgspec.Struct, frozen=True):
     unmeasured: tuple[Unmeasured, ...] = ()  # of `left_out`
     finished: bool = True  # else it was interrupted
     asked: str = ""  # a hash of the budget and of what there was to choose among
+    held: HeldLimits | None = None  # null in files of earlier versions, and where it was interrupted
 
 
 class BundleRef(msgspec.Struct, frozen=True):

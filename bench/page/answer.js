@@ -30,6 +30,7 @@ function card(file, choice) {
     device,
     make("h3", { class: "name" }, ...named(row)),
     make("p", { class: "why" }, why(file, choice)),
+    data.corpora.length > 1 ? make("p", { class: "why" }, corporaInWords(row)) : null,
     ...uncertain(file, choice).map((line) => make("p", { class: "unsure" }, ...line)),
     stats(row, choice.limits),
     make("h4", {}, "What it gives up, and what it buys"),
@@ -52,6 +53,13 @@ function why({ rows }, { fitting }) {
   return `The best ${title} of all ${several(rows.length, "configuration")}: no limit leaves one out.`;
 }
 
+/** Say which corpus the figures are of, and that those of the smaller one stand beside them. */
+function corporaInWords({ smaller }) {
+  const [small, held] = data.corpora.map(({ documents, when }) => `the ${number(documents, 0)} documents of ${when}`);
+  const beside = smaller ? `those of ${small} stand beside them` : `with ${small} they are not known`;
+  return `Limits are held with ${held}, and the figures are of them; ${beside}.`;
+}
+
 /** The figures of the pick, each beside its limit. */
 function stats(row, limits) {
   const list = make("dl", { class: "stats" });
@@ -67,6 +75,7 @@ function stats(row, limits) {
     const notes = [];
     if (limit) notes.push(`${limit.kind === "max" ? "at most" : "at least"} ${limitWithUnit(limit)}`);
     if (row.intervals[key]) notes.push(`95%: ${interval(row, key)}`);
+    if (key in (row.smaller ?? {})) notes.push(`${data.corpora[0].when}: ${withUnit(key, row.smaller[key])}`);
     if (key === "p50_ms" && !row.stable) notes.push(`not settled ~${doubtsOf(row)}`);
     under.push(...notes.map((note) => make("dd", { class: "note" }, note)));
     list.append(

@@ -130,7 +130,8 @@ function showBudget() {
       values = valuesOf(kind, key);
     showWrong(control, "");
     exact.value = limitOf(kind, key) ?? "";
-    element.hidden = !values.length || (kind === "keep" && key !== state.objective && limitOf(kind, key) === null);
+    const asked = !("seldom" in element.dataset) || key === state.objective || limitOf(kind, key) !== null;
+    element.hidden = !values.length || !asked;
     if (!values.length) continue;
     const { from, to, step } = domain(kind, values);
     Object.assign(control.slider, { min: from, max: to, step });
@@ -196,7 +197,7 @@ function options() {
     [state.min, data.floors],
     [state.keep, data.keeps],
   ])
-    for (const [key, option] of Object.entries(names)) if (key in limits) words.push(`${option} ${limits[key]}`);
+    for (const [key, option] of Object.entries(names)) if (key in limits) words.push(option + limits[key]);
   if (state.confidence !== null) words.push(`--confidence ${state.confidence}`);
   words.push(`--objective ${state.objective}`);
   return words.join(" ");
@@ -209,7 +210,8 @@ function budgetInWords() {
     .map(({ key }) => `${nameOf(key)} ≤ ${+state.max[key]} ${unitOf(key)}`);
   words.push(...Object.entries(state.min).map(([key, limit]) => `${nameOf(key)} ≥ ${limit}`));
   words.push(...kept().map((key) => `≥ ${percent(state.keep[key])} of the full model's ${nameOf(key)}`));
-  const limits = words.length ? words.join(", ") : "no limits";
+  const sizes = data.corpora.map(({ documents, when }) => `${number(documents, 0)} documents ${when}`);
+  const limits = [words.length ? words.join(", ") : "no limits", ...sizes].join(", ");
   return state.confidence === null ? limits : `${limits}, held by the ${percent(state.confidence)} bound`;
 }
 

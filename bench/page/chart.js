@@ -61,9 +61,15 @@ function scale({ log, min, max }, [from, to]) {
   return (value) => from + ((bent(value) - bent(min)) / (bent(max) - bent(min))) * (to - from);
 }
 
+/** The size of a figure: on paper what its place in a row of two or three leaves it, so that its words stay as large. */
+function sizeOf(box, tall) {
+  if (!state.paper) return [Math.max(240, Math.round(box.clientWidth) || 480), tall];
+  return box.closest(".row").children.length === 3 ? [230, 0.75 * tall] : [360, 0.75 * tall];
+}
+
 /** Draw the frame of a figure into `box` and return what marks are placed with. */
-function frame(box, { label, x, y, xTitle, yTitle, height = 290 }) {
-  const width = Math.max(240, Math.round(box.clientWidth) || 480);
+function frame(box, { label, x, y, xTitle, yTitle, height: tall = 290 }) {
+  const [width, height] = sizeOf(box, tall);
   const inner = { left: 50, right: width - 14, top: 26, bottom: height - 40 };
   const X = scale(x, [inner.left, inner.right]),
     Y = scale(y, [inner.bottom, inner.top]);

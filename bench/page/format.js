@@ -4,9 +4,10 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const costs = new Map(data.costs.map((cost) => [cost.key, cost]));
 for (const row of data.devices.flatMap(({ rows }) => rows)) {
   for (const key of costs.keys()) row[key] ??= Infinity; // not known: it fits no limit
+  for (const key of costs.keys()) if (row.smaller) row.smaller[key] ??= Infinity;
 }
 const opening = { ...data.budget, objective: data.objective }; // the budget that the page opens with
-const state = { ...structuredClone(opening), device: 0, curves: {} };
+const state = { ...structuredClone(opening), device: 0, curves: {}, paper: false };
 
 const number = (value, digits) =>
   value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });

@@ -54,8 +54,14 @@ function showCommands(choices) {
       lines[0] += " --json > choice.json";
       lines.push(`${device.ship} --pick choice.json --out app`);
     }
-    code.textContent = lines.join("\n");
+    showCommand(code, lines.join("\n"));
   }
+}
+
+/** Put a command's words in spans, so that lines end between words and not at the hyphens of an option. */
+function showCommand(code, text) {
+  const parts = text.split(/(\s+)/).filter(Boolean);
+  code.replaceChildren(...parts.map((part) => (/\S/.test(part) ? make("span", { class: "word" }, part) : part)));
 }
 
 /** Sort a table by a column, first down and then up. */
@@ -110,15 +116,23 @@ function openSwitches() {
   }
 }
 
-/** Paper has no sliders and nothing to unfold. */
+function drawFor(paper) {
+  state.paper = paper;
+  update();
+  showBaselines();
+}
+
+/** Paper has no sliders and nothing to unfold, and its own widths. */
 function openPrinting() {
   let opened = [];
   addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")];
     for (const one of opened) one.open = true;
+    drawFor(true);
   });
   addEventListener("afterprint", () => {
     for (const one of opened) one.open = false;
+    drawFor(false);
   });
 }
 
@@ -126,6 +140,7 @@ document.documentElement.classList.add("live");
 openBudget(changed);
 openTables();
 openCopying();
+for (const code of document.querySelectorAll(".command code")) showCommand(code, code.textContent);
 openSwitches();
 openPrinting();
 readAddress();

@@ -49,7 +49,7 @@ class Case:
         rounded = {name: float(f"{value:.4g}") for name, value in limits.items()}
         options = [part for name, value in rounded.items() for part in (named[name], f"{value:g}")]
         shares = {} if keep is None else {"ndcg_at_10": keep}
-        kept = [] if keep is None else ["--keep-ndcg", f"{keep:g}"]
+        kept = [] if keep is None else ["--keep-quality", f"ndcg_at_10={keep:g}"]
         return cls((*options, *kept), Budget(max=rounded, keep=shares))
 
 

@@ -59,7 +59,9 @@ def print_choice(choice: Choice) -> None:
 
 
 def print_front(choice: Choice, axes: Sequence[str]) -> None:
-    """Print the Pareto front on its axes, the chosen row marked and the predicted ones too."""
+    """Print the Pareto front on its axes, the chosen row marked and the predicted ones too; nothing of no rows."""
+    if not choice.pareto:
+        return
     from mrl_edge.bench.budget import figure
     from mrl_edge.bench.limits import titled
 
@@ -104,6 +106,7 @@ def as_object(choice: Choice, bundle: BundleRef) -> dict[str, object]:
         "nearest": _figures(choice.nearest) if choice.nearest else None,
         "full": {"name": choice.full.name, **asdict(choice.full)} if choice.full else None,
         "over": [asdict(excess) for excess in choice.over],
+        "corpora": [_figures(row) for row in choice.corpora],
         "pareto": [_figures(row) for row in choice.pareto],
     }
 

@@ -34,7 +34,7 @@ Profiles = Annotated[
 
 
 def check_options(
-    board: str | None, leave_one_out: bool, profiles: Sequence[str] | None, corpus: int | None, one_for_all: bool
+    board: str | None, leave_one_out: bool, profiles: Sequence[str] | None, corpora: Sequence[int], one_for_all: bool
 ) -> None:
     """Raise `UsageError` for options that cannot all be meant."""
     asked = "--leave-one-out" if leave_one_out else f"--board {board}"
@@ -44,7 +44,7 @@ def check_options(
         if profiles:
             raise UsageError("--profile is of machines that a board is predicted from: give --board or --leave-one-out")
         return
-    if corpus is not None:
+    if corpora:
         raise UsageError(f"{asked} predicts what was measured, and --corpus another number of documents: give one")
     if one_for_all:
         raise UsageError(f"{asked} and --one-for-all: the machines measured are what is predicted from, not chosen for")

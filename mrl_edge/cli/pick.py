@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from mrl_edge.bench.candidates import Candidate
     from mrl_edge.bench.fleet import Board
     from mrl_edge.bench.machines import Machine
+    from mrl_edge.bench.pick import Choice
+    from mrl_edge.bench.results import Results
 
 _EPILOG = """Examples:
 
@@ -25,6 +28,10 @@ mrl-edge pick results.json --max-p50-ms 5 --max-rss-mb 120 --max-disk-mb 40 --mi
 mrl-edge pick results.json --budget budget.toml --confidence 0.95 --out choice.json
 
 mrl-edge pick results.json --max-rss-mb 64 --keep-recall 0.97 --json || echo "nothing fits"
+
+mrl-edge pick results.json --max-p50-ms 5 --min-quality mrr_at_10=0.3 --keep-quality ndcg_at_10=0.97
+
+mrl-edge pick 1k.json 2k.json 4k.json --corpus-now 4000 --corpus 20000 --max-p50-ms 20
 
 mrl-edge pick pi4.json orin.json --one-for-all --max-p50-ms 20
 
@@ -40,30 +47,13 @@ MB are 10^6 bytes, memory is the peak RSS. Exit code 3: nothing fits.
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command("pick", epilog=_EPILOG)(pick)
+    app.command("pick", epilog=_EPILOG)(budgets.with_budget(pick))
 
 
 def pick(
     results: Annotated[list[Path], typer.Argument(help="Results files, as mrl-edge bench writes them.")],
-    budget: budgets.File = None,
-    max_p50_ms: budgets.MaxP50 = None,
-    max_p99_ms: budgets.MaxP99 = None,
-    max_cold_ms: budgets.MaxCold = None,
-    max_rss_mb: budgets.MaxRss = None,
-    max_disk_mb: budgets.MaxDisk = None,
-    max_energy_mj: budgets.MaxEnergy = None,
-    min_recall: budgets.Min = None,
-    min_ndcg: budgets.Min = None,
-    min_accuracy: budgets.Min = None,
-    keep_recall: budgets.Keep = None,
-    keep_ndcg: budgets.Keep = None,
-    keep_accuracy: budgets.Keep = None,
-    confidence: budgets.Confidence = None,
+    limits: budgets.Given,
     device: options.DeviceProfile = None,
-    objective: budgets.Objective = None,
-    corpus: Annotated[
-        int | None, typer.Option(help="Documents that there will be: costs and quality are predicted at that size.")
-    ] = None,
     one_for_all: Annotated[
         bool, typer.Option("--one-for-all", help="One choice for all boards, by the worst figure that any has.")
     ] = False,
@@ -83,56 +73,87 @@ def pick(
     Files of one machine are taken together; of several machines each gets a choice, or all one; or a board that was
     not measured gets one, predicted from them.
     """
-    given = dict(locals())
-    from mrl_edge.bench.fleet import boards_of, in_common
-    from mrl_edge.bench.pick import pick as choose
+    from mrl_edge.bench.fleet import boards_of
     from mrl_edge.bench.results import read_results
 
-    wanted = budgets.of_options(given, device, corpus=corpus)
+    wanted = budgets.budget_of(limits, device)
     axes = options.names(pareto) or ()
-    elsewhere.check_options(board, leave_one_out, profile, wanted.corpus, one_for_all)
+    elsewhere.check_options(board, leave_one_out, profile, wanted.corpora, one_for_all)
     read = [read_results(path) for path in results]
     if leave_one_out:
         return _leave_one_out(elsewhere.machines(results, read, profile), wanted, out, as_json)
     boards = boards_of(read)
     if out is not None and len(boards) > 1 and not one_for_all and board is None:
         raise UsageError("--out writes one choice: pick for each board alone, or give --one-for-all")
-    whole: list[Candidate] = []  # where the full model may be that shares are of, and the rows have none
+    for line in answers.interrupted(read):
+        console.note(f"warning: {line}")
     if board is not None:
-        found_machines = elsewhere.machines(results, read, profile)
-        rows = elsewhere.predicted(found_machines, board, wanted.confidence)
-        whole = [row.candidate for one in found_machines for row in one.rows.values()]
-        wanted = elsewhere.within_memory(wanted, board)
+        choices = _elsewhere(board, elsewhere.machines(results, read, profile), wanted, axes, read)
     else:
-        rows = {one.name: board_rows(one, wanted.corpus) for one in boards}
-    full = answers.full_of([*rows.values(), whole], wanted, read) if wanted.keep else None
-    if one_for_all:
-        rows = {", ".join(rows): in_common(boards, rows)}
-    left_out = _left_out(boards, predicted=bool(one_for_all or board or wanted.corpus))
-    choices = {name: choose(ours, wanted, axes, full, left_out.get(name, ())) for name, ours in rows.items()}
+        choices = _measured(boards, wanted, axes, read, one_for_all)
     objects = {name: answers.as_object(choice, boards[0].bundle) for name, choice in choices.items()}
     found = next(iter(objects.values())) if len(choices) == 1 else {"boards": objects}
     if out is not None:
         answers.write_choice(out, found)
     if as_json:
         console.print_json(found)
-    else:
-        for name, choice in choices.items():
-            if len(boards) > 1:
-                console.say(f"\n{name}")
-            answers.print_choice(choice)
-            answers.print_front(choice, axes)
-        if out is not None:
-            console.say(f"\nchoice: {out}\nnext:   mrl-edge ship BUNDLE --pick {out} --out app")
+        return 0 if all(choice.chosen for choice in choices.values()) else 3
+    for name, choice in choices.items():
+        if len(boards) > 1:
+            console.say(f"\n{name}")
+        answers.print_choice(choice)
+        answers.print_front(choice, axes)
+    if out is not None:
+        console.say(f"\nchoice: {out}\nnext:   mrl-edge ship BUNDLE --pick {out} --out app")
     return 0 if all(choice.chosen for choice in choices.values()) else 3
 
 
-def _left_out(boards: Sequence[Board], predicted: bool) -> dict[str, list[Candidate]]:
-    """Return what tunings did not measure on each board, unless rows are no board's own; warn of interrupted ones."""
+def _measured(
+    boards: Sequence[Board], wanted: Budget, axes: Sequence[str], read: Sequence[Results], one_for_all: bool
+) -> dict[str, Choice]:
+    """Return a choice for each board by its name, or one for all under all names."""
+    from mrl_edge.bench.corpora import at_each
+    from mrl_edge.bench.fleet import in_common
+    from mrl_edge.bench.pick import pick as choose
+
+    at = {board.name: _rows(board, wanted.corpora) for board in boards}
+    rows, smaller = ({name: found[place] for name, found in at.items()} for place in (-1, 0))
+    full = answers.full_of(rows.values(), wanted, read) if wanted.keep else None
+    if one_for_all:
+        every, small = in_common(boards, rows), in_common(boards, smaller)
+        return {", ".join(rows): at_each(choose(every, wanted, axes, full), wanted, small)}
+    choices = {}
     for board in boards:
-        for line in answers.interrupted(board.results):
-            console.note(f"warning: {line}")
-    return {} if predicted else {board.name: board.unmeasured() for board in boards}
+        left_out = [] if wanted.corpora else board.unmeasured()
+        budget, lines = _ruled_out(board, wanted)
+        choice = choose(rows[board.name], budget, axes, full, left_out)
+        choice = replace(choice, why=[*lines, *choice.why])
+        choices[board.name] = at_each(choice, wanted, smaller[board.name])
+    return choices
+
+
+def _ruled_out(board: Board, wanted: Budget) -> tuple[Budget, list[str]]:
+    """Return what to hold, and to say first, where tune measured nothing: its own limits, if no other is asked for."""
+    from mrl_edge.bench.ruled_out import own_limits, said, within
+
+    held, lines = own_limits(board.results), said(board.results)
+    if held is None or wanted.max or wanted.min or wanted.keep:
+        return wanted, lines
+    console.note("  no limit is given: held are those that mrl-edge tune had")
+    return within(wanted, held), lines
+
+
+def _elsewhere(
+    board: str, found: Sequence[Machine], wanted: Budget, axes: Sequence[str], read: Sequence[Results]
+) -> dict[str, Choice]:
+    """Return the choice for a board that was not measured."""
+    from mrl_edge.bench.pick import pick as choose
+
+    rows = elsewhere.predicted(found, board, wanted.confidence)
+    wanted = elsewhere.within_memory(wanted, board)
+    whole = [row.candidate for one in found for row in one.rows.values()]  # where the full model may be
+    full = answers.full_of([*rows.values(), whole], wanted, read) if wanted.keep else None
+    return {name: choose(ours, wanted, axes, full) for name, ours in rows.items()}
 
 
 def _leave_one_out(machines: Sequence[Machine], wanted: Budget, out: Path | None, as_json: bool) -> int:
@@ -142,20 +163,14 @@ def _leave_one_out(machines: Sequence[Machine], wanted: Budget, out: Path | None
     return 0
 
 
-def board_rows(board: Board, corpus: int | None) -> list[Candidate]:
-    """Return what was measured on a board, or what is predicted of it for a corpus of another size."""
-    if corpus is None:
-        return board.rows()
-    from mrl_edge.bench.forecast import FAR, at_size
+def _rows(board: Board, corpora: Sequence[int]) -> list[list[Candidate]]:
+    """Return what was measured on a board, or what it has at each of a budget's corpora, the smaller first."""
+    if not corpora:
+        return [board.rows()]
+    from mrl_edge.bench.corpora import cautions
+    from mrl_edge.bench.forecast import at_size
 
-    sized = at_size(board.results, corpus)
-    if corpus > FAR * sized.largest:
-        console.note(f"warning: {corpus:,} is more than {FAR} times the {sized.largest:,} documents that were measured")
-    if sized.left_out:
-        console.note(f"  left out: {sized.left_out} configurations that were measured at one size alone")
-    if sized.retuned:
-        console.note(
-            f"  {sized.retuned} configurations name no parameters of their index, which was tuned to others at each "
-            "size: mrl-edge ship takes those that mrl-edge index chose over all documents"
-        )
-    return sized.rows
+    sized = [at_size(board.results, items) for items in corpora]
+    for line in cautions(sized[-1], corpora[-1]):
+        console.note(f"  {line}")
+    return [one.rows for one in sized]

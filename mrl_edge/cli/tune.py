@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,7 @@ from mrl_edge.cli import answers, bench_boards, bench_place, bench_task, budgets
 from mrl_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mrl_edge.bench.budget import Budget
     from mrl_edge.bench.results import Results
@@ -31,12 +31,13 @@ The rows that it measures are those that mrl-edge bench would, in the same file.
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command("tune", epilog=_EPILOG)(tune)
+    app.command("tune", epilog=_EPILOG)(budgets.with_budget(tune))
 
 
 def tune(
     bundle: options.BundleFolder,
     data: Annotated[str, typer.Option(help="Table with the task.")],
+    limits: budgets.Given,
     text: options.Text = None,
     image: options.Image = None,
     label: options.Label = None,
@@ -69,21 +70,6 @@ def tune(
     capped: Annotated[
         bool, typer.Option("--capped", help="Hold this machine to the RAM and cores of --device.")
     ] = False,
-    budget: budgets.File = None,
-    max_p50_ms: budgets.MaxP50 = None,
-    max_p99_ms: budgets.MaxP99 = None,
-    max_cold_ms: budgets.MaxCold = None,
-    max_rss_mb: budgets.MaxRss = None,
-    max_disk_mb: budgets.MaxDisk = None,
-    max_energy_mj: budgets.MaxEnergy = None,
-    min_recall: budgets.Min = None,
-    min_ndcg: budgets.Min = None,
-    min_accuracy: budgets.Min = None,
-    keep_recall: budgets.Keep = None,
-    keep_ndcg: budgets.Keep = None,
-    keep_accuracy: budgets.Keep = None,
-    confidence: budgets.Confidence = None,
-    objective: budgets.Objective = None,
     out: Annotated[Path, typer.Option(help="Results file; an interrupted one is continued.")] = Path("tuned.json"),
     choice: Annotated[
         Path | None, typer.Option(help="Also write the choice as JSON, for mrl-edge ship and serve.")
@@ -99,7 +85,7 @@ def tune(
     from mrl_edge.bench.demands import refuse_unanswerable
     from mrl_edge.bundle import open_bundle
 
-    wanted = _budget_of(given)
+    wanted = _budget_of(limits)
     profile = bench_place.capped_profile(device or [], fleet, capped)
     boards = () if profile else bench_boards.read_boards(device or [], fleet)
     if boards and image is not None:
@@ -109,7 +95,7 @@ def tune(
     opened = open_bundle(bundle)
     grid = bench_task.read_grid(opened, given, pin=False)
     roles = bench_task.read_roles(opened, data, bench_task.columns_of(given))
-    task = bench_task.read_task(roles, max_queries, max_documents)
+    task = bench_task.read_task(roles, max_queries, _documents(wanted, roles, max_documents))
     refuse_unanswerable(wanted, task, opened, grid)
     what = bench_boards.Sweep(opened, task, data, grid, wanted)
     if boards:
@@ -117,14 +103,32 @@ def tune(
     return _here(what, profile, out, overwrite, choice, as_json)
 
 
-def _budget_of(given: Mapping[str, Any]) -> Budget:
+def _budget_of(limits: budgets.Given) -> Budget:
     """Return a budget that tuning can keep to."""
-    wanted = budgets.of_options(given)
-    if wanted.corpus is not None:
-        raise UsageError("the budget's corpus: tune measures this one; mrl-edge pick --corpus predicts another size")
+    wanted = budgets.budget_of(limits)
     if not wanted.max:
         raise UsageError("tune needs a limit, as in --max-p50-ms 20: without one mrl-edge bench measures everything")
     return wanted
+
+
+def _documents(wanted: Budget, roles: Mapping[str, Sequence[str]], asked: int | None) -> int | None:
+    """Return how many documents to measure with: what was asked for, or the larger of the budget's corpora.
+
+    Raises `UsageError` for a corpus that the data do not have: what is measured nowhere is `pick`'s to predict.
+    """
+    if not wanted.corpora:
+        return asked
+    largest, there = wanted.corpora[-1], len({*roles.get("positive", ())})
+    if asked not in (None, largest):
+        raise UsageError(f"--max-documents {asked}: the budget's corpus is of {largest}, and tune measures that")
+    if largest > there:
+        raise UsageError(
+            f"the budget's corpus of {largest} documents: the data have {there}, and tune measures what there is. "
+            "mrl-edge bench of two sizes and mrl-edge pick --corpus predict it"
+        )
+    for size in wanted.corpora[:-1]:
+        console.note(f"  limits are held with {largest:,} documents, not with the budget's other {size:,}")
+    return largest
 
 
 def _here(

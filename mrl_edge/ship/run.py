@@ -77,6 +77,8 @@ def ship(
             _write_texts(info, needs, folder, out.name, systemd)
             _write_manifest(info, folder)
             seen = check(folder, references(bundle, levels, info, made), fresh, report)
+            if systemd:
+                _write_unit(info, seen, folder, out.name)
             parts = _sizes(folder)
             if archive:
                 by = write_archive(folder, out.name, work / archive.name)
@@ -141,8 +143,19 @@ def _write(
     )
 
 
+def _write_unit(info: AppInfo, seen: Check, folder: Path, name: str) -> None:
+    """Write the unit, now that it is known what memory an answer takes, and list it in the manifest."""
+    peaks = [level.peak_rss_bytes for level in seen.levels]
+    known = [peak for peak in peaks if peak is not None]
+    sizes = [level.resident_bytes for level in info.levels]
+    text = unit(name, max(known) if len(known) == len(peaks) else None, sum(sizes) - min(sizes))
+    (folder / f"{name}.service").write_text(text, encoding="utf-8")
+    _write_manifest(info, folder)
+
+
 def _write_manifest(info: AppInfo, folder: Path) -> None:
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    names = [name for name in names if name != MANIFEST]
     said = msgspec.to_builtins(AppManifest(**vars(info), files=file_entries(folder, names)))
     (folder / MANIFEST).write_text(json.dumps(said, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
@@ -182,7 +195,6 @@ def _write_texts(info: AppInfo, needs: Sequence[str], folder: Path, name: str, s
     ]
     if systemd:
         shutil.copyfile(here / "serve.py", folder / "serve.py")
-        (folder / f"{name}.service").write_text(unit(name), encoding="utf-8")
         lines.append(f"serve.py answers over HTTP; {name}.service runs it under systemd.")
     (folder / "README").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -76,7 +76,7 @@ def test_boards_that_differ_in_memory_by_a_page_are_one(tmp_path):
 def test_a_share_may_be_of_a_model_that_another_board_ran(fleet, tmp_path):
     small = tmp_path / "small.json"
     write_results(small, on("small", measurement("int8", 64, ndcg=0.5), measurement("int8", 384, ndcg=0.56)))
-    done = run_here("pick", small, fleet[0], "--keep-ndcg", "0.98", "--json")
+    done = run_here("pick", small, fleet[0], "--keep-quality", "ndcg_at_10=0.98", "--json")
     answer = json.loads(done.stdout)["boards"]["small"]
     assert (answer["dim"], answer["full"]["quality"]["ndcg_at_10"]) == (384, 0.57)
 

@@ -53,7 +53,7 @@ def test_the_choice_is_the_sweeps_and_less_is_measured(arguments, swept, tmp_pat
 
 def test_a_share_is_of_the_full_model_though_it_is_not_measured(arguments, swept, tmp_path):
     int8 = max(row.disk_mb for row in swept if row.precision == "int8")
-    limits = ("--max-disk-mb", str(int8), "--keep-ndcg", "0.5")
+    limits = ("--max-disk-mb", str(int8), "--keep-quality", "ndcg_at_10=0.5")
     done, answer = tune(arguments, tmp_path / "t.json", *limits)
     assert done.returncode == 0, done.stderr
     (full,) = [row for row in swept if (row.precision, row.dim) == ("fp32", 32)]
@@ -74,6 +74,41 @@ def test_what_is_over_a_limit_by_its_model_alone_is_not_even_run(arguments, tmp_
     assert relaxation["to"] == pytest.approx(least, rel=1e-3)
     assert "at least" in relaxation["text"]
     assert answer["nearest"]["disk_mb"] == pytest.approx(least)
+
+
+@pytest.fixture(scope="module")
+def nothing_measured(arguments, tmp_path_factory):
+    """A tuned file whose budget has room for nothing, and what was said of it."""
+    out = tmp_path_factory.mktemp("nothing") / "t.json"
+    return out, tune(arguments, out, "--max-disk-mb", "0.001")[1]
+
+
+def test_pick_says_what_ruled_everything_out_where_nothing_was_measured(nothing_measured):
+    out, answer = nothing_measured
+    rows = read_results(out).narrowing.unmeasured
+    least = min(row.disk_mb for row in rows)
+    for limits in ((), ("--max-disk-mb", "0.001")):  # tune's own, where no other is asked for
+        done = run_here("pick", out, *limits)
+        assert done.returncode == 3
+        first, second, *rest = done.stdout.splitlines()
+        assert first == (f"mrl-edge tune measured none of {len(rows)} configurations: by bounds none fits its budget.")
+        assert second == f"  {len(rows)} the model and its vectors alone: beyond the budget's disk_mb"
+        assert f"the least disk {least:.2f} MB is {least - 0.001:.2f} MB over --max-disk-mb 0.001" in "".join(rest)
+        again = json.loads(run_here("pick", out, *limits, "--json").stdout)
+        assert again["relaxations"] == answer["relaxations"]
+        (relaxation,) = again["relaxations"]
+        assert least <= relaxation["to"] == pytest.approx(least, rel=1e-3)
+    wide = run_here("pick", out, "--max-disk-mb", "1000")
+    assert wide.returncode == 3
+    assert "may be better within this budget" in wide.stdout
+    assert "run mrl-edge tune with it" in wide.stdout
+
+
+def test_a_file_in_which_nothing_was_measured_has_no_page(nothing_measured, tmp_path):
+    out, _ = nothing_measured
+    error = the_one_error_line(run_here("report", out, "--out", tmp_path / "page.html"))
+    assert "t.json" in error
+    assert "mrl-edge tune ruled all out beforehand" in error
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +139,7 @@ def test_what_was_not_measured_is_not_forgotten(int8_alone, swept):
 
 def test_a_share_of_a_model_that_a_tuning_did_not_look_at_is_refused(int8_alone):
     out, _, _ = int8_alone
-    error = the_one_error_line(run_here("pick", out, "--keep-ndcg", "0.5"))
+    error = the_one_error_line(run_here("pick", out, "--keep-quality", "ndcg_at_10=0.5"))
     assert "hold no fp32" in error
 
 
@@ -137,8 +172,8 @@ def test_tuning_needs_a_limit(arguments, tmp_path):
     ("options", "said"),
     [
         (("--objective", "accuracy"), "objective accuracy: this task does not score it"),
-        (("--min-accuracy", "0.5"), "min accuracy: this task does not score it"),
-        (("--keep-accuracy", "0.5"), "keep accuracy: this task does not score it"),
+        (("--min-quality", "accuracy=0.5"), "min accuracy: this task does not score it"),
+        (("--keep-quality", "accuracy=0.5"), "keep accuracy: this task does not score it"),
     ],
 )
 def test_what_the_task_cannot_answer_is_refused_before_anything_runs(arguments, tmp_path, options, said):

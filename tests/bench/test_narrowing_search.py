@@ -1,8 +1,10 @@
 """The search of `mrl-edge tune` over tables of made figures, beside `pick` over all of the table."""
 
+import json
 import random
 
 import pytest
+from conftest import run_here
 from mrl_edge.bench.budget import Budget, objective_of
 from mrl_edge.bench.candidates import candidates, unmeasured
 from mrl_edge.bench.known import Encoding
@@ -114,6 +116,28 @@ def test_what_is_said_of_better_ones_holds_for_the_whole_table(seed, made, place
         assert row.quality["ndcg_at_10"] >= true.quality["ndcg_at_10"] - 1e-12
         if row.scored:
             assert row.quality["ndcg_at_10"] == pytest.approx(true.quality["ndcg_at_10"])
+
+
+def test_what_ruled_everything_out_is_found_again_by_pick(made, place, tmp_path):
+    """Every limit of the budget is spoken of, by the least that the file holds of its figure."""
+    limits = {"p50_ms": 0.01, "disk_mb": 1000.0}
+    budget = Budget(max=limits, keep={"ndcg_at_10": 0.5})
+    out = tmp_path / "t.json"
+    _, results = search(Table(6, made, grid(threads=(1,))), budget, out, place)
+    assert results.measurements == ()
+    done = run_here("pick", out, "--json")
+    assert done.returncode == 3
+    answer = json.loads(done.stdout)
+    counted = [line.strip() for line in answer["why"] if line.startswith("  ") and "beyond the budget's" in line]
+    assert counted == [f"{count} {why}" for why, count in results.narrowing.left_out.items()]
+    assert sum(int(line.split()[0]) for line in counted) == len(results.narrowing.unmeasured)
+    told = {one["figure"]: one for one in answer["relaxations"]}
+    assert told.keys() == {*limits, "ndcg_at_10"}
+    floor = 0.5 * results.narrowing.full_quality["ndcg_at_10"]
+    assert told["ndcg_at_10"]["limit"] == pytest.approx(floor)
+    least = min(row.p50_ms for row in results.narrowing.unmeasured if row.quality["ndcg_at_10"] >= floor)
+    assert least <= told["p50_ms"]["to"] == pytest.approx(least, rel=1e-3)
+    assert "it alone cannot help" in told["disk_mb"]["text"]  # all have it
 
 
 @pytest.mark.parametrize("stop_after", [3, 9, 14, 20])

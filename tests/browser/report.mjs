@@ -1,5 +1,5 @@
 // Pages of `mrl-edge report` in headless Chromium: `node report.mjs CHROMIUM < task.json`, which holds {page, hostile,
-// several, opened, apart, single: paths, budgets: [{typed: {id: text}, slid: {"kind-key": share of the way}, objective,
+// several, opened, apart, single, grown: paths, budgets: [{typed: {id: text}, slid: {"kind-key": share of the way}, objective,
 // confidence}]}.
 
 import { readFileSync } from "node:fs";
@@ -94,6 +94,7 @@ async function print(page) {
     text: document.body.innerText,
     hidden: ["#budget", ".switch", ".by", ".form"].filter((one) => !document.querySelector(one).checkVisibility()),
     folded: document.querySelectorAll("details:not([open])").length,
+    widths: [...document.querySelectorAll(".row .box svg")].map((one) => one.viewBox.baseVal.width),
   }));
 }
 
@@ -140,6 +141,8 @@ try {
     return Object.fromEntries([...document.querySelectorAll("section")].map((one) => [one.id, one.innerText]));
   });
   answer.printed = await print(await open(task.several, {}, answer.budgets[2].hash));
+  const grown = await open(task.grown);
+  answer.grown = { ...(await read(grown)), picks: await grown.locator("#picks").innerText() };
   const linked = await open(task.page, {}, answer.budgets[2].hash);
   answer.linked = await read(linked);
 

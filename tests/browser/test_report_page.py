@@ -15,6 +15,7 @@ from conftest import mrl_edge_here, run_here
 from mrl_edge.bench.candidates import candidates
 from mrl_edge.bench.results import ClassThird, IndexPlan, read_results, write_results
 from rows import measurement, results
+from sizes import SIZES, at
 
 pytestmark = pytest.mark.browser
 
@@ -43,8 +44,10 @@ BUDGETS = [
     {"typed": {"max-p50_ms": "3", "min-recall_at_10": "0.35"}, "confidence": "0.95"},
     {"typed": {"max-p50_ms": "2.2", "min-ndcg_at_10": "0.5", "keep-ndcg_at_10": "0.9"}, "confidence": "0.95"},
     {"typed": {"max-p50_ms": "1.5", "max-peak_rss_mb": "105", "min-ndcg_at_10": "0.6"}, "confidence": "0.95"},
+    {"typed": {"max-disk_mb": "50", "min-mrr_at_10": "0.3", "keep-mrr_at_10": "0.7"}, "objective": "mrr_at_10"},
 ]
-OPENING = ("--max-p50-ms", "3", "--keep-ndcg", "0.8", "--confidence", "0.95")
+OPENING = ("--max-p50-ms", "3", "--keep-quality", "ndcg_at_10=0.8", "--confidence", "0.95")
+GROWN = ("--corpus-now", "2000", "--corpus", "20000", "--max-p50-ms", "5")
 EVIL = "</script><!--<script>alert(1)</script><img src=x onerror=alert(1)>"
 
 
@@ -64,6 +67,7 @@ def swept(seed, **options):
             disk_mb=rng.randint(20, 90), rss_mb=rng.randint(50, 90) * 2,
             ndcg=rng.randint(4, 12) / 20, recall=rng.randint(4, 12) / 18, accuracy=rng.randint(8, 16) / 20,
         )  # fmt: skip
+        mrr = 0.9 * row.quality.ndcg_at_10
         search = msgspec.structs.replace(row.search, index=kind)
         thirds = [ClassThird(name, 3, n, rng.random()) for name, n in (("head", 150), ("medium", 40), ("tail", 10))]
         row = msgspec.structs.replace(
@@ -73,7 +77,7 @@ def swept(seed, **options):
             search=search,
             query=_timed(row.query, rng),
             energy_mj=rng.choice((None, 5.0, 10.0, 20.0)),
-            quality=msgspec.structs.replace(row.quality, by_class=tuple(thirds)),
+            quality=msgspec.structs.replace(row.quality, mrr_at_10=mrr, by_class=tuple(thirds)),
         )
         rows.append(msgspec.structs.replace(row, cold_start_ms=rng.randint(200, 500)))
     content = results(*rows, **options)
@@ -118,6 +122,10 @@ def folder(tmp_path_factory):
         folder / "hostile.json",
         msgspec.structs.replace(hostile, device=msgspec.structs.replace(hostile.device, cpu=EVIL)),
     )
+    sizes = [folder / f"{n}.json" for n in SIZES]
+    for path, n in zip(sizes, SIZES, strict=True):
+        write_results(path, at(n))
+    mrl_edge_here("report", *sizes, *GROWN, "--out", folder / "grown.html")
     mrl_edge_here("report", folder / "results.json", "--out", folder / "page.html")
     mrl_edge_here("report", folder / "results.json", *OPENING, "--out", folder / "opened.html")
     mrl_edge_here("report", folder / "hostile.json", "--out", folder / "hostile.html")
@@ -131,7 +139,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def seen(folder):
     """What Chromium shows."""
-    names = ("page", "several", "hostile", "opened", "apart", "single")
+    names = ("page", "several", "hostile", "opened", "apart", "single", "grown")
     task = {name: str(folder / f"{name}.html") for name in names} | {"budgets": BUDGETS}
     return run("report.mjs", tool(os.environ.get("CHROMIUM", "chromium")), task=task)
 
@@ -213,7 +221,7 @@ def test_a_share_of_the_full_models_quality_is_a_floor(folder, seen):
     }
     (shown,) = [one for one in seen["budgets"] if "--max-energy-mj 12" in one["commands"][0]]
     assert {name.removesuffix(" ~") for name in shown["fitting"]} == expected
-    assert "--keep-ndcg 0.9" in shown["commands"][0]
+    assert "--keep-quality ndcg_at_10=0.9" in shown["commands"][0]
 
 
 def test_a_board_without_the_full_model_is_held_to_another_boards(folder, seen):
@@ -291,6 +299,20 @@ def test_paper_says_the_device_and_the_form_of_each_figure_and_unfolds_all(folde
     assert printed["folded"] == 0
     rows = candidates(read_results(folder / "board.json"))
     assert all(f"{row.peak_rss_mb:.1f}" in printed["text"] for row in rows)
+    assert set(printed["widths"]) == {230, 360}  # of figures three and two in a row, on whatever screen
+
+
+def test_a_page_of_a_corpus_now_and_later_tells_both_and_is_picked_again(folder, seen):
+    shown = seen["grown"]
+    words = shlex.split(shown["commands"][0].splitlines()[0].removesuffix(" --json > choice.json"))
+    answer = json.loads(run_here(*words[1:], "--json").stdout)
+    assert shown["names"] == [answer["name"]]
+    now, later = answer["corpora"]
+    assert (now["n_items"], later["n_items"]) == (2000, 20_000)
+    assert f"now: {now['p50_ms']:.2f} ms" in shown["picks"]
+    assert f"{later['p50_ms']:.2f} ms" in shown["picks"]
+    assert "Limits are held with the 20,000 documents of later" in shown["picks"]
+    assert "2,000 documents now, 20,000 documents later" in shown["budget"]
 
 
 def test_an_address_holds_its_budget(seen):

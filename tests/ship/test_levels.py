@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -119,7 +120,7 @@ def test_the_server_of_the_unit_answers_over_http(small, choose, embedded, docum
         assert get(f"{address}?text=abc&deadline_ms=0.000001")["level"] == "d4-L1"
         for wrong in ("", "?text=a&k=many", "?text=a&k=1001", "?text=a&deadline_ms=nan", f"?text={'a' * 32_769}"):
             assert status(f"{address}{wrong}") == 400
-        assert len(get(f"{address}?text=a&k=1000")["rows"]) == len(documents)
+        assert len(get(f"{address}?text={'a%20' * 9_000}&k=1000")["rows"]) == len(documents)
         assert status(f"{address}?text=a", Host="evil.example") == 421
         assert status(f"{address}?text=a", Host="localhost:80") == 200
         place = urlsplit(address)
@@ -128,9 +129,21 @@ def test_the_server_of_the_unit_answers_over_http(small, choose, embedded, docum
         for connection in held:
             connection.close()
         assert status_soon(f"{address}?text=a") == 200
+        assert_room(unit.read_text(), process.pid)
     finally:
         process.terminate()
         process.wait(timeout=10)
+
+
+def assert_room(unit, pid):
+    """The service has had all that it accepts: it took less than the unit allows, which is not much more either."""
+    limits = dict(line.split("=", 1) for line in unit.splitlines() if line.startswith("Memory"))
+    assert limits["MemorySwapMax"] == "0"
+    most = int(limits["MemoryMax"].removesuffix("M")) * 2**20
+    said = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    took = 1024 * int(said["VmHWM"].split()[0])
+    assert took < 0.8 * most
+    assert most < 4 * took
 
 
 def status(address, **headers):
