@@ -7,10 +7,12 @@ missing cuDNN is enough), without an error. Here a session that did not get what
 from __future__ import annotations
 
 import io
+import re
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _RECORD = "session.record_ep_graph_assignment_info"
 _SILENT, _WARNING = 4, 2  # of onnxruntime's log: what went wrong is in our own line
+_PLACE = re.compile(r"^\S+\.cc:\d+ .*?\) ")  # in its own source, before some of its errors
 _ENGINES = {"fp16": "trt_fp16_enable", "int8-static": "trt_int8_enable"}  # what TensorRT may compute in, beside fp32
 
 
@@ -39,7 +42,7 @@ def open_on(provider: str, path: Path, options: ort.SessionOptions, precision: s
     or can compute nothing of the graph.
     """
     check_provider(provider)
-    said = _load_libraries()
+    said = _load_libraries(provider)
     options.log_severity_level = _SILENT
     options.add_session_config_entry(_RECORD, "1")
     ort.set_default_logger_severity(_SILENT)  # it says there why a provider does not start, in lines of its own
@@ -49,7 +52,7 @@ def open_on(provider: str, path: Path, options: ort.SessionOptions, precision: s
     except (MemoryError, UnsupportedError):
         raise
     except Exception as error:  # onnxruntime's own types, derived from Exception
-        because = " ".join(str(error).split())
+        because = _PLACE.sub("", " ".join(str(error).split()))
         raise UnsupportedError(f"provider {provider} cannot open {path}: {because}{_needs(provider)}") from None
     finally:
         ort.set_default_logger_severity(_WARNING)  # as it was: onnxruntime's default
@@ -121,8 +124,11 @@ def _tensorrt(path: Path, precision: str) -> dict[str, str]:
 
 
 @cache
-def _load_libraries() -> str:
-    """Load CUDA and cuDNN as pip installs them, where no system's linker looks; return what could not be."""
+def _load_libraries(provider: str) -> str:
+    """Load CUDA, cuDNN and TensorRT as pip installs them, where no system's linker looks; return what could not be."""
+    if provider == TENSORRT:
+        with suppress(ImportError):  # it may be the system's
+            import_module(TENSORRT)
     with redirect_stdout(io.StringIO()) as said:
         if hasattr(ort, "preload_dlls"):  # from 1.21 on
             ort.preload_dlls()
@@ -130,5 +136,5 @@ def _load_libraries() -> str:
 
 
 def _needs(provider: str) -> str:
-    more = " and TensorRT's (pip install tensorrt)" if provider == TENSORRT else ""
-    return f"; it needs NVIDIA's driver, and the libraries that pip install '{PACKAGE}' brings{more}"
+    more = ", TensorRT (pip install tensorrt)" if provider == TENSORRT else ""
+    return f"; it needs NVIDIA's driver{more} and the libraries that pip install '{PACKAGE}' brings"

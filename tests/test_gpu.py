@@ -1,4 +1,4 @@
-"""On a real GPU: vectors, clocks that wait for it, its memory. `make test-gpu`; skipped, with the reason, without one."""
+"""On a real GPU: vectors, clocks that wait for it, its memory. `make test-gpu`; without one skipped, and why."""
 
 import time
 
