@@ -71,7 +71,10 @@ def test_a_session_that_fell_back_is_no_session_of_the_provider(tiny_bundle):
     ):
         refuse_fallback(session, "cuda")
     refuse_fallback(session, "cpu")
-    assert nodes_by_provider(session)[PROVIDERS["cpu"]] == len(onnx.load(path, load_external_data=False).graph.node)
+    ((name, count),) = nodes_by_provider(session).items()
+    written = onnx.load(path, load_external_data=False).graph.node  # of which onnxruntime folds some before
+    assert name == PROVIDERS["cpu"]
+    assert len(written) / 2 < count <= len(written)
 
 
 @pytest.mark.skipif("AzureExecutionProvider" not in HERE, reason="needs a provider that starts and computes nothing")
