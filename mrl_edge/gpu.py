@@ -119,8 +119,8 @@ def _tensorrt(path: Path, precision: str) -> dict[str, str]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UnsupportedError(f"provider {TENSORRT}: {folder} cannot be written to: {error.strerror}") from None
-    lower = {option: "1" for name, option in _ENGINES.items() if name == precision}
-    return {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder), **lower}
+    lower = {option: "True" for name, option in _ENGINES.items() if name == precision}  # it takes no 1 for that
+    return {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(folder), **lower}
 
 
 @cache

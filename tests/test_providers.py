@@ -160,7 +160,7 @@ def test_tensorrt_computes_in_what_the_precision_says_and_keeps_engines_by_their
         return found[0]
 
     halves = [options(paths[0], name).get("trt_fp16_enable") for name in ("fp32", "fp16", "int8-static")]
-    assert halves == [None, "1", None]
+    assert halves == [None, "True", None]
     folders = [options(path, "fp32")["trt_engine_cache_path"] for path in (*paths, paths[0])]
     assert folders[0] == folders[2] != folders[1]
     weights.write_bytes(b"another")
