@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM ?= chromium
 
-.PHONY: .venv quickstart test test-slow test-deploy test-arm64 browser browser-tools lint typecheck peers ladder training-peers export-peers harness roofline levers loadgen search-peers forecast narrowing shipping docs tutorial clean
+.PHONY: .venv quickstart test test-slow test-deploy test-arm64 test-gpu browser browser-tools lint typecheck peers ladder training-peers export-peers harness roofline levers loadgen search-peers forecast narrowing shipping docs tutorial clean
 
 .venv: .venv/installed
 
@@ -37,6 +37,10 @@ test-deploy: .venv
 # An arm64 userland under build/arm64, emulated, as a board without internet; root makes and enters it.
 test-arm64: .venv
 	$(BIN)/python -m pytest -m arm64 -s tests/devices/test_arm64.py
+
+# On a GPU of NVIDIA's, with onnxruntime-gpu in onnxruntime's place (docs/devices.md says how); skipped without.
+test-gpu: .venv
+	$(BIN)/python -m pytest -m gpu -rs tests/test_gpu.py
 
 browser-tools:
 	@for tool in node npm "$(CHROMIUM)"; do command -v "$$tool" >/dev/null || { \

@@ -12,6 +12,7 @@ from mrl_edge.bench.processes import run_job
 
 from mrl_edge.bundle import Bundle, Variant
 from mrl_edge.errors import UnsupportedError
+from mrl_edge.providers import CPU
 
 _TEXTS = 16
 # The least cosine of two vectors of one text. fp32 differs in the order of sums alone; where activations are rounded,
@@ -24,7 +25,7 @@ def vectors_of(bundle: Bundle, variants: Iterable[Variant], sample: jobs.Latency
     """Return this machine's vectors of each variant. Raises `UnsupportedError` for one that it cannot run."""
     found = {}
     for variant in variants:
-        answer = _vectors(bundle, variant, sample, work)
+        answer = _vectors(bundle, variant, sample, work, CPU)
         if isinstance(answer, jobs.Failure):
             raise UnsupportedError(f"{variant_name(variant)} does not run here, to compare with: {answer.reason}")
         found[variant_name(variant)] = answer.vectors
@@ -32,13 +33,13 @@ def vectors_of(bundle: Bundle, variants: Iterable[Variant], sample: jobs.Latency
 
 
 def compare(
-    bundle: Bundle, variant: Variant, sample: jobs.LatencySample, expected: bytes, work: Path
+    bundle: Bundle, variant: Variant, sample: jobs.LatencySample, expected: bytes, work: Path, provider: str = CPU
 ) -> float | jobs.Failure:
     """Return the least cosine between this machine's vectors and the expected ones; a `Failure` where that is too low.
 
-    All are normalised. `expected` is what `vectors_of` returns of the same bundle and sample.
+    All are normalised; ours are of one provider. `expected` is what `vectors_of` returns of the same bundle and sample.
     """
-    answer = _vectors(bundle, variant, sample, work)
+    answer = _vectors(bundle, variant, sample, work, provider)
     if isinstance(answer, jobs.Failure):
         return answer
     shape = (-1, bundle.manifest.dims[-1])
@@ -48,14 +49,15 @@ def compare(
     cosine = float((ours * theirs).sum(axis=1).min())
     least = _LEAST_COSINE.get(variant.precision, _LEAST_OF_INTEGERS)
     if not cosine >= least:  # NaN too
-        what = f"vectors differ from the host's: cosine {cosine:.4f}, and {variant.precision} needs {least}"
+        whose = "the host's" if provider == CPU else "the processor's"
+        what = f"vectors differ from {whose}: cosine {cosine:.4f}, and {variant.precision} needs {least}"
         return jobs.Failure("failed", f"{what}; nothing was timed")
     return cosine
 
 
 def _vectors(
-    bundle: Bundle, variant: Variant, sample: jobs.LatencySample, work: Path
+    bundle: Bundle, variant: Variant, sample: jobs.LatencySample, work: Path, provider: str
 ) -> jobs.VectorsResult | jobs.Failure:
     few = jobs.LatencySample(sample.texts[:_TEXTS], sample.role)
-    job = jobs.VectorsJob(str(bundle.folder.absolute()), variant.precision, variant.depth, few)
+    job = jobs.VectorsJob(str(bundle.folder.absolute()), variant.precision, variant.depth, few, provider)
     return run_job(job, jobs.VectorsResult, work, 1)

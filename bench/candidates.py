@@ -10,6 +10,7 @@ from typing import Any
 from mrl_edge.bench.results import Measurement, Quality, Results, Unmeasured, refuse_emulated
 
 from mrl_edge.errors import ResultsError, UsageError
+from mrl_edge.providers import CPU, short_name
 
 SEARCH_P50 = "search_p50_ms"  # no cost of its own, but predicted with an interval
 OBJECTIVES = ("ndcg_at_10", "recall_at_10", "mrr_at_10", "map_at_10", "accuracy", "knn_top1")
@@ -37,6 +38,7 @@ class Candidate:
     stable: bool
     quality: dict[str, float]
     runtime: tuple[str, ...] = ()
+    provider: str = CPU
     shallow: bool = False  # another row runs more layers
     target: str = "any"
     p50_ci95_ms: tuple[float, float] | None = None
@@ -61,7 +63,7 @@ class Candidate:
         What its index was tuned to there differs, as do the targets of its integers.
         """
         asked = self.plan, self.vectors, self.target_recall
-        return self.precision, self.depth, self.dim, self.threads, self.runtime, *asked
+        return self.precision, self.depth, self.dim, self.threads, self.runtime, self.provider, *asked
 
     @property
     def name(self) -> str:
@@ -75,6 +77,8 @@ class Candidate:
             parts.append(f"{self.shortlist} hits reranked at {self.rerank_dim}")
         if self.threads > 1:
             parts.append(f"{self.threads} threads")
+        if self.provider != CPU:
+            parts.append(f"on {self.provider}")
         parts += [*self.runtime, *(["predicted"] if self.predicted else [])]
         if not self.measured:
             parts.append("not measured")
@@ -229,6 +233,7 @@ def candidate(row: Measurement, settings: dict[str, Any]) -> Candidate | None:
         stable=whole.stable,
         quality=scores_of(row.quality or Quality()),
         runtime=row.runtime,
+        provider=short_name(row.provider),
         target=row.target,
         p50_ci95_ms=whole.ci95_ms,
         energy_mj=row.energy_mj,

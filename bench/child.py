@@ -54,6 +54,8 @@ def main(job_path: str, answer_path: str, spawned_ns: str) -> None:
             answer = measure_ceilings(job)
         elif isinstance(job, jobs.VectorsJob):
             answer = jobs.VectorsResult(_vectors(job))
+        elif isinstance(job, jobs.WarmJob):
+            answer = jobs.FirstResult(_warmed(job.measure, int(spawned_ns)))
         elif isinstance(job, jobs.FirstJob):
             answer = jobs.FirstResult(_open(job.measure, int(spawned_ns)).cold_start_ms)
         else:
@@ -75,8 +77,18 @@ def _end_with_parent() -> None:
 def _vectors(job: VectorsJob) -> bytes:
     import mrl_edge
 
-    encoder = mrl_edge.load(job.bundle, None, job.precision, job.depth)
+    encoder = mrl_edge.load(job.bundle, None, job.precision, job.depth, provider=job.provider)
     return encoder.encode(job.sample.texts, job.sample.role, batch_size=1).astype("<f4").tobytes()
+
+
+def _warmed(job: MeasureJob, spawned_ns: int) -> float:
+    """Encode every input once, in the batches that are measured."""
+    from mrl_edge.bench.latency import batches_of
+
+    opened = _open(job, spawned_ns)
+    for batch in batches_of(opened.texts, job.batch):
+        opened.encoder.encode(batch, job.sample.role, job.batch)
+    return opened.cold_start_ms
 
 
 def _failure(error: Exception) -> Failure:
@@ -128,6 +140,7 @@ def _measure(job: MeasureJob, spawned_ns: int, baseline_rss: int) -> MeasureResu
             index_touched_bytes=mapped.touched,
         ),
         cached_bytes=sum(path.stat().st_size for path in cache_folder().rglob("*") if path.is_file()),
+        nodes=opened.encoder.nodes,
         null_because=mapped.null_because,
     )
 
@@ -184,7 +197,7 @@ def _load(job: MeasureJob, dim: int) -> Encoder:
     if PINNED in job.runtime:
         pin(job.threads * job.callers)
     levers = [name for name in job.runtime if name != PINNED]
-    return mrl_edge.load(job.bundle, dim, job.precision, job.depth, job.threads, levers)
+    return mrl_edge.load(job.bundle, dim, job.precision, job.depth, job.threads, levers, job.provider)
 
 
 def pin(cores: int) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from mrl_edge.bench.results import IndexPlan, Measurement
 
+from mrl_edge.providers import CPU, short_name
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -21,6 +23,7 @@ class Configuration:
     callers: int = 1
     runtime: tuple[str, ...] = ()
     p99_limit_ms: float | None = None  # of texts that arrive by chance; None: callers wait for their answer
+    provider: str = CPU
 
     @property
     def encodes_only(self) -> bool:
@@ -30,6 +33,8 @@ class Configuration:
     def __str__(self) -> str:
         """Name the configuration in one line."""
         parts = [f"{self.precision} d{self.dim}-L{self.depth}"]
+        if self.provider != CPU:
+            parts.append(f"on {self.provider}")
         if self.plan:
             parts.append(str(self.plan))
         if self.threads > 1:
@@ -50,6 +55,5 @@ class Configuration:
 def configuration_of(row: Measurement) -> Configuration:
     """Return what a row measured."""
     shape = row.tokens, row.batch, row.callers
-    return Configuration(
-        row.precision, row.depth, row.dim, row.threads, row.plan, *shape, row.runtime, row.p99_limit_ms
-    )
+    how = row.runtime, row.p99_limit_ms, short_name(row.provider)
+    return Configuration(row.precision, row.depth, row.dim, row.threads, row.plan, *shape, *how)

@@ -13,12 +13,12 @@ from mrl_edge.bench.known import Encoding, Known
 from mrl_edge.bench.limits import Excess, Limits
 from mrl_edge.bench.results import Measurement, Narrowing
 
-_Key = tuple[str, int, int, tuple[str, ...]]
+_Key = tuple[str, int, str, int, tuple[str, ...]]
 NOT_BETTER = "cannot be better than what fits"
 
 
 class InPlay:
-    """What is known of each, and of the encoding of each variant with its threads and runtime."""
+    """What is known of each, and of the encoding of each variant with its provider, threads and runtime."""
 
     def __init__(self, settings: Mapping[str, object]) -> None:
         self._settings = settings
@@ -104,7 +104,7 @@ class InPlay:
 
 
 def _key(one: Configuration) -> _Key:
-    return one.precision, one.depth, one.threads, one.runtime
+    return one.precision, one.depth, one.provider, one.threads, one.runtime
 
 
 def _figures(missed: Iterable[Excess]) -> str:

@@ -23,6 +23,7 @@ from mrl_edge.bench.results import (
 )
 
 from mrl_edge.description import SizedIndex, VectorsInfo
+from mrl_edge.providers import CPU
 
 Documents = Literal["none", "answers", "all"]  # of a task that are embedded
 PINNED = "pinned"  # a runtime setting beside onnxruntime's levers: the process does it to itself
@@ -144,10 +145,17 @@ class MeasureJob(msgspec.Struct, frozen=True, tag="measure"):
     callers: int = 1  # threads at once
     p99_limit_ms: float | None = None  # find the highest rate of arrivals that keeps it
     runtime: tuple[str, ...] = ()
+    provider: str = CPU
 
 
 class FirstJob(msgspec.Struct, frozen=True, tag="first"):
     """Do of a measurement what comes before its first vector, and end."""
+
+    measure: MeasureJob
+
+
+class WarmJob(msgspec.Struct, frozen=True, tag="warm"):
+    """Encode all that a measurement will, once: what a provider builds for its shapes is in the cache then."""
 
     measure: MeasureJob
 
@@ -190,7 +198,8 @@ class MeasureResult(msgspec.Struct, frozen=True, tag=True):
     server: Server | None
     energy_mj: float | str  # by RAPL, or why it is not known
     loop: Loop | None = None  # when single calls were timed
-    cached_bytes: int = 0  # what a runtime setting keeps on disk beside the bundle
+    cached_bytes: int = 0  # what a runtime setting or provider keeps on disk beside the bundle
+    nodes: dict[str, int] = {}  # of the graph, by the provider that computes them; empty on the processor
     null_because: dict[str, str] = {}
 
 
@@ -201,11 +210,13 @@ class EncodeConfiguration(msgspec.Struct, frozen=True):
     depth: int
     dim: int
     threads: int
+    provider: str = CPU
 
     def __str__(self) -> str:
         """Name it as `--compare` takes it."""
         threads = f":t{self.threads}" if self.threads > 1 else ""
-        return f"{self.precision}:d{self.dim}-L{self.depth}{threads}"
+        provider = f":{self.provider}" if self.provider != CPU else ""
+        return f"{self.precision}:d{self.dim}-L{self.depth}{threads}{provider}"
 
 
 class EncodeJob(msgspec.Struct, frozen=True):
@@ -264,6 +275,7 @@ class VectorsJob(msgspec.Struct, frozen=True, tag="vectors"):
     precision: str
     depth: int
     sample: LatencySample
+    provider: str = CPU
 
 
 class VectorsResult(msgspec.Struct, frozen=True, tag=True):
@@ -279,7 +291,7 @@ class Failure(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
-Job = EmbedJob | IndexJob | FirstJob | MeasureJob | CountJob | CeilingsJob | VectorsJob
+Job = EmbedJob | IndexJob | FirstJob | WarmJob | MeasureJob | CountJob | CeilingsJob | VectorsJob
 
 
 def write(path: Path, value: msgspec.Struct) -> None:

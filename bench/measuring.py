@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,15 +17,15 @@ from mrl_edge.bench.page_cache import drop
 from mrl_edge.bench.path import HITS
 from mrl_edge.bench.place import Place
 from mrl_edge.bench.preparing import Grid
-from mrl_edge.bench.processes import Answer, cached, clear_cache, run_job
+from mrl_edge.bench.processes import CACHE, Answer, cached, clear_cache, run_job
 from mrl_edge.bench.results import Measurement, SearchResult
 from mrl_edge.bench.seen import with_energy, with_system
 from mrl_edge.bench.watching import watching
 
 from mrl_edge.bundle import MANIFEST, Bundle
 from mrl_edge.levers import MAPPED_PREPACK
+from mrl_edge.providers import TENSORRT
 
-PROVIDER = "CPUExecutionProvider"
 _BUSY_SECONDS = 0.1  # how long other work is watched before and after a configuration
 
 
@@ -44,7 +45,7 @@ class Measuring:
         started = time.perf_counter()
         job = msgspec.structs.replace(self._job(None, configuration), max_seconds=seconds)
         self._begin(job)
-        answer = self._run(job, jobs.MeasureResult, configuration.threads)
+        answer = self._run(job, jobs.MeasureResult, job)
         self._spend("glimpses", time.perf_counter() - started)
         return answer
 
@@ -54,8 +55,8 @@ class Measuring:
         self._begin(job)
         started = time.perf_counter()
         before = psutil.cpu_percent(_BUSY_SECONDS)
-        with watching(PROVIDER) as watch:
-            answer = self._run(job, jobs.MeasureResult, configuration.threads)
+        with watching(row.provider) as watch:
+            answer = self._run(job, jobs.MeasureResult, job)
         after = psutil.cpu_percent(_BUSY_SECONDS)
         self._spend("measuring", time.perf_counter() - started)
         row = with_system(row, watch, before, after)
@@ -73,6 +74,7 @@ class Measuring:
             temperature_c=watch.temperature_max_c,
             throughput=answer.throughput,
             server=answer.server,
+            nodes=answer.nodes,
         )
         row = with_energy(row, answer, watch)
         if prepared is None:
@@ -99,12 +101,14 @@ class Measuring:
     def _begin(self, job: jobs.MeasureJob) -> None:
         """Leave in the cache what a device has there in all but its first start."""
         clear_cache(self._work)
-        if MAPPED_PREPACK in job.runtime:
-            self._run(jobs.FirstJob(job), jobs.FirstResult, job.threads)
+        if job.provider == TENSORRT:
+            self._run(jobs.WarmJob(job), jobs.FirstResult, job)
+        elif MAPPED_PREPACK in job.runtime:
+            self._run(jobs.FirstJob(job), jobs.FirstResult, job)
 
-    def _run(self, job: jobs.Job, kind: type[Answer], threads: int) -> Answer | jobs.Failure:
-        """Run what is measured under the limits of the place."""
-        return run_job(job, kind, self._work, threads, self._place.command)
+    def _run(self, job: jobs.Job, kind: type[Answer], measure: jobs.MeasureJob) -> Answer | jobs.Failure:
+        """Run what is measured, or belongs to it, under the limits of the place."""
+        return run_job(job, kind, self._work, measure.threads, self._place.command, _cache_of(measure))
 
     def _search(self, prepared: Prepared, times: jobs.SearchTimes | None) -> SearchResult | None:
         """Return what is known of a search; the measured process' hits are compared with those that were scored."""
@@ -136,11 +140,12 @@ class Measuring:
             callers=configuration.callers,
             p99_limit_ms=configuration.p99_limit_ms,
             runtime=configuration.runtime,
+            provider=configuration.provider,
         )
 
     def _first_vector(self, prepared: Prepared, job: jobs.MeasureJob) -> tuple[float | None, str | None]:
         """Return the cold start, or why there is none."""
-        variant = self._bundle.variant(job.precision, job.depth)
+        variant = self._bundle.variant(job.precision, job.depth, job.provider)
         names = (
             MANIFEST,
             variant.weights,
@@ -148,11 +153,18 @@ class Measuring:
             *self._bundle.input_files,
         )
         searched = prepared.index.paths if prepared.index else ()
-        reason = drop([*(self._bundle.folder / name for name in names), *searched, *cached(self._work)])
+        reason = drop([*(self._bundle.folder / name for name in names), *searched, *cached(self._work, _cache_of(job))])
         if reason is not None:
             return None, reason
-        answer = self._run(jobs.FirstJob(job), jobs.FirstResult, job.threads)
+        answer = self._run(jobs.FirstJob(job), jobs.FirstResult, job)
         return (None, answer.reason) if isinstance(answer, jobs.Failure) else (answer.cold_start_ms, None)
+
+
+def _cache_of(job: jobs.MeasureJob) -> str:
+    """Return the cache's folder: TensorRT's engines take minutes, and are a configuration's for all its processes."""
+    if job.provider != TENSORRT:
+        return CACHE
+    return f"engines-{hashlib.sha256(msgspec.json.encode(job)).hexdigest()[:12]}"
 
 
 def failed(row: Measurement, failure: jobs.Failure) -> Measurement:

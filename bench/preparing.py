@@ -15,6 +15,7 @@ from mrl_edge.bench.results import IndexPlan
 from mrl_edge.atomic import write_file
 from mrl_edge.bundle import Bundle, Variant
 from mrl_edge.progress import Report
+from mrl_edge.providers import CPU
 
 _KEPT = "prepared.json"
 
@@ -39,6 +40,7 @@ class Grid:
     p99_limit_ms: float | None = None  # of those texts
     runtimes: tuple[tuple[str, ...], ...] = ((),)  # settings of onnxruntime, each measured with everything
     new_ceilings: bool = False  # of the machine, measured again
+    providers: tuple[str, ...] = (CPU,)  # each measured with everything; vectors and quality are the processor's
     for_choice: bool = False  # of a row only the figures that a budget can ask for
     asked: dict[str, str] = field(default_factory=dict)  # the data and its columns, by option: for who measures again
 

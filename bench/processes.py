@@ -20,7 +20,7 @@ from mrl_edge.bench import jobs
 
 from mrl_edge.errors import ResultsError
 
-_CACHE = "cache"
+CACHE = "cache"
 Answer = TypeVar(
     "Answer",
     jobs.EmbedResult,
@@ -34,11 +34,16 @@ Answer = TypeVar(
 
 
 def run_job(
-    job: jobs.Job, kind: type[Answer], work: Path, threads: int, within: Callable[[list[str]], list[str]] = list
+    job: jobs.Job,
+    kind: type[Answer],
+    work: Path,
+    threads: int,
+    within: Callable[[list[str]], list[str]] = list,
+    cache: str = CACHE,
 ) -> Answer | jobs.Failure:
     """Run one job in a fresh process and return its answer; a killed or crashed process is a `Failure`.
 
-    `within` makes of its command one that runs it under limits, in the same process.
+    `within` makes of its command one that runs it under limits, in the same process; `cache` is a folder of `work`.
     """
     question, reply = work / "job.json", work / "answer.json"
     reply.unlink(missing_ok=True)
@@ -46,7 +51,7 @@ def run_job(
     spawned = str(time.monotonic_ns())
     process = subprocess.Popen(
         within([sys.executable, "-m", "mrl_edge.bench.child", str(question), str(reply), spawned]),
-        env={**environment(threads), "XDG_CACHE_HOME": str(work / _CACHE)},
+        env={**environment(threads), "XDG_CACHE_HOME": str(work / cache)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -67,14 +72,14 @@ def run_job(
     return msgspec.json.decode(reply.read_bytes(), type=kind | jobs.Failure)
 
 
-def cached(work: Path) -> list[Path]:
+def cached(work: Path, cache: str = CACHE) -> list[Path]:
     """Return the files that jobs of a work folder have kept in their cache, which is there and not the user's."""
-    return [path for path in sorted((work / _CACHE).rglob("*")) if path.is_file()]
+    return [path for path in sorted((work / cache).rglob("*")) if path.is_file()]
 
 
 def clear_cache(work: Path) -> None:
     """Remove them."""
-    shutil.rmtree(work / _CACHE, ignore_errors=True)
+    shutil.rmtree(work / CACHE, ignore_errors=True)
 
 
 class Living:

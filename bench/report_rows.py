@@ -12,6 +12,8 @@ from mrl_edge.bench.candidates import Candidate
 from mrl_edge.bench.fleet import side_by_side
 from mrl_edge.bench.results import ClassThird, Measurement
 
+from mrl_edge.providers import CPU
+
 Record = dict[str, Any]
 
 
@@ -62,7 +64,7 @@ def _record(row: Candidate, measured: Measurement, confidences: Sequence[float])
         "dim": row.dim,
         "threads": row.threads,
         "search": _search(row, measured),
-        "runtime": " + ".join(row.runtime),
+        "runtime": " + ".join([*([] if row.provider == CPU else [row.provider]), *row.runtime]),
         "stable": row.stable,
         "doubts": whole.doubts if whole else (),
         "predicted": row.predicted,
@@ -134,7 +136,7 @@ def by_class(rows: Sequence[Candidate], measurements: Sequence[Measurement]) -> 
     found: dict[str, ByClass] = {}
     for row, measured in zip(rows, measurements, strict=True):
         if measured.quality is not None and measured.quality.by_class:
-            name = replace(row, index=None, rerank_dim=None, threads=1, runtime=(), predicted=False).name
+            name = replace(row, index=None, rerank_dim=None, threads=1, runtime=(), provider=CPU, predicted=False).name
             found.setdefault(_class_key(row), ByClass(name, _class_key(row), measured.quality.by_class))
     return list(found.values())
 

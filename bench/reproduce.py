@@ -9,6 +9,7 @@ from pathlib import Path
 from mrl_edge.bench.results import Measurement, Results
 
 from mrl_edge.datasets import Columns
+from mrl_edge.providers import CPU, short_name
 
 _LEAST_ASKED = 10  # queries or documents that mrl-edge bench takes as a number
 
@@ -25,6 +26,8 @@ def bench_command(results: Results, out: str) -> str:
     words += _listed("--dims", sorted({row.dim for row in rows if row.tokens is None}))
     words += _listed("--depths", sorted({row.depth for row in rows}))
     words += _listed("--threads", sorted({row.threads for row in rows}))
+    providers = [short_name(row.provider) for row in rows]
+    words += _listed("--provider", providers) if {*providers} - {CPU} else []
     words += _search(rows)
     words += ["--tokens", ",".join(map(str, sorted({row.tokens for row in rows if row.tokens}))) or "0"]
     words += _calls(rows) + _runtime(rows)

@@ -236,7 +236,7 @@ class Measurement(msgspec.Struct, frozen=True):
     target: str
     depth: int
     dim: int
-    provider: str
+    provider: str  # onnxruntime's name; a GPU may leave `nodes` to others
     threads: int
     batch: int
     tokens: int | None
@@ -268,7 +268,10 @@ class Measurement(msgspec.Struct, frozen=True):
     roofline: Roofline | None = None
     null_because: dict[str, str] = {}  # why a figure is null, by its name
     by_process: tuple[OneProcess, ...] = ()  # in the order of time
-    host_cosine: float | None = None  # the least between this machine's vectors and those of the host that sent it
+    host_cosine: float | None = (
+        None  # the least to the vectors of the host that sent it, or of a GPU to the processor's
+    )
+    nodes: dict[str, int] = {}  # of the graph, by the provider that computes them; empty on the processor
     predicted: bool = False
 
 

@@ -21,6 +21,7 @@ from mrl_edge.bench.results import Ceilings, Measurement, Roofline, Work
 
 from mrl_edge.atomic import write_file
 from mrl_edge.caches import cache_folder
+from mrl_edge.providers import ON_GPU
 
 if TYPE_CHECKING:
     from mrl_edge.bench.preparing import Grid
@@ -121,6 +122,8 @@ class Rooflines:
             return "an emulator's times are no machine's"
         if row.callers > 1:
             return "the ceilings are of one caller"
+        if row.provider in ON_GPU:
+            return "the ceilings are of the processor, and a GPU computed this"
         key = row.precision, row.depth
         if key not in self._counts:
             self._counts[key] = self._counted(*key)

@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 from mrl_edge.bench import jobs
-from mrl_edge.bench.agreement import compare
+from mrl_edge.bench.agreement import compare, vectors_of
 from mrl_edge.bench.candidates import Candidate, candidate
 from mrl_edge.bench.configuration import Configuration, configuration_of
-from mrl_edge.bench.measuring import PROVIDER, Measuring, failed
+from mrl_edge.bench.measuring import Measuring, failed
 from mrl_edge.bench.place import Place, variant_name
 from mrl_edge.bench.preparing import Grid, Preparations
 from mrl_edge.bench.repeats import processes_of, together
@@ -27,7 +27,9 @@ from mrl_edge.bench.roofline import Rooflines
 from mrl_edge.bench.scenarios import with_scenarios
 
 from mrl_edge.bundle import Bundle, Variant
+from mrl_edge.errors import UnsupportedError
 from mrl_edge.progress import Report
+from mrl_edge.providers import CPU, PROVIDERS
 
 _NOT_FOR_A_CHOICE = "no budget asks for it: mrl-edge bench measures it"
 
@@ -62,7 +64,7 @@ class Run:
         self.bundle = bundle
         self.task = task
         self.place = place
-        self._agreements: dict[str, float | jobs.Failure] = {}
+        self._agreements: dict[tuple[str, str], float | jobs.Failure] = {}  # by variant and provider
         self.grid = grid
         self.out = out
         self.plans: tuple[IndexPlan | None, ...] = grid.plans if task.documents else (None,)
@@ -91,14 +93,14 @@ class Run:
         there = {configuration_of(row) for row in self.results.measurements if self._complete(row)}
         name, depth, full = variant.precision, variant.depth, self.grid.dims[-1]
         wanted = []
-        for threads, runtime in product(self.grid.threads, self.grid.runtimes):
+        for provider, threads, runtime in product(self.grid.providers, self.grid.threads, self.grid.runtimes):
             wanted += [
-                Configuration(name, depth, dim, threads, plan, None, runtime=runtime)
+                Configuration(name, depth, dim, threads, plan, None, runtime=runtime, provider=provider)
                 for dim in self.grid.dims
                 for plan in self.plans
                 if plan is None or plan.applies_to(dim, self.bundle.manifest.dims[-1])
             ]
-            alone = Configuration(name, depth, full, threads, None, None, runtime=runtime)
+            alone = Configuration(name, depth, full, threads, None, None, runtime=runtime, provider=provider)
             wanted += [replace(alone, tokens=tokens) for tokens in self.grid.tokens]
             wanted += [replace(alone, batch=batch) for batch in self.grid.batches]
             wanted += [replace(alone, callers=callers) for callers in self.grid.callers]
@@ -109,7 +111,7 @@ class Run:
     def measure(self, variant: Variant, configuration: Configuration) -> Measurement:
         """Return the row of one process of a configuration."""
         row = self.row(variant, configuration)
-        agreed = self._agreement(variant)
+        agreed = self._agreement(variant, configuration.provider)
         if isinstance(agreed, jobs.Failure):
             return failed(row, agreed)
         row = msgspec.structs.replace(row, host_cosine=agreed)
@@ -133,10 +135,10 @@ class Run:
         """Return a row without figures."""
         return Measurement(
             precision=variant.precision,
-            target=variant.target,
+            target=self.bundle.variant(variant.precision, variant.depth, configuration.provider).target,
             depth=variant.depth,
             dim=configuration.dim,
-            provider=PROVIDER,
+            provider=PROVIDERS[configuration.provider],
             threads=configuration.threads,
             batch=configuration.batch,
             tokens=configuration.tokens,
@@ -147,15 +149,22 @@ class Run:
             p99_limit_ms=configuration.p99_limit_ms,
         )
 
-    def _agreement(self, variant: Variant) -> float | jobs.Failure | None:
-        """Compare vectors with the host's, once a variant; there is nothing to compare with on the host itself."""
-        if self.place.expected is None:
+    def _agreement(self, variant: Variant, provider: str) -> float | jobs.Failure | None:
+        """Compare vectors with the host's, or a GPU's with this processor's, once; None where there is nothing to."""
+        if self.place.expected is None and provider == CPU:
             return None
-        name = variant_name(variant)
-        if name not in self._agreements:
-            expected = self.place.expected[name]
-            self._agreements[name] = compare(self.bundle, variant, self.sample, expected, self.work)
-        return self._agreements[name]
+        key = variant_name(variant), provider
+        if key not in self._agreements:
+            self._agreements[key] = self._compared(variant, provider)
+        return self._agreements[key]
+
+    def _compared(self, variant: Variant, provider: str) -> float | jobs.Failure:
+        name, expected = variant_name(variant), self.place.expected
+        try:
+            vectors = (expected or vectors_of(self.bundle, [variant], self.sample, self.work))[name]
+        except UnsupportedError as error:
+            return jobs.Failure("failed", str(error))
+        return compare(self.bundle, variant, self.sample, vectors, self.work, provider)
 
     def add(self, row: Measurement) -> None:
         """Write the file with one more process of a configuration in its row."""

@@ -26,7 +26,7 @@ def with_scenarios(rows: Sequence[Measurement]) -> Iterator[Measurement]:
 
 
 def _sweep_of(row: Measurement) -> tuple[object, ...]:
-    return row.precision, row.depth, row.threads, row.runtime
+    return row.precision, row.depth, row.provider, row.threads, row.runtime
 
 
 def _scenario(row: Measurement, largest: int) -> Scenario | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgspec
 from mrl_edge.bench.jobs import MeasureResult
 from mrl_edge.bench.results import Measurement, System
-from mrl_edge.bench.watching import CUDA, Watch
+from mrl_edge.bench.watching import Watch
 from mrl_edge.devices.power import PowerSensor
+
+from mrl_edge.providers import ON_GPU
 
 
 def with_system(row: Measurement, watch: Watch, busy_before: float, busy_after: float) -> Measurement:
@@ -22,7 +24,7 @@ def with_energy(row: Measurement, answer: MeasureResult, watch: Watch) -> Measur
     A counter of energy goes before power that is sampled. Where a GPU computes, RAPL would leave out most of it: then
     only its own sensor counts.
     """
-    counted: float | str = "RAPL does not count a GPU" if row.provider == CUDA else answer.energy_mj
+    counted: float | str = "RAPL does not count a GPU" if row.provider in ON_GPU else answer.energy_mj
     if isinstance(counted, float):
         return msgspec.structs.replace(row, energy_mj=counted, energy_source="RAPL")
     if answer.loop is None:

@@ -16,6 +16,7 @@ from mrl_edge.bench.results import Measurement
 from mrl_edge.devices.local import Device
 
 from mrl_edge.cpu import target_of
+from mrl_edge.providers import ON_GPU
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def slower_than_fp32(rows: Sequence[Measurement], device: Device) -> list[Slower
 
     Only stable medians count.
     """
-    by_configuration = {configuration_of(row): row for row in rows if row.encode and row.encode.stable}
+    by_configuration = {configuration_of(row): row for row in rows if _counts(row)}
     compared: dict[tuple[str, int], list[float | None]] = defaultdict(list)  # the ratio where it is slower
     for key, row in by_configuration.items():
         fp32 = by_configuration.get(replace(key, precision="fp32"))
@@ -57,6 +58,11 @@ def slower_than_fp32(rows: Sequence[Measurement], device: Device) -> list[Slower
             why = why_slower(precision, device)
             found.append(Slower(precision, threads, median(slower), len(slower), len(ratios), why))
     return found
+
+
+def _counts(row: Measurement) -> bool:
+    """Whether it is a stable median of the processor's: what its instructions lack says nothing of a GPU."""
+    return row.encode is not None and row.encode.stable and row.provider not in ON_GPU
 
 
 def why_slower(precision: str, device: Device) -> str:

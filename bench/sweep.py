@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mrl_edge.bench import jobs
+from mrl_edge.bench.configuration import Configuration
 from mrl_edge.bench.place import Place, here
 from mrl_edge.bench.preparing import Grid
 from mrl_edge.bench.results import Results
@@ -17,6 +18,7 @@ from mrl_edge.bench.run import Run
 
 from mrl_edge.bundle import Bundle, Variant
 from mrl_edge.progress import Report, silent
+from mrl_edge.providers import TENSORRT
 
 
 def sweep(
@@ -50,10 +52,16 @@ def _sweep(run: Run, grid: Grid, report: Report) -> Results:
     rounds = [(number, *one) for number in range(grid.repeats) for one in todo if number < grid.processes(one[1])]
     for done, (number, variant, configuration) in enumerate(rounds):
         if run.processes.wants(configuration, number):
-            report("measuring", done, len(rounds), str(configuration))
+            report("measuring", done, len(rounds), _said(configuration))
             run.add(run.measure(variant, configuration))
     if rounds:
         report("measuring", len(rounds), len(rounds))
     run.narrowed(None)
     run.finish()
     return run.results
+
+
+def _said(configuration: Configuration) -> str:
+    """Name what is measured now, and say why nothing seems to happen."""
+    first = " (its engines are built first: minutes)" if configuration.provider == TENSORRT else ""
+    return f"{configuration}{first}"

@@ -18,8 +18,9 @@ from mrl_edge.devices.nvidia import Gpus, find_gpus
 from mrl_edge.devices.power import PowerSensor, find_power, gpu_power
 from mrl_edge.devices.throttling import read_throttling, throttled_between
 
+from mrl_edge.providers import ON_GPU
+
 T = TypeVar("T")
-CUDA = "CUDAExecutionProvider"
 _INTERVAL_S = 0.2
 _FREQUENCY = "system.frequency_median_mhz"
 _TEMPERATURE = "temperature_c"
@@ -94,14 +95,14 @@ def fastest_core_mhz() -> float | None:
 def watching(provider: str) -> Iterator[Watch]:
     """Sample every 0.2 s until the block ends; each sample takes some 0.1 ms, on any core (a Pi's PMIC a process).
 
-    Where `provider` is CUDA's, power is the GPUs', the hottest of them counts, and so does their memory.
+    Where `provider` computes on a GPU, power is the GPUs', the hottest of them counts, and so does their memory.
     """
     watch, done = Watch(), threading.Event()
     readers: list[tuple[str, Callable[[], float | None], list[float]]] = [
         (_FREQUENCY, fastest_core_mhz, watch.mhz),
         (_TEMPERATURE, temperature_c, watch.celsius),
     ]
-    gpus = find_gpus() if provider == CUDA else None
+    gpus = find_gpus() if provider in ON_GPU else None
     if gpus is None:
         watch.power = find_power()
     elif isinstance(gpus, str):

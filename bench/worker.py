@@ -19,7 +19,8 @@ def main(job_path: str) -> None:
     """Load the configuration and encode its texts, one at a time, until the standard input closes."""
     job = msgspec.json.decode(Path(job_path).read_bytes(), type=EncodeJob)
     wanted = job.configuration
-    encoder = mrl_edge.load(job.bundle, wanted.dim, wanted.precision, wanted.depth, wanted.threads)
+    variant = wanted.precision, wanted.depth
+    encoder = mrl_edge.load(job.bundle, wanted.dim, *variant, wanted.threads, provider=wanted.provider)
     texts, role = job.sample.texts, job.sample.role
     serve(lambda number: encoder.encode(texts[number : number + 1], role)[0], len(texts))
 

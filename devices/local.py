@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from mrl_edge.providers import package_version
+
 # Instruction sets that decide how fast a precision is; as /proc/cpuinfo names them on x86 and ARM.
 FEATURES = (
     "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16",
@@ -101,12 +103,12 @@ def _governor() -> str | None:
 
 
 def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version  # brings email with it, as of psutil above
+    from importlib.metadata import PackageNotFoundError  # brings email with it, as of psutil above
 
     found = {}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            found[package] = package_version(package)
         except PackageNotFoundError:
             found[package] = "unknown"
     return found

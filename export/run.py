@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import onnx
@@ -35,6 +34,7 @@ from mrl_edge.bundle import (
 from mrl_edge.description import EncoderInfo
 from mrl_edge.feeds import make_feeder
 from mrl_edge.progress import Report, silent
+from mrl_edge.providers import package_version
 from mrl_edge.train.trunk import Trunk
 
 __all__ = ("export_bundle", "read_model", "read_untrained")
@@ -136,7 +136,7 @@ def _manifest(
         slices=slices,
         samples=samples,
         versions={
-            **{package: version(package) for package in packages},
+            **{package: package_version(package) for package in packages},
             "onnx opset": str(opset),
             "onnx IR": str(IR_VERSION),
         },

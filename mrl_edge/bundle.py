@@ -17,6 +17,7 @@ from mrl_edge.atomic import sha256, write_file
 from mrl_edge.cpu import fitness, this_target
 from mrl_edge.description import TOKENIZER, EncoderInfo, SizedIndex, VectorsInfo
 from mrl_edge.errors import BundleError, UsageError
+from mrl_edge.providers import CPU, CUDA
 
 SCHEMA_VERSION = 2  # 2: the index keeps its vectors in one file, and an entry a dimension
 MANIFEST = "bundle.json"
@@ -139,15 +140,15 @@ class Bundle:
         self._checked.add(name)
         return path
 
-    def variant(self, precision: str, depth: int | None) -> Variant:
+    def variant(self, precision: str, depth: int | None, provider: str = CPU) -> Variant:
         """Return the variant of a precision and depth (None: full depth) that suits this machine's processor best.
 
-        `UsageError` lists what there is.
+        On another provider than the processor it is the one made for `cuda`. `UsageError` lists what there is.
         """
         wanted = self.manifest.depths[-1] if depth is None else depth
         made = [v for v in self.manifest.variants if v.precision == precision and v.depth == wanted]
         if made:
-            here = this_target()
+            here = this_target() if provider == CPU else CUDA
             return max(made, key=lambda variant: fitness(variant.target, here))  # the first of equals
         there = ", ".join(f"{v.precision} at depth {v.depth}" for v in self.manifest.variants)
         raise UsageError(f"{self.folder} has no {precision} at depth {wanted}; it has {there}")
@@ -166,9 +167,9 @@ class Bundle:
         """Return the precisions of the bundle in the order they were exported."""
         return tuple(dict.fromkeys(variant.precision for variant in self.manifest.variants))
 
-    def leanest(self, depth: int | None) -> Variant:
+    def leanest(self, depth: int | None, provider: str = CPU) -> Variant:
         """Return the variant with the smallest weights at a depth (None: full depth)."""
-        there = [self.variant(precision, depth) for precision in self.precisions()]
+        there = [self.variant(precision, depth, provider) for precision in self.precisions()]
         return min(there, key=lambda variant: self.manifest.files[variant.weights].bytes)
 
     def graph(self, variant: Variant, dim: int | None) -> Graph:

@@ -13,6 +13,7 @@ from mrl_edge.index.kinds import OPENERS, Parameters
 from mrl_edge.index.vectors import check_storage
 from mrl_edge.levers import check
 from mrl_edge.nesting import select_dims
+from mrl_edge.providers import CPU, PROVIDERS
 
 PINNED = "pinned"  # a runtime setting that `mrl-edge bench --pin` does to its own process
 
@@ -33,6 +34,7 @@ class Configuration(msgspec.Struct, frozen=True):
     dim: int
     threads: int = 1
     runtime: tuple[str, ...] = ()
+    provider: str = CPU
     index: str | None = None  # a kind; none: it encodes, or classifies
     parameters: Parameters = {}
     vectors: str | None = None  # how the vectors are stored; none: as the bundle's index has them
@@ -122,6 +124,8 @@ def _check(configuration: Configuration, bundle: Bundle) -> None:
     if configuration.threads < 1:
         raise ResultsError(f"{configuration.threads} threads cannot be")
     check(configuration.levers)
+    if configuration.provider not in PROVIDERS:
+        raise ResultsError(f"unknown provider {configuration.provider!r}: there is {', '.join(PROVIDERS)}")
     if configuration.index is not None and configuration.index not in OPENERS:
         raise ResultsError(f"unknown kind of index {configuration.index}: there is {', '.join(OPENERS)}")
     if configuration.vectors is not None:

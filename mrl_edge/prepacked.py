@@ -33,7 +33,7 @@ def prepacked(graph: Path, options: ort.SessionOptions, exact: bool) -> Path:
     graph = graph.resolve()
     copies = cache_folder() / "prepacked"
     folder = copies / hashlib.sha256(f"{graph} {exact}".encode()).hexdigest()[:16]
-    source = f"{graph}\n{_state(graph)}\n"
+    source = f"{graph}\n{state_of(graph)}\n"
     if _text(folder / _SOURCE) == source:
         return folder / _GRAPH
     try:
@@ -57,8 +57,8 @@ def _write(graph: Path, folder: Path, options: ort.SessionOptions) -> None:
     ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 
 
-def _state(graph: Path) -> str:
-    """Name all that a copy depends on; weights by their file, its size and when it was written."""
+def state_of(graph: Path) -> str:
+    """Name all that what is made of a graph depends on; weights by their file, its size and when it was written."""
     digest = hashlib.sha256(graph.read_bytes())
     weights = sorted(path for path in graph.parent.iterdir() if path.suffix == ".bin")
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]

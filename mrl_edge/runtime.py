@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from mrl_edge.cpu import ANY, saturates, this_target
 from mrl_edge.errors import BundleError, UnsupportedError, UsageError
 from mrl_edge.feeds import Feeder
+from mrl_edge.gpu import memory_of, nodes_by_provider, open_on, run_bound
 from mrl_edge.levers import MAPPED_PREPACK, check, pull
 from mrl_edge.nesting import Floats, select_dims
 from mrl_edge.prepacked import prepacked
+from mrl_edge.providers import CPU, PROVIDERS
 from mrl_edge.tokens import Batch, TokenIds
 
 if TYPE_CHECKING:
@@ -46,6 +48,11 @@ class Encoder:
         self.depth = depth
         self.classes = model.classes
         self._model = model
+
+    @property
+    def nodes(self) -> dict[str, int]:
+        """How many nodes of the graph each of onnxruntime's providers computes; empty on the processor."""
+        return self._model.nodes
 
     def encode(self, texts: Sequence[Input], prompt: str | None = None, batch_size: int = 32) -> Floats:
         """Return float32 [n, dim] with L2-normalised rows, in the order of `texts`.
@@ -127,14 +134,26 @@ class NestedEncoder:
 
 
 def open_session(
-    path: Path, threads: int | None, target: str = ANY, levers: Sequence[str] = ()
+    path: Path,
+    threads: int | None,
+    target: str = ANY,
+    levers: Sequence[str] = (),
+    provider: str = CPU,
+    precision: str = "fp32",
 ) -> ort.InferenceSession:
-    """Open an ONNX graph on the CPU with `threads` intra-op threads (None: one per physical core).
+    """Open an ONNX graph with `threads` intra-op threads (None: one per physical core), on a GPU as `open_on` does.
 
-    Where the sums of a graph made for `target` would saturate on this processor, onnxruntime makes its signed
-    weights unsigned, which computes the same integers as on the target. Where it cannot, a `RuntimeWarning` says
-    so. Raises `BundleError` for a graph that does not load.
+    `precision` says what a provider that makes kernels of its own, TensorRT, may compute in. On the processor, where
+    the sums of a graph made for `target` would saturate, onnxruntime makes its signed weights unsigned, which computes
+    the same integers as on the target. Where it cannot, a `RuntimeWarning` says so. Raises `BundleError` for a graph
+    that does not load.
     """
+    if provider != CPU:
+        if MAPPED_PREPACK in levers:
+            raise UnsupportedError(
+                f"runtime setting {MAPPED_PREPACK} is of the processor's kernels, not of {provider}'s"
+            )
+        return open_on(provider, path, _options(threads, levers, exact=False), precision)
     if not saturates(target, here := this_target()):
         return _open(path, threads, levers, exact=False)
     try:
@@ -156,7 +175,7 @@ def _open(path: Path, threads: int | None, levers: Sequence[str], exact: bool) -
         opened = path
         if MAPPED_PREPACK in levers:
             opened = prepacked(path, _options(threads, levers, exact), exact)
-        return ort.InferenceSession(str(opened), _options(threads, levers, exact), providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(str(opened), _options(threads, levers, exact), providers=[PROVIDERS[CPU]])
     except (MemoryError, UnsupportedError):
         raise
     except Exception as error:  # onnxruntime raises its own exception types, all derived from Exception
@@ -187,9 +206,17 @@ class Model:
         self.feeder = feeder
         self.classes = classes  # empty where it does not classify
         self._session = session
+        self._memory = memory_of(session)
+
+    @property
+    def nodes(self) -> dict[str, int]:
+        """How many nodes each provider of a GPU's session computes; empty on the processor."""
+        return {} if self._memory == "cpu" else nodes_by_provider(self._session)
 
     def embed(self, batch: Batch, outputs: tuple[str, ...]) -> list[Floats]:
-        """Run one batch; return each output as [n, columns]."""
+        """Run one batch; return each output as [n, columns], on the host."""
+        if self._memory != "cpu":
+            return run_bound(self._session, batch, outputs, self._memory)
         return list(self._session.run(outputs, batch))
 
     def run(

@@ -14,6 +14,7 @@ from mrl_edge.index import Index
 from mrl_edge.index.corpus import open_adaptive, open_documents, open_index, require_index
 from mrl_edge.index.documents import Hit
 from mrl_edge.nesting import prefix
+from mrl_edge.providers import CPU
 
 __all__ = ("Hit", "Search", "search_every_dimension")
 
@@ -29,6 +30,7 @@ class Search:
         shortlist: int = 200,
         exact: bool = False,
         threads: int | None = None,
+        provider: str = CPU,
     ) -> None:
         opened = open_bundle(bundle)
         info = require_index(opened)
@@ -37,7 +39,8 @@ class Search:
             self._index: Index = open_index(opened, dim, exact)
         else:
             self._index = open_adaptive(opened, dim, rerank_dim, shortlist, exact)
-        self._encoder = load(bundle, self._index.dim, info.precision, info.depth, threads)
+        variant = info.precision, info.depth
+        self._encoder = load(bundle, self._index.dim, *variant, threads, provider=provider)
 
     def __call__(self, query: str, k: int = 10) -> list[Hit]:
         """Return the k nearest documents, best first."""
@@ -46,12 +49,12 @@ class Search:
 
 
 def search_every_dimension(
-    bundle: str | Path, query: str, k: int, exact: bool = False, threads: int | None = None
+    bundle: str | Path, query: str, k: int, exact: bool = False, threads: int | None = None, provider: str = CPU
 ) -> dict[int, list[Hit]]:
     """Return the hits of each indexed dimension; the query is encoded once, its prefixes are the embeddings."""
     opened = open_bundle(bundle)
     info = require_index(opened)
     documents = open_documents(opened)
-    full = load(bundle, None, info.precision, info.depth, threads).encode([query], "query")
+    full = load(bundle, None, info.precision, info.depth, threads, provider=provider).encode([query], "query")
     indexes = {sized.dim: open_index(opened, sized.dim, exact) for sized in info.sizes}
     return {dim: documents.hits(index, prefix(full, index.dim)[0], k) for dim, index in indexes.items()}

@@ -68,6 +68,7 @@ def print_front(choice: Choice, axes: Sequence[str]) -> None:
     varying: dict[str, list[object]] = {
         "depth": [row.depth if row.shallow else None for row in choice.pareto],
         "threads": [row.threads if row.threads > 1 else None for row in choice.pareto],
+        "provider": [row.provider for row in choice.pareto],
         "runtime": ["+".join(row.runtime) or None for row in choice.pareto],
         "vectors": [row.vectors for row in choice.pareto],
     }

@@ -22,6 +22,7 @@ from mrl_edge.cli import (
     pair,
 )
 from mrl_edge.errors import ResultsError, UsageError
+from mrl_edge.providers import PROVIDERS
 
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import Task
@@ -42,6 +43,8 @@ mrl-edge bench bundle --data dev.csv --query question --positive answer --server
 mrl-edge bench bundle --data dev.csv --query question --positive answer --device pi@raspberrypi.local
 
 mrl-edge bench bundle --data dev.csv --query question --positive answer --device pi-zero-2w --capped
+
+mrl-edge bench bundle --data dev.csv --query question --positive answer --precision fp16 --provider cpu,cuda
 
 mrl-edge bench bundle --data dev.csv --query question --compare int8:d64 fp32:d384
 
@@ -78,6 +81,13 @@ def bench(
     dims: options.Dims = None,
     depths: options.Depths = None,
     threads: Annotated[str, typer.Option(help="Intra-op threads to measure with, as in 1,2.")] = "1",
+    provider: Annotated[
+        str,
+        typer.Option(
+            help="Execution providers to measure with, as in cpu,cuda: cpu, cuda, tensorrt.",
+            autocompletion=completions.list_of(*PROVIDERS),
+        ),
+    ] = "cpu",
     index: Annotated[
         str,
         typer.Option(
@@ -165,6 +175,7 @@ def bench(
     from mrl_edge.bench.resuming import discard
     from mrl_edge.bench.sweep import sweep
     from mrl_edge.bundle import open_bundle
+    from mrl_edge.cli.providers import read_providers
 
     profile = bench_place.capped_profile(device or [], fleet, capped)
     boards = () if profile else bench_boards.read_boards(device or [], fleet)
@@ -192,13 +203,14 @@ def bench(
         servers=together.servers,
         p99_limit_ms=p99_limit_ms if server else None,
         new_ceilings=new_ceilings,
+        providers=read_providers(provider, bool(boards)),
     )
     calls = bench_table.Calls(1 in together.batches or 1 in together.callers, p99_limit_ms)
     if boards:
         wanted = bench_boards.Sweep(opened, task, data, grid)
         bench_boards.measure_on_boards(wanted, boards, out, overwrite, as_json, calls)
         return 0
-    with bench_place.open_place(profile) as place:
+    with bench_place.open_place(profile, grid.providers) as place:
         if overwrite:
             discard(out)
         with console.progress_bar() as report:

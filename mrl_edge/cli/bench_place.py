@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mrl_edge.cli import console
 from mrl_edge.errors import UsageError
+from mrl_edge.providers import CPU, short_name
 
 if TYPE_CHECKING:
     from mrl_edge.bench.place import Place
@@ -32,7 +33,7 @@ def capped_profile(devices: Sequence[str], fleet: Path | None, capped: bool) -> 
 
 
 @contextmanager
-def open_place(profile_name: str | None) -> Iterator[Place]:
+def open_place(profile_name: str | None, providers: Sequence[str] = (CPU,)) -> Iterator[Place]:
     """Yield this machine, held to a device's RAM and cores where one is named."""
     from mrl_edge.bench.place import held_to, here
 
@@ -43,6 +44,11 @@ def open_place(profile_name: str | None) -> Iterator[Place]:
     from mrl_edge.devices.reach.capped import cap_of
 
     profile = resolve(profile_name)
+    own = short_name(profile.providers[0])
+    if own not in providers:
+        console.note(
+            f"  {profile.name} computes with {own}: with --provider {own} this machine's is measured, if it has one"
+        )
     with cap_of(profile) as cap:
         left = f"{cap.ram_bytes / 1e6:,.0f} MB and {cap.cores} cores"
         console.note(f"  this machine, held to {left} as {profile.name} has for an application; times are its own")

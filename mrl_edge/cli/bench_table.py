@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mrl_edge.cli import console
 from mrl_edge.errors import ResultsError
+from mrl_edge.providers import ON_GPU, short_name
 
 if TYPE_CHECKING:
     from mrl_edge.bench.results import Encode, Measurement, Results
@@ -47,10 +48,11 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
     rows: list[list[object]] = []
     failed = []
     nested = len({row.depth for row in results.measurements}) > 1
-    levers = any(row.runtime for row in results.measurements)
+    levers = any(_way(row) for row in results.measurements)
     for row in results.measurements:
         if row.status != "ok" or row.encode is None:
-            shape = f" with {row.tokens} tokens" if row.tokens else ""
+            shape = f" on {short_name(row.provider)}" if row.provider in ON_GPU else ""
+            shape += f" with {row.tokens} tokens" if row.tokens else ""
             arrivals = row.p99_limit_ms is not None
             shape += f" {row.callers} at once" if arrivals else f" by {row.callers} callers" if row.callers > 1 else ""
             shape += f" at arrivals with p99 ≤ {row.p99_limit_ms:g} ms" if arrivals else ""
@@ -62,7 +64,7 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
             rows.append(
                 [
                     f"{row.precision}{f'×{row.threads}' if row.threads > 1 else ''}",
-                    *(["+".join(row.runtime) or "default"] if levers else []),
+                    *([_way(row) or "default"] if levers else []),
                     *([row.depth] if nested else []),
                     row.dim,
                     str(row.plan) if row.plan else None,
@@ -100,8 +102,26 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
         console.note(f"recall {wanted:g} was not reached on all these queries by {', '.join(missed)}")
     for slower in slower_than_fp32(results.measurements, results.device):
         console.note(str(slower))
-    for line in failed:
-        console.note(f"not measured: {line}")
+    for line in [*_nodes(results.measurements), *(f"not measured: {line}" for line in failed)]:
+        console.note(line)
+
+
+def _way(row: Measurement) -> str:
+    """Say with which provider and settings of the runtime a row was measured, where they are not the usual."""
+    return "+".join([*([short_name(row.provider)] if row.provider in ON_GPU else []), *row.runtime])
+
+
+def _nodes(rows: Sequence[Measurement]) -> list[str]:
+    """Say of each variant on a GPU how much of its graph is computed where: what goes to and fro costs time."""
+    found = {}
+    for row in rows:
+        if row.nodes:
+            parts = ", ".join(f"{count} by {short_name(name)}" for name, count in row.nodes.items())
+            found[row.precision, row.depth, row.provider] = parts
+    return [
+        f"{precision} of {depth} layers on {short_name(provider)}: nodes computed {parts}"
+        for (precision, depth, provider), parts in found.items()
+    ]
 
 
 def shared(results: Results) -> list[str]:
@@ -217,7 +237,7 @@ def _single_texts(rows: Sequence[Measurement]) -> list[Measurement]:
     found: dict[tuple[object, ...], Measurement] = {}
     for row in rows:
         if row.encode and row.batch == row.callers == 1 and row.tokens is None and row.server is None:
-            key = row.precision, row.depth, row.threads, row.runtime
+            key = row.precision, row.depth, row.provider, row.threads, row.runtime
             found[key] = max(found.get(key, row), row, key=lambda one: one.dim)
     return list(found.values())
 

@@ -23,12 +23,14 @@ def classify(
     depth: options.Depth = None,
     top: Annotated[int, typer.Option(min=1, help="Number of classes to print.")] = 5,
     threads: options.Threads = None,
+    provider: options.Provider = "cpu",
     as_json: options.AsJson = False,
 ) -> None:
     """Print the class probabilities of a text at every dimension, in one pass over the encoder."""
+    from mrl_edge.cli.providers import read_provider
     from mrl_edge.encoder import load_nested
 
-    encoder = load_nested(bundle, precision, depth, threads)
+    encoder = load_nested(bundle, precision, depth, threads, read_provider(provider))
     probabilities = {dim: rows[0] for dim, rows in encoder.classify([text]).items()}
     if as_json:
         named = {

@@ -62,6 +62,7 @@ def index(
         ),
     ] = None,
     threads: options.Threads = None,
+    provider: options.Provider = "cpu",
     as_json: options.AsJson = False,
 ) -> None:
     """Build an index a dimension: Annoy sized to a recall, or with --tune the fastest of several kinds.
@@ -72,12 +73,14 @@ def index(
     dimension of what is stored, with it against exact search at the full one, over float32.
     """
     from mrl_edge.bundle import open_bundle
+    from mrl_edge.cli.providers import read_provider
     from mrl_edge.datasets import Columns, read_table
     from mrl_edge.index.build import Corpus, build_index
     from mrl_edge.index.vectors import check_storage
     from mrl_edge.nesting import parse_dims
 
     chosen = parse_dims(dims) if dims else None
+    read_provider(provider)
     opened = open_bundle(bundle)
     if text and positive:
         raise UsageError("--text and --positive: name one column with the documents")
@@ -87,7 +90,7 @@ def index(
     check_storage(storage, opened.manifest.dims)
     table = read_table(corpus, Columns(text=positive or text or "text", query=query))
     documents = list(dict.fromkeys(table.roles["text"]))[:max_documents]
-    what = Corpus(documents, table.roles.get("query"), corpus, precision, depth, threads, storage)
+    what = Corpus(documents, table.roles.get("query"), corpus, precision, depth, threads, storage, provider)
     max_bytes = None if max_index_mb is None else int(max_index_mb * 1e6)
     with console.progress_bar() as report:
         if tune:

@@ -9,6 +9,7 @@ import typer
 
 from mrl_edge.cli import completions
 from mrl_edge.errors import UsageError
+from mrl_edge.providers import PROVIDERS
 
 Text = Annotated[str | None, typer.Option("--text", help="Column with the texts to embed or to classify.")]
 Label = Annotated[str | None, typer.Option("--label", help="Column with each text's class.")]
@@ -35,6 +36,14 @@ Precision = Annotated[
 Depth = Annotated[int | None, typer.Option("--depth", help="Number of encoder layers; all by default.")]
 Depths = Annotated[str | None, typer.Option("--depths", help="Numbers of encoder layers, as in 3,6; all by default.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Intra-op threads; one per core by default.")]
+Provider = Annotated[
+    str,
+    typer.Option(
+        "--provider",
+        help="Where it computes: cpu, cuda or tensorrt (these two with onnxruntime-gpu).",
+        autocompletion=completions.one_of(*PROVIDERS),
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote at --out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
 DeviceProfile = Annotated[

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mrl_edge.cli import console
 from mrl_edge.errors import UsageError
+from mrl_edge.providers import CPU, check_provider
 
 if TYPE_CHECKING:
     import typer
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from mrl_edge.bench.pair import PairResult
     from mrl_edge.bundle import Bundle
 
-_SPEC = re.compile(r"(?P<precision>[a-z0-9-]+?)(:d(?P<dim>\d+))?(-L(?P<depth>\d+))?(:t(?P<threads>[1-9]\d*))?")
+_SPEC = re.compile(
+    r"(?P<precision>[a-z0-9-]+?)(:d(?P<dim>\d+))?(-L(?P<depth>\d+))?(:t(?P<threads>[1-9]\d*))?(:(?P<provider>[a-z]+))?"
+)
 _USED = frozenset({"bundle", "data", "text", "image", "query", "max_seconds", "compare", "as_json"})
 _TEXTS = 16  # a pass: short enough that many rounds fit the time
 
@@ -46,20 +49,24 @@ def refuse_idle_options(context: typer.Context) -> None:
 
 
 def configuration(bundle: Bundle, name: str) -> EncodeConfiguration:
-    """Read `int8:d64-L3:t2`; the dimension and depth are the largest where not said, and one thread."""
+    """Read `int8:d64-L3:t2:cuda`; where not said: the largest dimension and depth, one thread, on the processor."""
     from mrl_edge.bench.jobs import EncodeConfiguration
 
     match = _SPEC.fullmatch(name)
     if match is None:
-        raise UsageError(f"--compare {name}: expected a configuration as in int8:d64, int8:d64-L3 or int8:d64:t2")
+        raise UsageError(
+            f"--compare {name}: expected a configuration as in int8:d64, int8:d64-L3, int8:d64:t2 or fp16:d64:cuda"
+        )
     there = bundle.manifest
     dim, depth = int(match["dim"] or there.dims[-1]), int(match["depth"] or there.depths[-1])
     if dim not in there.dims:
         raise UsageError(f"--compare {name}: the bundle has dimension {', '.join(map(str, there.dims))}")
     if depth not in there.depths:
         raise UsageError(f"--compare {name}: the bundle has depth {', '.join(map(str, there.depths))}")
-    bundle.check_variant(bundle.variant(match["precision"], depth))
-    return EncodeConfiguration(match["precision"], depth, dim, int(match["threads"] or 1))
+    provider = match["provider"] or CPU
+    check_provider(provider)
+    bundle.check_variant(bundle.variant(match["precision"], depth, provider))
+    return EncodeConfiguration(match["precision"], depth, dim, int(match["threads"] or 1), provider)
 
 
 def _sample(roles: dict[str, list[str]]) -> LatencySample:

@@ -44,15 +44,18 @@ def search(
         typer.Option("--exact", help="Compare with every vector, as stored; of equal cosines the first stored wins."),
     ] = False,
     threads: options.Threads = None,
+    provider: options.Provider = "cpu",
     as_json: options.AsJson = False,
 ) -> None:
     """Search the indexed corpus."""
+    from mrl_edge.cli.providers import read_provider
     from mrl_edge.search import Search, search_every_dimension
 
+    read_provider(provider)
     if dim == "all":
         if rerank_dim is not None:
             raise UsageError("--rerank-dim needs one --dim for the shortlist")
-        by_dim = search_every_dimension(bundle, query, k, exact, threads)
+        by_dim = search_every_dimension(bundle, query, k, exact, threads, provider)
         if as_json:
             console.print_json({str(d): [asdict(hit) for hit in hits] for d, hits in by_dim.items()})
             return
@@ -60,7 +63,7 @@ def search(
         return
     if not dim.isdecimal():
         raise UsageError(f"--dim {dim}: expected a whole number or `all`")
-    hits = Search(bundle, int(dim), rerank_dim, shortlist, exact, threads)(query, k)
+    hits = Search(bundle, int(dim), rerank_dim, shortlist, exact, threads, provider)(query, k)
     if as_json:
         console.print_json([asdict(hit) for hit in hits])
         return

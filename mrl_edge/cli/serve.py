@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrl_edge.cli import options
+from mrl_edge.cli import completions, options
 from mrl_edge.cpu import allowed_cores
 from mrl_edge.errors import UsageError
+from mrl_edge.providers import PROVIDERS
 
 if TYPE_CHECKING:
     from mrl_edge.bundle import Bundle
@@ -50,6 +51,13 @@ def serve(
         int | None,
         typer.Option("--threads", min=1, help="Intra-op threads of a request; 1, or the picked, by default."),
     ] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(
+            help="Where it computes: cpu, cuda or tensorrt; cpu, or the picked, by default.",
+            autocompletion=completions.one_of(*PROVIDERS),
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: a free one.")] = 8000,
     name: Annotated[str | None, typer.Option(help="Name of the model for clients; the bundle's by default.")] = None,
@@ -75,6 +83,7 @@ def serve(
 ) -> None:
     """Serve a bundle over HTTP: POST /embed, /search, /classify, /v1/embeddings as OpenAI's, GET /healthz."""
     from mrl_edge.bundle import open_bundle
+    from mrl_edge.cli.providers import read_provider
     from mrl_edge.serve.app import make_app
     from mrl_edge.serve.guard import allowed_host, is_loopback, read_token
     from mrl_edge.serve.limits import Limits
@@ -85,7 +94,8 @@ def serve(
     token = read_token(token_file) if token_file else None
     hosts = tuple(allowed_host(given) for given in allow_host or ())
     opened = open_bundle(bundle)
-    wanted = _configuration(opened, dim, precision, depth, pick, threads)
+    wanted = _configuration(opened, dim, precision, depth, pick, threads, provider)
+    read_provider(wanted.provider)
     limits = Limits(
         body_bytes=max_body_bytes,
         texts=max_texts,
@@ -108,16 +118,22 @@ def serve(
 
 
 def _configuration(
-    bundle: Bundle, dim: int | None, precision: str | None, depth: int | None, pick: Path | None, threads: int | None
+    bundle: Bundle,
+    dim: int | None,
+    precision: str | None,
+    depth: int | None,
+    pick: Path | None,
+    threads: int | None,
+    provider: str | None,
 ) -> Wanted:
     from mrl_edge.choice import read_choice
     from mrl_edge.serve.choice import configure, configure_picked
 
     if pick is None:
-        return configure(bundle, dim, precision, depth, threads)
+        return configure(bundle, dim, precision, depth, threads, provider)
     if any(option is not None for option in (dim, precision, depth)):
         raise UsageError("--pick says dimension, precision and depth: leave --dim, --precision and --depth out")
-    return configure_picked(bundle, read_choice(pick, bundle), threads)
+    return configure_picked(bundle, read_choice(pick, bundle), threads, provider)
 
 
 def _announce(model: Model, limits: Limits, wanted: Wanted, listening: socket.socket, notes: Sequence[str]) -> None:

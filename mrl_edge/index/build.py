@@ -24,6 +24,7 @@ from mrl_edge.index.vectors import StoredPrefix, VectorStore, VectorWriter
 from mrl_edge.metrics import Ids, overlap_at_k
 from mrl_edge.nesting import Floats, prefix, select_dims
 from mrl_edge.progress import Report, in_pieces
+from mrl_edge.providers import CPU
 
 FOLDER = "index"
 VECTORS, LENGTHS = "vectors.bin", "lengths.f32"
@@ -42,6 +43,7 @@ class Corpus:
     depth: int | None = None
     threads: int | None = None
     storage: str = "fp32"
+    provider: str = CPU
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def build_index(
 
 def write_index(bundle: Bundle, corpus: Corpus, report: Report, choose: Choose, tuning: str | None = None) -> IndexInfo:
     """Embed the corpus into a new folder, let `choose` fill it with indexes, and put it in the old one's place."""
-    encoder = load(bundle.folder, None, corpus.precision, corpus.depth, corpus.threads)
+    variant = corpus.precision, corpus.depth
+    encoder = load(bundle.folder, None, *variant, corpus.threads, provider=corpus.provider)
     with new_folder(bundle.folder / FOLDER) as folder:
         embedded = _embed(encoder, corpus, bundle.manifest.dims, folder, report)
         _write_documents(corpus.documents, folder)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mrl_edge.bundle import Bundle, Variant
 from mrl_edge.choice import Configuration, picked_variant
 from mrl_edge.nesting import select_dims
+from mrl_edge.providers import CPU
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,17 @@ class Wanted:
     levers: tuple[str, ...] = ()
     picked: Configuration | None = None
     notes: tuple[str, ...] = ()  # what of the choice is not done here
+    provider: str = CPU
 
 
-def configure(bundle: Bundle, dim: int | None, precision: str | None, depth: int | None, threads: int | None) -> Wanted:
+def configure(
+    bundle: Bundle,
+    dim: int | None,
+    precision: str | None,
+    depth: int | None,
+    threads: int | None,
+    provider: str | None = None,
+) -> Wanted:
     """Return what options name: by default the full dimension, in the index's precision and depth.
 
     Without an index it is the precision with the smallest weights, at full depth. Raises `UsageError` for what the
@@ -33,12 +42,15 @@ def configure(bundle: Bundle, dim: int | None, precision: str | None, depth: int
     index = manifest.index
     if precision is None and index is not None and depth in (None, index.depth):
         precision, depth = index.precision, index.depth
-    variant = bundle.variant(precision, depth) if precision else bundle.leanest(depth)
-    return Wanted(variant, chosen, threads or 1)
+    on = provider or CPU
+    variant = bundle.variant(precision, depth, on) if precision else bundle.leanest(depth, on)
+    return Wanted(variant, chosen, threads or 1, provider=on)
 
 
-def configure_picked(bundle: Bundle, picked: Configuration, threads: int | None) -> Wanted:
-    """Return a choice that was read from its file; `threads` stand in for those that were picked."""
+def configure_picked(bundle: Bundle, picked: Configuration, threads: int | None, provider: str | None = None) -> Wanted:
+    """Return a choice that was read from its file; `threads` and `provider` stand in for those that were picked."""
     variant = picked_variant(picked, bundle)
     search = picked if picked.index is not None else None
-    return Wanted(variant, picked.dim, threads or picked.threads, picked.levers, search, picked.notes)
+    return Wanted(
+        variant, picked.dim, threads or picked.threads, picked.levers, search, picked.notes, provider or picked.provider
+    )

@@ -81,7 +81,7 @@ def open_model(bundle: Bundle, wanted: Wanted, name: str | None) -> Model:
         name=name or bundle.manifest.name,
         created=int((bundle.folder / MANIFEST).stat().st_mtime),
         bundle=bundle,
-        encoder=open_nested(bundle, wanted.variant, wanted.threads, wanted.levers),
+        encoder=open_nested(bundle, wanted.variant, wanted.threads, wanted.levers, wanted.provider),
         dim=wanted.dim,
         retrieval=retrieval,
         no_search=reason,

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -21,6 +20,7 @@ from mrl_edge.errors import UnsupportedError
 from mrl_edge.export.repack import repack  # first, as it needs onnx, which reading a bundle does not
 from mrl_edge.index.corpus import require_index
 from mrl_edge.progress import Report
+from mrl_edge.providers import CPU, package_version
 from mrl_edge.ship.archive import write_archive
 from mrl_edge.ship.check import Check, check
 from mrl_edge.ship.levels import Wanted
@@ -67,6 +67,11 @@ def ship(
     """
     if bundle.manifest.encoder.image is not None:
         raise UnsupportedError(f"{bundle.folder} embeds images, which cannot be shipped yet: use mrl-edge deploy")
+    if configuration.provider != CPU:
+        raise UnsupportedError(
+            f"the choice was measured on {configuration.provider}, and a shipped folder computes on the processor: "
+            "pick from results of that, or use mrl-edge serve --pick"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as name:
         work, by = Path(name), None
@@ -179,7 +184,7 @@ def _copy_documents(bundle: Bundle, folder: Path) -> tuple[str, str]:
 def _requirements(made: Sequence[Made]) -> tuple[str, ...]:
     """Return what the folder needs, in the versions that are here and made the reference."""
     kinds = dict.fromkeys(_KINDS[each.shipped.kind] for each in made if each.shipped.kind in _KINDS)
-    return tuple(f"{name}=={version(name)}" for name in (*_NEEDS, *kinds))
+    return tuple(f"{name}=={package_version(name)}" for name in (*_NEEDS, *kinds))
 
 
 def _write_texts(info: AppInfo, needs: Sequence[str], folder: Path, name: str, systemd: bool) -> None:

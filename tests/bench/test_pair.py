@@ -27,7 +27,7 @@ def test_int8_beside_fp32_is_one_ratio_with_its_interval(compare):
     assert found["ratio"] == pytest.approx(
         found["a"]["p50_ms"] / found["b"]["p50_ms"], rel=0.3
     )  # medians of times taken in turn
-    assert found["a"]["configuration"] == {"precision": "int8", "depth": 6, "dim": 64, "threads": 1}
+    assert found["a"]["configuration"] == {"precision": "int8", "depth": 6, "dim": 64, "threads": 1, "provider": "cpu"}
     assert (found["a"]["name"], found["b"]["name"]) == ("int8:d64-L6", "fp32:d384-L6")
     assert found["a"]["rss_bytes"] < 0.8 * found["b"]["rss_bytes"]
     assert found["rounds"] >= 2

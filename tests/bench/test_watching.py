@@ -6,13 +6,13 @@ import pytest
 from mrl_edge.bench import watching as module
 from mrl_edge.bench.jobs import Loop
 from mrl_edge.bench.seen import with_energy
-from mrl_edge.bench.watching import CUDA, Watch, watching
+from mrl_edge.bench.watching import Watch, watching
 from mrl_edge.devices.nvidia import find_gpus
 from mrl_edge.devices.power import PowerSensor
 from mrl_edge.devices.throttling import Counted
 from rows import measurement
 
-CPU = "CPUExecutionProvider"
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 
 def test_the_least_and_the_median_of_what_is_sampled_meanwhile(monkeypatch):

@@ -128,6 +128,7 @@ def test_a_choice_is_served_and_a_fault_of_ours_ends_one_request_alone(tiny, cho
         ({"dim": 5}, "dimension 5 is not in"),
         ({"precision": "int4"}, "has no int4"),
         ({"runtime": ["turbo"]}, "unknown runtime setting 'turbo'"),
+        ({"provider": "npu"}, "unknown provider 'npu'"),
         ({"index": "annoy"}, "annoy at dimension 10 was picked, and the bundle's index of it is scan"),
         ({"index": "annoy", "dim": 4}, "the bundle's index of it is none"),
         ({"vectors": "int8"}, "vectors in int8 were picked, and the index has fp32"),
