@@ -126,6 +126,7 @@ class SearchResult(msgspec.Struct, frozen=True):
     vectors: str = "fp32"  # how the vectors are stored
     tuned_on: str | None = None  # the precision whose vectors the parameters were chosen on
     same_hits: float | None = None  # share of the timed queries whose hits are those that the quality is of
+    recalls: str = ""  # `quality.recall_at_10` of each query, a byte each (255 is 1) in base64: what two files compare
 
 
 class ClassThird(msgspec.Struct, frozen=True):

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from mrl_edge.bench.comparison import overlap
 from mrl_edge.bench.configuration import configuration_of
+from mrl_edge.bench.figures import overlap
 from mrl_edge.bench.results import Measurement
 from mrl_edge.devices.local import Device
 
@@ -39,17 +39,18 @@ class Slower:
 def slower_than_fp32(rows: Sequence[Measurement], device: Device) -> list[Slower]:
     """Return the precisions that were slower in most of the configurations that fp32 was measured in too.
 
-    Only stable medians count.
+    Only medians with intervals count. One that is not stable has a wide interval: where that lies above fp32's all the
+    same, it is slower.
     """
-    by_configuration = {configuration_of(row): row for row in rows if row.encode and row.encode.stable}
+    by_configuration = {configuration_of(row): row for row in rows if row.encode}
     compared: dict[tuple[str, int], list[float | None]] = defaultdict(list)  # the ratio where it is slower
     for key, row in by_configuration.items():
         fp32 = by_configuration.get(replace(key, precision="fp32"))
         if key.precision == "fp32" or not (row.encode and fp32 and fp32.encode):
             continue
-        ratio = row.encode.p50_ms / fp32.encode.p50_ms
-        slower_here = ratio > 1 and overlap(row.encode, fp32.encode) is False
-        compared[key.precision, key.threads].append(ratio if slower_here else None)
+        ratio, overlaps = row.encode.p50_ms / fp32.encode.p50_ms, overlap(row.encode, fp32.encode)
+        if overlaps is not None:
+            compared[key.precision, key.threads].append(ratio if ratio > 1 and not overlaps else None)
     found = []
     for (precision, threads), ratios in compared.items():
         slower = [ratio for ratio in ratios if ratio is not None]

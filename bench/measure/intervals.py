@@ -59,6 +59,19 @@ def interval_over_processes(processes: Sequence[Passes]) -> tuple[float, float]:
     return median * math.exp(-reach), median * math.exp(reach)
 
 
+def interval_of_processes(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95% interval of a figure that each process has one of, by Student's t on logarithms.
+
+    How well each knows its own is a part of how they differ, so that nothing is to be added. None of fewer than two.
+    """
+    if len(values) < 2 or min(values) <= 0:
+        return None
+    logarithms = np.log(values)
+    middle = float(logarithms.mean())
+    reach = _student(len(values) - 1) * float(logarithms.std(ddof=1)) / math.sqrt(len(values))
+    return math.exp(middle - reach), math.exp(middle + reach)
+
+
 def _bootstrapped_deviation(passes: Passes) -> float:
     """Return the standard deviation of the median's logarithm; the same at every call."""
     passes = passes.reshape(len(passes), -1)

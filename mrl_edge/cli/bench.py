@@ -45,8 +45,9 @@ mrl-edge bench bundle --data dev.csv --query question --positive answer --device
 
 mrl-edge bench bundle --data dev.csv --query question --compare int8:d64 fp32:d384
 
-Exit code 4: something is worse than --baseline, a latency whose 95% interval lies above the saved one's while both
-are stable, a peak RSS more than 5% above, or a configuration that no longer runs; each is named, and what is undecided.
+Exit code 4: something is worse than --baseline, a latency or a score whose 95% interval lies beyond the saved one's, a
+recall that more of the same queries lost, a peak RSS more than 5% or a disk more than 1% above, or a configuration that
+no longer runs; each is named, and what is undecided.
 """
 _REGRESSED = 4
 
@@ -222,7 +223,7 @@ def _conclude(results: Results, before: Results | None, out: Path, as_json: bool
     for regression in beside.regressions:
         console.note(f"regression: {regression.text}")
     if beside.undecided:
-        console.note(f"undecided, not stable in both files: {'; '.join(beside.undecided)}")
+        console.note(f"undecided, no interval or a doubtful one that overlaps: {'; '.join(beside.undecided)}")
     if beside.differing:
         console.note(f"the baseline was measured with another {', '.join(beside.differing)}")
     if not beside.regressions:

@@ -5,7 +5,7 @@ import math
 import msgspec
 import numpy as np
 import pytest
-from mrl_edge.bench.comparison import overlap
+from mrl_edge.bench.figures import overlap
 from mrl_edge.bench.measure.intervals import interval_over_processes
 from mrl_edge.bench.measure.timing import summarise
 from mrl_edge.bench.repeats import processes_of, together
