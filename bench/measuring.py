@@ -136,6 +136,7 @@ class Measuring:
             callers=configuration.callers,
             p99_limit_ms=configuration.p99_limit_ms,
             runtime=configuration.runtime,
+            least_samples=self._grid.least_samples(configuration),
         )
 
     def _first_vector(self, prepared: Prepared, job: jobs.MeasureJob) -> tuple[float | None, str | None]:

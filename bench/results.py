@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-from mrl_edge.bench.measure.timing import Doubt
+from mrl_edge.bench.measure.timing import Doubt, TailInterval
 from mrl_edge.devices.local import Device
 
 from mrl_edge.atomic import write_file
@@ -63,14 +63,16 @@ class Query(msgspec.Struct, frozen=True):
 
     p50_ms: float
     p90_ms: float | None  # null where `loops` is more than 1: a slow call vanishes in a mean
-    p99_ms: float | None  # likewise
+    p99_ms: float | None  # likewise, and of fewer than 100 samples, of which it would be the slowest
     mean_ms: float
     ci95_ms: tuple[float, float] | None  # of the median; null of fewer than 6 passes
     samples: int
     stable: bool
-    p999_ms: float | None = None  # null of fewer than 1,000 samples
+    p999_ms: float | None = None  # null where its interval would have no upper end
     doubts: tuple[Doubt, ...] = ()  # why the median is not stable
     loops: int = 1  # calls whose mean is one sample, where one is too short for the clock
+    p99_ci95_ms: TailInterval = None  # its upper end is null where the samples are too few to know it
+    p999_ci95_ms: TailInterval = None
     processes: tuple[Process, ...] = ()  # that it was measured in, in the order of time
 
 

@@ -129,6 +129,10 @@ def bench(
     repeats: Annotated[
         int, typer.Option(min=1, help="Processes that a configuration is measured in, one in each round over all.")
     ] = 3,
+    tail: Annotated[
+        float | None,
+        typer.Option(min=90, max=99.99, help="Go on, beyond --max-seconds, until this percentile is known, as 99.9."),
+    ] = None,
     device: Annotated[
         list[str] | None,
         typer.Option(
@@ -193,6 +197,7 @@ def bench(
         servers=together.servers,
         p99_limit_ms=p99_limit_ms if server else None,
         new_ceilings=new_ceilings,
+        tail=tail,
     )
     calls = bench_table.Calls(1 in together.batches or 1 in together.callers, p99_limit_ms)
     if boards:
