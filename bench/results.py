@@ -212,6 +212,14 @@ class Roofline(msgspec.Struct, frozen=True):
     fraction: float
 
 
+class SearchRoofline(msgspec.Struct, frozen=True):
+    """How near a search comes to reading what it reads: `fraction` is the least time for it over `search.p50_ms`."""
+
+    bytes: int  # of the index and the vectors, by one query
+    least_ms: float
+    fraction: float
+
+
 class Throughput(msgspec.Struct, frozen=True):
     """Texts a second: of one caller with batches, of `callers` at once on one session, or as `Server` says."""
 
@@ -269,6 +277,7 @@ class Measurement(msgspec.Struct, frozen=True):
     cold_start_dropped_ms: float | None = None  # the bundle's files not in the page cache
     scenario: Scenario | None = None  # MLPerf's name for what was measured: its figure is p90, p99 or texts a second
     roofline: Roofline | None = None
+    search_roofline: SearchRoofline | None = None
     null_because: dict[str, str] = {}  # why a figure is null, by its name
     by_process: tuple[OneProcess, ...] = ()  # in the order of time
     host_cosine: float | None = None  # the least between this machine's vectors and those of the host that sent it

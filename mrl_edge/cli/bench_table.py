@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mrl_edge.cli import console
+from mrl_edge.cli import bench_rooflines, console
 from mrl_edge.errors import ResultsError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
     _print_parts(results)
     _print_tails(results)
     _print_throughput(results, calls)
-    _print_rooflines(results)
+    bench_rooflines.print_rooflines(results, _single_texts(results.measurements))
     for line in shared(results):
         console.say(line)
     if any(row.encode and not row.encode.stable for row in results.measurements):
@@ -211,39 +211,6 @@ def _print_throughput(results: Results, calls: Calls) -> None:
         console.print_table("\nbatches and callers, ms a call", heads, rows)
     if any(str(figure).endswith(_UNBOUNDED) for row in rows for figure in row):
         console.note("? its samples do not bound this percentile from above: --tail 99 measures on")
-
-
-def _print_rooflines(results: Results) -> None:
-    from mrl_edge.bench.configuration import configuration_of
-
-    alone = _single_texts(results.measurements)
-    shown = [row for row in results.measurements if row.roofline and (row in alone or row.tokens or row.batch > 1)]
-    rows: list[list[object]] = []
-    for row in shown:
-        found, encode = row.roofline, row.encode
-        if found is None or encode is None:
-            continue
-        mark = "" if encode.stable else " ~"
-        work = [f"{found.work.operations / 1e9:.2f}", f"{found.work.bytes / 1e6:.1f}"]
-        times = [f"{found.least_ms:.2f}", f"{encode.p50_ms:.2f}{mark}"]
-        name = str(replace(configuration_of(row), plan=None))
-        rows.append([name, *work, *times, found.bound, f"{found.fraction:.0%}"])
-    if not rows:
-        return
-    heads = ["", "10⁹ op.", "MB", "least ms", "p50 ms", "bound by", "reached"]
-    console.print_table("\nhow much of what this machine could do is reached", heads, rows)
-    for one in results.ceilings:
-        rates = [part.gb_per_s for part in one.bandwidths]
-        console.note(
-            f"ceilings with {one.threads} thread{'s' if one.threads > 1 else ''}: {one.fp32_gops:.0f} × 10⁹ op./s in "
-            f"fp32, {one.int8_gops:.0f} in int8; {max(rates):.0f} GB/s from a cache, {rates[-1]:.0f} from memory; "
-            f"measured {one.measured}"
-        )
-    if any(row.roofline and row.roofline.fraction > 1 for row in results.measurements):
-        console.note(
-            "above 100%: this machine was slower when its ceilings were measured (use --new-ceilings), "
-            "or computes fp16, of which none is measured, faster"
-        )
 
 
 def _single_texts(rows: Sequence[Measurement]) -> list[Measurement]:
