@@ -63,7 +63,7 @@ class Query(msgspec.Struct, frozen=True):
 
     p50_ms: float
     p90_ms: float | None  # null where `loops` is more than 1: a slow call vanishes in a mean
-    p99_ms: float | None  # likewise, and of fewer than 100 samples, of which it would be the slowest
+    p99_ms: float | None  # likewise; little more than the slowest call where its interval has no upper end
     mean_ms: float
     ci95_ms: tuple[float, float] | None  # of the median; null of fewer than 6 passes
     samples: int

@@ -29,7 +29,6 @@ TIGHT = 0.02  # half width of the median's 95% confidence interval, as a share o
 LEAST = 64  # samples below which nothing is called stable: an interval of a few says little; nor of passes without one
 _DRIFT = 0.05  # how far the medians of the first and second half may be apart, or those of two processes
 _WAITING = 0.05  # of the time, that the thread may wait for its core
-LEAST_OF_P99 = 100  # samples below which a p99 is the slowest call
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,12 @@ class Timing:
 
     A call too short for the clock is repeated: then a sample is the mean of `loops` calls, in which a slow one
     vanishes, so there are no upper percentiles. A p99 stands beside its 95% interval, whose upper end is None where the
-    samples are too few to know it; a p99.9 there would be made of the slowest few calls, and is None itself.
+    samples are too few to know it; a p99.9 there would be the slowest call or nearly so, and is None itself.
     """
 
     p50_ms: float
     p90_ms: float | None  # None where samples are means
-    p99_ms: float | None  # likewise, and of fewer than 100 samples
+    p99_ms: float | None  # likewise
     mean_ms: float
     ci95_ms: tuple[float, float] | None  # None of fewer than 6 passes
     samples: int
@@ -67,7 +66,7 @@ def summarise(passes: Passes, waiting: float = 0.0, loops: int = 1) -> Timing:
     p50, p90 = np.percentile(nanoseconds, [50, 90])
     doubts = _doubts(passes, float(p50), interval, waiting)
     single = loops == 1
-    p99, p99_interval = _tail(nanoseconds, 99) if single and len(nanoseconds) >= LEAST_OF_P99 else (None, None)
+    p99, p99_interval = _tail(nanoseconds, 99) if single else (None, None)
     p999, p999_interval = _tail(nanoseconds, 99.9) if p99_interval and p99_interval[1] else (None, None)
     p999_known = p999_interval is not None and p999_interval[1] is not None
     return Timing(
