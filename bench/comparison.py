@@ -100,8 +100,10 @@ def _regression(configuration: str, figure: Figure) -> Regression:
         "disk": f"more than {DISK_TOLERANCE:.0%} above",
         "quality": "more of the same queries lost answers" if figure.paired else "its 95% interval lies below",
     }[figure.kind]
-    doubts = f" (not stable in both: {', '.join(figure.doubts)})" if figure.stable is False else ""
-    text = f"{configuration}: {figure.name} {change}: {beyond}{doubts}"
+    remarks = [f"not stable in both: {', '.join(figure.doubts)}"] if figure.stable is False else []
+    remarks += ["of one process, whose interval is too narrow: --repeats 3"] if figure.one_process else []
+    said = f" ({'; '.join(remarks)})" if remarks else ""
+    text = f"{configuration}: {figure.name} {change}: {beyond}{said}"
     return Regression(configuration, figure.name, figure.a, figure.b, text)
 
 

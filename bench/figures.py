@@ -40,6 +40,7 @@ class Figure(msgspec.Struct, frozen=True):
     stable: bool | None  # both medians; null of what is no median of calls
     doubts: tuple[Doubt, ...] = ()  # of either
     paired: bool = False
+    one_process: bool = False  # of a or b, whose interval knows nothing of how processes differ: it is too narrow
 
     @property
     def apart(self) -> bool:
@@ -74,7 +75,8 @@ def figures_of(a: Measurement, b: Measurement, files: tuple[Results, Results]) -
             doubts = tuple(dict.fromkeys((*timing_a.doubts, *timing_b.doubts)))
             stable = timing_a.stable and timing_b.stable
             figure = _figure(name, "latency", timing_a.p50_ms, timing_b.p50_ms, overlap(timing_a, timing_b))
-            yield msgspec.structs.replace(figure, stable=stable, doubts=doubts)
+            alone = min(len(timing_a.processes), len(timing_b.processes)) == 1
+            yield msgspec.structs.replace(figure, stable=stable, doubts=doubts, one_process=alone)
     if a.throughput and b.throughput:
         known = a.server is not None and b.server is not None
         overlaps = intervals_overlap(_rate_interval(a), _rate_interval(b), touching=False) if known else None
