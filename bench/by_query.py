@@ -8,7 +8,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-_SIGNIFICANCE = 0.05
+_ONE_IN = 20  # draws that chance alone may be taken for a difference in
 
 
 def packed(scores: NDArray[np.float64]) -> str:
@@ -36,4 +36,4 @@ def by_chance(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
         return True
     fewer, all_changed = min(rose, fell), rose + fell
     tail = sum(math.comb(all_changed, k) for k in range(fewer + 1))
-    return 2 * tail > _SIGNIFICANCE * 2**all_changed
+    return 2 * tail * _ONE_IN > 1 << all_changed  # in whole numbers: a float ends at 2^1024

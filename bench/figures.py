@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import msgspec
@@ -83,11 +83,11 @@ def figures_of(a: Measurement, b: Measurement, files: tuple[Results, Results]) -
         figure = _figure("texts/s", "rate", a.throughput.texts_per_s, b.throughput.texts_per_s, overlaps)
         yield msgspec.structs.replace(figure, stable=known or None)
     if a.search and b.search and a.search.p50_ms and b.search.p50_ms:
-        each = [[one.search_p50_ms for one in row.by_process] for row in (a, b)]
-        yield _figure("search p50 ms", "latency", a.search.p50_ms, b.search.p50_ms, _overlap_of_processes(each))
+        each = ((one.search_p50_ms for one in row.by_process) for row in (a, b))
+        yield _figure("search p50 ms", "latency", a.search.p50_ms, b.search.p50_ms, _overlap_of_processes(*each))
     if a.cold_start_ms and b.cold_start_ms:
-        each = [[one.cold_start_ms for one in row.by_process] for row in (a, b)]
-        yield _figure("cold start ms", "latency", a.cold_start_ms, b.cold_start_ms, _overlap_of_processes(each))
+        each = ((one.cold_start_ms for one in row.by_process) for row in (a, b))
+        yield _figure("cold start ms", "latency", a.cold_start_ms, b.cold_start_ms, _overlap_of_processes(*each))
     if a.memory and b.memory:
         yield _figure("peak RSS MB", "memory", a.memory.peak_rss_bytes / 1e6, b.memory.peak_rss_bytes / 1e6)
     if a.disk and b.disk:
@@ -108,11 +108,11 @@ def _qualities(a: Measurement, b: Measurement, files: tuple[Results, Results]) -
             yield msgspec.structs.replace(figure, paired=True)
             continue
         counts = [file.settings.get("texts" if name in _OF_TEXTS else "queries") for file in files]
-        if name == _NO_SHARE or not all(counts):
+        if name == _NO_SHARE or not counts[0] or not counts[1]:
             yield _figure(name, "quality", of_a, of_b)
         else:
-            intervals = [wilson(value, n, Z95) for value, n in zip((of_a, of_b), counts, strict=True)]
-            yield _figure(name, "quality", of_a, of_b, intervals_overlap(*intervals))
+            of_both = wilson(of_a, int(counts[0]), Z95), wilson(of_b, int(counts[1]), Z95)
+            yield _figure(name, "quality", of_a, of_b, intervals_overlap(*of_both))
 
 
 def overlap(a: Query, b: Query) -> bool | None:
@@ -127,9 +127,9 @@ def intervals_overlap(a: Interval, b: Interval, touching: bool = True) -> bool |
     return (a[0] <= b[1] and b[0] <= a[1]) if touching else (a[0] < b[1] and b[0] < a[1])
 
 
-def _overlap_of_processes(each: Sequence[Sequence[float | None]]) -> bool | None:
-    known = [[value for value in values if value is not None] for values in each]
-    return intervals_overlap(*(interval_of_processes(values) for values in known))
+def _overlap_of_processes(a: Iterable[float | None], b: Iterable[float | None]) -> bool | None:
+    known = [[value for value in values if value is not None] for values in (a, b)]
+    return intervals_overlap(interval_of_processes(known[0]), interval_of_processes(known[1]))
 
 
 def _figure(name: str, kind: Kind, a: float, b: float, overlaps: bool | None = None) -> Figure:

@@ -97,11 +97,12 @@ class Rooflines:
         """Return the row with its rooflines, or with the reason why there is none."""
         if row.status != "ok" or row.encode is None:
             return row
+        p50_ms = row.encode.p50_ms
         row = self._with_search(row)
         work = self._work_of(row)
         ceilings = self._ceilings_of(row.threads) if isinstance(work, Work) else None
         if isinstance(work, Work) and isinstance(ceilings, Ceilings):
-            return msgspec.structs.replace(row, roofline=judged(work, ceilings, row.encode.p50_ms))
+            return msgspec.structs.replace(row, roofline=judged(work, ceilings, p50_ms))
         because = work if isinstance(work, str) else str(ceilings)
         return msgspec.structs.replace(row, roofline=None, null_because={**row.null_because, _FIGURE: because})
 

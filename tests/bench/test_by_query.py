@@ -14,7 +14,9 @@ def test_scores_come_back_to_within_half_a_step():
     assert len(unpacked("")) == len(unpacked("~ not of this version")) == 0
 
 
-@pytest.mark.parametrize(("fell", "rose"), [(0, 0), (1, 0), (5, 0), (6, 0), (12, 2), (12, 4), (30, 30), (70, 40)])
+@pytest.mark.parametrize(
+    ("fell", "rose"), [(0, 0), (1, 0), (5, 0), (6, 0), (12, 2), (12, 4), (30, 30), (70, 40), (1500, 1600), (1500, 1700)]
+)
 def test_it_is_the_exact_sign_test_of_what_changed(fell, rose):
     before = np.array([1] * fell + [0] * rose + [1, 0] * 50, dtype=float)
     now = np.array([0] * fell + [1] * rose + [1, 0] * 50, dtype=float)
