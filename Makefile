@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM ?= chromium
 
-.PHONY: .venv quickstart test test-slow test-deploy test-arm64 test-gpu browser browser-tools lint typecheck peers ladder training-peers export-peers harness roofline levers loadgen search-peers forecast narrowing shipping docs tutorial clean
+.PHONY: .venv quickstart test test-slow test-deploy test-arm64 test-gpu browser browser-tools lint typecheck peers ladder training-peers export-peers harness roofline levers loadgen search-peers storages forecast narrowing shipping docs tutorial clean
 
 .venv: .venv/installed
 
@@ -85,6 +85,10 @@ FOLDER ?= quickstart
 VECTORS ?= int8-int4
 search-peers: .venv
 	$(BIN)/python bench/peers/searching.py --items $(ITEMS) --folder $(FOLDER) --vectors $(VECTORS)
+
+# What each way of storing vectors keeps of the exact hits.
+storages: .venv
+	$(BIN)/python bench/peers/storages.py --items $(ITEMS) --folder $(FOLDER)
 
 roofline: .venv
 	$(BIN)/python bench/peers/roofline.py --folder $(FOLDER)

@@ -21,7 +21,8 @@ from mrl_edge.bench.budget import MOST_CONFIDENCE
 from mrl_edge.bench.candidates import Candidate, with_depths
 from mrl_edge.bench.machines import Machine, Row, by_profile
 from mrl_edge.bench.results import Ceilings, Work
-from mrl_edge.bench.roofline import bandwidth, least_ms
+from mrl_edge.bench.roofline import least_ms
+from mrl_edge.bench.search_roofline import bandwidth
 from mrl_edge.devices.ceilings import processor
 
 from mrl_edge.cpu import fitness

@@ -144,6 +144,7 @@ class MeasureJob(msgspec.Struct, frozen=True, tag="measure"):
     batch: int = 1
     callers: int = 1  # threads at once
     p99_limit_ms: float | None = None  # find the highest rate of arrivals that keeps it
+    least_samples: int = 0  # of single queries, batches or callers, however long they take
     runtime: tuple[str, ...] = ()
     provider: str = CPU
 

@@ -57,7 +57,7 @@ def _single(encoder: Encoder, index: Index | None, texts: list[str], job: Measur
     path = QueryPath(encoder, index, texts, job.sample.role)
     rapl = find_rapl()
     before, started = rapl.read_uj() if isinstance(rapl, Rapl) else (), time.monotonic_ns()
-    samples = sample_stages(path.stages, len(texts), job.max_seconds)
+    samples = sample_stages(path.stages, len(texts), job.max_seconds, job.least_samples)
     energy = rapl.spent_mj(before, rapl.read_uj()) / path.queries if isinstance(rapl, Rapl) else rapl
     loop = Loop(started, time.monotonic_ns(), path.queries)
     encode = Encode(**_fields(samples.timing(0, 2)), tokenise_p50_ms=samples.timing(0, 1).p50_ms)
@@ -78,7 +78,11 @@ def _batches(encoder: Encoder, texts: list[str], job: MeasureJob) -> Latency:
     """Time calls of `job.batch` texts each."""
     size, role = job.batch, job.sample.role
     batches = batches_of(texts, size)
-    timing = time_calls(lambda number: encoder.encode(batches[number], role, size), len(batches), job.max_seconds)
+
+    def encode(number: int) -> object:
+        return encoder.encode(batches[number], role, size)
+
+    timing = time_calls(encode, len(batches), job.max_seconds, job.least_samples)
     rate = size * 1e3 / timing.mean_ms  # by the mean, as all of the time counts
     return Latency(_encode(encoder, batches, timing, job), throughput=Throughput(rate))
 
@@ -92,8 +96,10 @@ def batches_of(texts: list[str], size: int) -> list[list[str]]:
 def _callers(encoder: Encoder, texts: list[str], job: MeasureJob) -> Latency:
     from mrl_edge.bench.measure.callers import time_callers
 
-    role = job.sample.role
-    found = time_callers(lambda i: encoder.encode(texts[i : i + 1], role), len(texts), job.callers, job.max_seconds)
+    def encode(number: int) -> object:
+        return encoder.encode(texts[number : number + 1], job.sample.role)
+
+    found = time_callers(encode, len(texts), job.callers, job.max_seconds, job.least_samples)
     encoded = _encode(encoder, [[text] for text in texts], found.timing, job)
     return Latency(encoded, throughput=Throughput(found.calls_per_s))
 

@@ -141,6 +141,7 @@ class Measuring:
             p99_limit_ms=configuration.p99_limit_ms,
             runtime=configuration.runtime,
             provider=configuration.provider,
+            least_samples=self._grid.least_samples(configuration),
         )
 
     def _first_vector(self, prepared: Prepared, job: jobs.MeasureJob) -> tuple[float | None, str | None]:

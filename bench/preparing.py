@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 from mrl_edge.bench import jobs
 from mrl_edge.bench.configuration import Configuration
+from mrl_edge.bench.measure.intervals import samples_for
 from mrl_edge.bench.processes import run_job
 from mrl_edge.bench.results import IndexPlan
 
@@ -41,12 +42,20 @@ class Grid:
     runtimes: tuple[tuple[str, ...], ...] = ((),)  # settings of onnxruntime, each measured with everything
     new_ceilings: bool = False  # of the machine, measured again
     providers: tuple[str, ...] = (CPU,)  # each measured with everything; vectors and quality are the processor's
+    tail: float | None = None  # a percentile whose interval is to be known, however long that takes
     for_choice: bool = False  # of a row only the figures that a budget can ask for
     asked: dict[str, str] = field(default_factory=dict)  # the data and its columns, by option: for who measures again
 
     def processes(self, configuration: Configuration) -> int:
         """Return how many processes a configuration is measured in: the search for a server's rate is a long one."""
         return 1 if configuration.p99_limit_ms is not None else self.repeats
+
+    def least_samples(self, configuration: Configuration) -> int:
+        """Return how many samples each process of a configuration takes at least: they count together.
+
+        Twice as many as would do if none were alike: those of one text are, and those of a slow moment.
+        """
+        return 0 if self.tail is None else -(-2 * samples_for(self.tail) // self.processes(configuration))
 
 
 class Kept(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import msgspec
 import numpy as np
+from mrl_edge.bench.measure.intervals import samples_for
 from mrl_edge.bench.measure.timing import Timing, summarise_processes
 from mrl_edge.bench.results import Encode, Measurement, OneProcess, Process, Query, System, Throughput
 
@@ -36,12 +37,15 @@ def together(rows: Sequence[Measurement]) -> Measurement:
             rerank_p50_ms=_median(row.search.rerank_p50_ms for row in rows if row.search),
             same_hits=_over((row.search.same_hits for row in rows if row.search), min),
         )
+    encode = over_processes([row.encode for row in rows if row.encode])
+    query = over_processes([row.query for row in rows if row.query])
+    tails = {**why_no_tails("encode", encode), **why_no_tails("query", query)}
     energy = _median(row.energy_mj for row in rows)
     rates = [row.throughput.texts_per_s for row in rows if row.throughput]
     return msgspec.structs.replace(
         first,
-        encode=over_processes([row.encode for row in rows if row.encode]),
-        query=over_processes([row.query for row in rows if row.query]),
+        encode=encode,
+        query=query,
         search=search,
         cold_start_ms=_median(row.cold_start_ms for row in rows),
         load_ms=_median(row.load_ms for row in rows),
@@ -53,9 +57,30 @@ def together(rows: Sequence[Measurement]) -> Measurement:
         temperature_c=_over((row.temperature_c for row in rows), max),
         throttled=_over((row.throttled for row in rows), any),
         system=_system([row.system for row in rows if row.system]),
-        null_because={name: why for row in rows for name, why in row.null_because.items()},
+        null_because={**{name: why for row in rows for name, why in row.null_because.items()}, **tails},
         by_process=tuple(_one_process(row) for row in rows),
     )
+
+
+def why_no_tails(name: str, timing: Query | None) -> dict[str, str]:
+    """Return why upper percentiles, or the upper ends of their intervals, are null, by the figures' names."""
+    if timing is None:
+        return {}
+    if timing.loops > 1:
+        because = f"a sample is the mean of {timing.loops} calls, in which a slow one vanishes"
+        return {f"{name}.{figure}": because for figure in ("p90_ms", "p99_ms", "p999_ms")}
+    found = {}
+    if timing.p99_ci95_ms is None or timing.p99_ci95_ms[1] is None:
+        found["p99_ci95_ms"] = _too_few(timing.samples, 99)
+    if timing.p999_ms is None:
+        found["p999_ms"] = _too_few(timing.samples, 99.9)
+    return {f"{name}.{figure}": because for figure, because in found.items()}
+
+
+def _too_few(samples: int, percentile: float) -> str:
+    needed = samples_for(percentile)
+    alike = " and more, as some are alike" if samples >= needed else ""
+    return f"{samples:,} samples do not bound it from above, {needed:,}{alike} do: --tail {percentile:g} measures on"
 
 
 def _one_process(row: Measurement) -> OneProcess:

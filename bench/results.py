@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-from mrl_edge.bench.measure.timing import Doubt
+from mrl_edge.bench.measure.timing import Doubt, TailInterval
 from mrl_edge.devices.local import Device
 
 from mrl_edge.atomic import write_file
@@ -63,14 +63,16 @@ class Query(msgspec.Struct, frozen=True):
 
     p50_ms: float
     p90_ms: float | None  # null where `loops` is more than 1: a slow call vanishes in a mean
-    p99_ms: float | None  # likewise
+    p99_ms: float | None  # likewise; little more than the slowest call where its interval has no upper end
     mean_ms: float
     ci95_ms: tuple[float, float] | None  # of the median; null of fewer than 6 passes
     samples: int
     stable: bool
-    p999_ms: float | None = None  # null of fewer than 1,000 samples
+    p999_ms: float | None = None  # null where its interval would have no upper end
     doubts: tuple[Doubt, ...] = ()  # why the median is not stable
     loops: int = 1  # calls whose mean is one sample, where one is too short for the clock
+    p99_ci95_ms: TailInterval = None  # its upper end is null where the samples are too few to know it
+    p999_ci95_ms: TailInterval = None
     processes: tuple[Process, ...] = ()  # that it was measured in, in the order of time
 
 
@@ -126,6 +128,7 @@ class SearchResult(msgspec.Struct, frozen=True):
     vectors: str = "fp32"  # how the vectors are stored
     tuned_on: str | None = None  # the precision whose vectors the parameters were chosen on
     same_hits: float | None = None  # share of the timed queries whose hits are those that the quality is of
+    recalls: str = ""  # `quality.recall_at_10` of each query, a byte each (255 is 1) in base64: what two files compare
 
 
 class ClassThird(msgspec.Struct, frozen=True):
@@ -209,6 +212,14 @@ class Roofline(msgspec.Struct, frozen=True):
     fraction: float
 
 
+class SearchRoofline(msgspec.Struct, frozen=True):
+    """How near a search comes to reading what it reads: `fraction` is the least time for it over `search.p50_ms`."""
+
+    bytes: int  # of the index and the vectors, by one query
+    least_ms: float
+    fraction: float
+
+
 class Throughput(msgspec.Struct, frozen=True):
     """Texts a second: of one caller with batches, of `callers` at once on one session, or as `Server` says."""
 
@@ -266,6 +277,7 @@ class Measurement(msgspec.Struct, frozen=True):
     cold_start_dropped_ms: float | None = None  # the bundle's files not in the page cache
     scenario: Scenario | None = None  # MLPerf's name for what was measured: its figure is p90, p99 or texts a second
     roofline: Roofline | None = None
+    search_roofline: SearchRoofline | None = None
     null_because: dict[str, str] = {}  # why a figure is null, by its name
     by_process: tuple[OneProcess, ...] = ()  # in the order of time
     host_cosine: float | None = (

@@ -18,6 +18,8 @@ import psutil
 from mrl_edge.bench import jobs
 from mrl_edge.bench.processes import run_job
 from mrl_edge.bench.results import Ceilings, Measurement, Roofline, Work
+from mrl_edge.bench.search_roofline import FIGURE as SEARCH_FIGURE
+from mrl_edge.bench.search_roofline import bandwidth, bytes_of_query, judged_search
 
 from mrl_edge.atomic import write_file
 from mrl_edge.caches import cache_folder
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 _LARGEST_BYTES = 256 << 20
 _FIGURE = "roofline"
+_EMULATED = "an emulator's times are no machine's"
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -54,12 +57,6 @@ def least_ms(work: Work, ceilings: Ceilings) -> tuple[float, float]:
     unrated = work.unrated_operations / max(ceilings.fp32_gops, ceilings.int8_gops)
     computing = plain / ceilings.fp32_gops + work.int8_operations / ceilings.int8_gops + unrated
     return computing / 1e6, work.bytes / bandwidth(ceilings, work.bytes) / 1e6
-
-
-def bandwidth(ceilings: Ceilings, size: int) -> float:
-    """Return the highest GB/s at which so many bytes were read: that of the largest measured size within them."""
-    within = [place for place, one in enumerate(ceilings.bandwidths) if one.bytes <= size]
-    return max(one.gb_per_s for one in ceilings.bandwidths[within[-1] if within else 0 :])
 
 
 def judged(work: Work, ceilings: Ceilings, p50_ms: float) -> Roofline:
@@ -98,28 +95,43 @@ class Rooflines:
         return tuple(self._ceilings[threads] for threads in sorted(self._ceilings))
 
     def of(self, row: Measurement) -> Measurement:
-        """Return the row with its roofline, or with the reason why there is none."""
+        """Return the row with its rooflines, or with the reason why there is none."""
         if row.status != "ok" or row.encode is None:
             return row
+        p50_ms = row.encode.p50_ms
+        row = self._with_search(row)
         work = self._work_of(row)
         ceilings = self._ceilings_of(row.threads) if isinstance(work, Work) else None
         if isinstance(work, Work) and isinstance(ceilings, Ceilings):
-            return msgspec.structs.replace(row, roofline=judged(work, ceilings, row.encode.p50_ms))
+            return msgspec.structs.replace(row, roofline=judged(work, ceilings, p50_ms))
         because = work if isinstance(work, str) else str(ceilings)
         return msgspec.structs.replace(row, roofline=None, null_because={**row.null_because, _FIGURE: because})
+
+    def _with_search(self, row: Measurement) -> Measurement:
+        """Return the row with how near its search comes to reading what it reads, or why that is not known."""
+        if row.search is None:
+            return row
+        read = _EMULATED if self._device.emulated else bytes_of_query(row, self._bundle.manifest.dims)
+        ceilings = self._ceilings_of(row.threads) if isinstance(read, int) else str(read)
+        if isinstance(read, int) and isinstance(ceilings, Ceilings) and row.search.p50_ms:
+            return msgspec.structs.replace(row, search_roofline=judged_search(read, ceilings, row.search.p50_ms))
+        null_because = {**row.null_because, SEARCH_FIGURE: str(ceilings)}
+        return msgspec.structs.replace(row, search_roofline=None, null_because=null_because)
 
     def judged_again(self, rows: Iterable[Measurement]) -> Iterator[Measurement]:
         """Yield the rows by the ceilings that there are now, which may be newer than theirs."""
         for row in rows:
             ceilings = self._ceilings.get(row.threads)
-            if row.roofline and row.encode and ceilings:
-                yield msgspec.structs.replace(row, roofline=judged(row.roofline.work, ceilings, row.encode.p50_ms))
-            else:
-                yield row
+            if ceilings and row.roofline and row.encode:
+                row = msgspec.structs.replace(row, roofline=judged(row.roofline.work, ceilings, row.encode.p50_ms))
+            if ceilings and row.search_roofline and row.search and row.search.p50_ms:
+                again = judged_search(row.search_roofline.bytes, ceilings, row.search.p50_ms)
+                row = msgspec.structs.replace(row, search_roofline=again)
+            yield row
 
     def _work_of(self, row: Measurement) -> Work | str:
         if self._device.emulated:  # counting and measuring would take minutes there, for a figure that says nothing
-            return "an emulator's times are no machine's"
+            return _EMULATED
         if row.callers > 1:
             return "the ceilings are of one caller"
         if row.provider in ON_GPU:

@@ -31,6 +31,7 @@ from mrl_edge.errors import UnsupportedError
 from mrl_edge.progress import Report
 from mrl_edge.providers import CPU, PROVIDERS
 
+_LEFT_OUT = ("cold_start_dropped_ms", "fidelity", "roofline", "search_roofline")
 _NOT_FOR_A_CHOICE = "no budget asks for it: mrl-edge bench measures it"
 
 
@@ -51,6 +52,7 @@ def settings_of(task: jobs.Task, source: str, grid: Grid) -> dict[str, Any]:
         "repeats": grid.repeats,
         "target_recall": grid.target_recall,
         "vectors": grid.storage,
+        **({"tail": grid.tail} if grid.tail else {}),
         **({"asked": grid.asked} if grid.asked else {}),
     }
 
@@ -122,7 +124,7 @@ class Run:
             return failed(row, prepared)
         row = self.measuring.row(row, prepared, configuration)
         if self.grid.for_choice:
-            left_out = dict.fromkeys(("cold_start_dropped_ms", "fidelity", "roofline"), _NOT_FOR_A_CHOICE)
+            left_out = dict.fromkeys(_LEFT_OUT, _NOT_FOR_A_CHOICE)
             return msgspec.structs.replace(row, fidelity=None, null_because={**row.null_because, **left_out})
         first = not self.processes.rows(configuration)
         return self.measuring.with_first_vector(row, prepared, configuration) if first else row

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from mrl_edge.bench.by_query import packed
 from mrl_edge.bench.indexing import Indexes
 from mrl_edge.bench.jobs import IndexJob, IndexResult, Prepared, Task, read_task
 from mrl_edge.bench.path import HITS, open_files
@@ -23,7 +24,7 @@ from mrl_edge.cpu import allowed_cores
 from mrl_edge.description import VectorsInfo
 from mrl_edge.index import Index
 from mrl_edge.index.build import LENGTHS, VECTORS
-from mrl_edge.metrics import Ids, exact_top_k, overlap_at_k, retrieval_quality
+from mrl_edge.metrics import Ids, exact_top_k, overlap_at_k, recalls_at_10, retrieval_quality
 from mrl_edge.nesting import Floats, prefix
 
 
@@ -80,6 +81,7 @@ class _Searched:
             ids = _hits(opened, self.queries)
         hits = self.work / f"{plan}-d{encoded.dim}.hits"
         ids.tofile(hits)
+        relevant = [frozenset(answers) for answers in self.task.relevant]
         search = SearchResult(
             index=plan.kind,
             n_items=indexes.n_items,
@@ -93,8 +95,8 @@ class _Searched:
             parameters=sized.parameters,
             vectors=self.job.storage,
             tuned_on=like.search.tuned_on if like and like.search else self.job.precision,
+            recalls=packed(recalls_at_10(ids, relevant)),
         )
-        scores = retrieval_quality(ids, [frozenset(answers) for answers in self.task.relevant])
         return msgspec.structs.replace(
             encoded,
             plan=plan,
@@ -103,7 +105,7 @@ class _Searched:
             encode_dim=opened.dim,
             disk=indexes.disk(made.files, self.bundle.model_bytes(self.variant, opened.dim)),
             search=search,
-            quality=msgspec.structs.replace(encoded.quality, **scores),
+            quality=msgspec.structs.replace(encoded.quality, **retrieval_quality(ids, relevant)),
         )
 
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from mrl_edge.bench.comparison import overlap
 from mrl_edge.bench.configuration import configuration_of
+from mrl_edge.bench.figures import overlap
 from mrl_edge.bench.results import Measurement
 from mrl_edge.devices.local import Device
 
@@ -40,7 +40,8 @@ class Slower:
 def slower_than_fp32(rows: Sequence[Measurement], device: Device) -> list[Slower]:
     """Return the precisions that were slower in most of the configurations that fp32 was measured in too.
 
-    Only stable medians count.
+    Only medians with intervals count. One that is not stable has a wide interval: where that lies above fp32's all the
+    same, it is slower.
     """
     by_configuration = {configuration_of(row): row for row in rows if _counts(row)}
     compared: dict[tuple[str, int], list[float | None]] = defaultdict(list)  # the ratio where it is slower
@@ -48,9 +49,9 @@ def slower_than_fp32(rows: Sequence[Measurement], device: Device) -> list[Slower
         fp32 = by_configuration.get(replace(key, precision="fp32"))
         if key.precision == "fp32" or not (row.encode and fp32 and fp32.encode):
             continue
-        ratio = row.encode.p50_ms / fp32.encode.p50_ms
-        slower_here = ratio > 1 and overlap(row.encode, fp32.encode) is False
-        compared[key.precision, key.threads].append(ratio if slower_here else None)
+        ratio, overlaps = row.encode.p50_ms / fp32.encode.p50_ms, overlap(row.encode, fp32.encode)
+        if overlaps is not None:
+            compared[key.precision, key.threads].append(ratio if ratio > 1 and not overlaps else None)
     found = []
     for (precision, threads), ratios in compared.items():
         slower = [ratio for ratio in ratios if ratio is not None]
@@ -61,8 +62,8 @@ def slower_than_fp32(rows: Sequence[Measurement], device: Device) -> list[Slower
 
 
 def _counts(row: Measurement) -> bool:
-    """Whether it is a stable median of the processor's: what its instructions lack says nothing of a GPU."""
-    return row.encode is not None and row.encode.stable and row.provider not in ON_GPU
+    """Whether it is a median of the processor's: what its instructions lack says nothing of a GPU."""
+    return row.encode is not None and row.provider not in ON_GPU
 
 
 def why_slower(precision: str, device: Device) -> str:

@@ -108,16 +108,29 @@ def retrieval_metrics(
 
     Precision divides by k, even where fewer than k documents were found.
     """
-    hits = np.zeros((len(relevant), max(ks)))  # [queries, k]
-    for row, (ranked, answers) in enumerate(zip(found, relevant, strict=True)):
-        for place, document in enumerate(ranked[: max(ks)]):
-            hits[row, place] = int(document) in answers
-    counts = np.array([len(answers) for answers in relevant])
+    hits, counts = _hits(found, relevant, max(ks))
     metrics = {}
     for k in ks:
         per_query = _ranking_metrics(hits[:, :k], counts)
         metrics.update({f"{name}_at_{k}": float(values.mean()) for name, values in per_query.items()})
     return metrics
+
+
+def recalls_at_10(found: Sequence[Sequence[int]] | Ids, relevant: Sequence[frozenset[int]]) -> NDArray[np.float64]:
+    """Return recall@10 of each query [n] of ranked ids (-1 is no hit)."""
+    hits, counts = _hits(found, relevant, 10)
+    return _ranking_metrics(hits, counts)["recall"]
+
+
+def _hits(
+    found: Sequence[Sequence[int]] | Ids, relevant: Sequence[frozenset[int]], k: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return which of the first k [queries, k] are answers (1, else 0), and how many answers each query has."""
+    hits = np.zeros((len(relevant), k))
+    for row, (ranked, answers) in enumerate(zip(found, relevant, strict=True)):
+        for place, document in enumerate(ranked[:k]):
+            hits[row, place] = int(document) in answers
+    return hits, np.array([len(answers) for answers in relevant])
 
 
 def _ranking_metrics(hits: NDArray[np.float64], counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:

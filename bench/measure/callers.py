@@ -22,18 +22,22 @@ class Concurrent:
     calls_per_s: float
 
 
-def time_callers(call: Stage, inputs: int, callers: int, seconds: float) -> Concurrent:
+def time_callers(call: Stage, inputs: int, callers: int, seconds: float, least_samples: int = 0) -> Concurrent:
     """Let `callers` threads each run passes over `call(0) … call(inputs - 1)` for a time, after one pass to warm up.
 
     Each starts at another input, so that they do not all ask for the longest text at once. The rate is of the time in
-    which all of them called: what one did after another had stopped does not count in it.
+    which all of them called: what one did after another had stopped does not count in it. All together make
+    `least_samples` calls, however long they take.
     """
     found = [_Caller(number * inputs // callers) for number in range(callers)]
     before: list[tuple[int, Accounts | None]] = []
     start = threading.Barrier(callers, lambda: before.append((time.perf_counter_ns(), accounts())))
     after: list[tuple[int, Accounts | None]] = []
     end = threading.Barrier(callers, lambda: after.append((time.perf_counter_ns(), accounts())))
-    threads = [threading.Thread(target=_passes, args=(call, inputs, seconds, start, end, caller)) for caller in found]
+    least = -(-least_samples // (callers * inputs))
+    threads = [
+        threading.Thread(target=_passes, args=(call, inputs, seconds, least, start, end, caller)) for caller in found
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -58,8 +62,16 @@ class _Caller:
 
 
 def _passes(
-    call: Stage, inputs: int, seconds: float, start: threading.Barrier, end: threading.Barrier, caller: _Caller
+    call: Stage,
+    inputs: int,
+    seconds: float,
+    least: int,
+    start: threading.Barrier,
+    end: threading.Barrier,
+    caller: _Caller,
 ) -> None:
+    """Call for so long, and `least` passes and one at least, between the two barriers."""
+
     def shifted(number: int) -> object:
         return call((number + caller.offset) % inputs)
 
@@ -67,7 +79,7 @@ def _passes(
         clock_marks([shifted], inputs)
         start.wait()
         started = time.perf_counter()
-        while not caller.passes or time.perf_counter() < started + seconds:
+        while len(caller.passes) < max(1, least) or time.perf_counter() < started + seconds:
             caller.passes.append(np.roll(clock_marks([shifted], inputs), caller.offset, axis=0))
         end.wait()  # a thread's account ends with it
     except BaseException as error:  # raised again where the threads are joined

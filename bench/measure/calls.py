@@ -18,11 +18,14 @@ _CLOCK_READS = 101
 Stage = Callable[[int], object]
 
 
-def time_calls(call: Stage, inputs: int, max_seconds: float) -> Timing:
-    """Time `call(0) … call(inputs - 1)` as `sample_stages` does; a call too short for the clock is looped."""
+def time_calls(call: Stage, inputs: int, max_seconds: float, least_samples: int = 0) -> Timing:
+    """Time `call(0) … call(inputs - 1)` as `sample_stages` does; a call too short for the clock is looped.
+
+    Looped calls have no tail, for which alone `least_samples` would be measured.
+    """
     loops = calibrate(call, inputs)
     if loops == 1:
-        return sample_stages([call], inputs, max_seconds).timing()
+        return sample_stages([call], inputs, max_seconds, least_samples).timing()
 
     def looped(number: int) -> None:
         for _ in range(loops):
@@ -64,24 +67,25 @@ class Samples:
         return summarise(self.passes[:, :, first:end].sum(axis=2), self.waiting)
 
 
-def sample_stages(stages: Sequence[Stage], inputs: int, max_seconds: float) -> Samples:
+def sample_stages(stages: Sequence[Stage], inputs: int, max_seconds: float, least_samples: int = 0) -> Samples:
     """Run all stages for input 0, then for input 1, …, in passes, so that every pass does the same work.
 
     Warm-up ends when two passes have medians within 2%, or after a quarter of `max_seconds`. The samples are looked
-    at whenever they have grown by a quarter: looking after every one would stop at the first lucky interval.
+    at whenever they have grown by a quarter: looking after every one would stop at the first lucky interval. There are
+    `least_samples`, however long they take.
     """
     deadline = time.perf_counter() + max_seconds
     _warm_up(stages, inputs, time.perf_counter() + max_seconds * _WARM_SHARE)
     started, before = time.perf_counter_ns(), accounts()
     passes = [one_pass(stages, inputs)]
     next_look = float(LEAST)
-    while time.perf_counter() < deadline:
+    while time.perf_counter() < deadline or len(passes) * inputs < least_samples:
         passes.append(one_pass(stages, inputs))
         samples = len(passes) * inputs
         if samples >= next_look:
-            if summarise(np.stack(passes).sum(axis=2)).stable:
+            if samples >= least_samples and summarise(np.stack(passes).sum(axis=2)).stable:
                 break
-            next_look = samples * 1.25
+            next_look = samples * 1.25 if samples >= least_samples else min(samples * 1.25, least_samples)
     return Samples(np.stack(passes), waited_share(before, accounts(), time.perf_counter_ns() - started))
 
 

@@ -16,6 +16,7 @@ _TELLING = 8  # passes below which nothing is said of how one depends on the one
 _DRAWS = 200  # of a bootstrap
 _AT_ONCE = 1 << 17  # samples of it, a megabyte
 _NORMAL = 1.959964
+_NORMAL_975 = 2.241403
 _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571)  # 97.5% of Student's t with 1 … 5 degrees of freedom
 
 
@@ -52,11 +53,28 @@ def interval_over_processes(processes: Sequence[Passes]) -> tuple[float, float]:
     of them than `median_interval`.
     """
     speeds = speeds_of(processes)
-    between = _student(len(speeds) - 1) * float(speeds.std(ddof=1)) / math.sqrt(len(speeds))
+    between = reach_of_speeds(speeds)
     alike = at_one_speed(processes, speeds)
     reach = math.hypot(between, 1.96 * _bootstrapped_deviation(alike))
     median = float(np.median(alike))
     return median * math.exp(-reach), median * math.exp(reach)
+
+
+def reach_of_speeds(speeds: NDArray[np.float64]) -> float:
+    """Return how far the mean of processes' speeds, logarithms, may be off to either side: Student's t, 95%."""
+    return _student(len(speeds) - 1) * float(speeds.std(ddof=1)) / math.sqrt(len(speeds))
+
+
+def interval_of_processes(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95% interval of a figure that each process has one of, by Student's t on logarithms.
+
+    How well each knows its own is a part of how they differ, so that nothing is to be added. None of fewer than two.
+    """
+    if len(values) < 2 or min(values) <= 0:
+        return None
+    logarithms = np.log(values)
+    middle, reach = float(logarithms.mean()), reach_of_speeds(logarithms)
+    return math.exp(middle - reach), math.exp(middle + reach)
 
 
 def _bootstrapped_deviation(passes: Passes) -> float:
@@ -157,16 +175,36 @@ def long_run_variance(series: NDArray[np.float64]) -> float:
     return max(total, 0.0)
 
 
-def percentile_interval(samples: NDArray[np.float64], percentile: float) -> tuple[float, float]:
-    """Return the 97.5% confidence interval of a percentile of [n] samples, in the order of time, that may be alike.
+def percentile_interval(
+    samples: NDArray[np.float64] | NDArray[np.int64], percentile: float, z: float = _NORMAL_975
+) -> tuple[float, float]:
+    """Return the confidence interval of a percentile of [n] samples, in the order of time, that may be alike.
 
     By order statistics, the variance that of how the samples above the percentile follow each other: a queue that is
-    long for a while makes many late. The upper end is infinite where n is too few to know it: fewer than 498 of a 99th.
+    long for a while makes many late. `z` standard deviations to each side: 2.241 are 97.5%, 1.96 are 95%. The upper end
+    is infinite where n is too few to know it: fewer than 498 of a 99th at 97.5%, than 381 at 95%.
     """
     share = percentile / 100
     above = (samples > np.percentile(samples, percentile)).astype(np.float64)
     variance = max(share * (1 - share), long_run_variance(above))
-    reach = 2.241 * math.sqrt(len(samples) * variance)
+    reach = z * math.sqrt(len(samples) * variance)
     ordered = np.sort(samples)
     low, high = math.floor(len(samples) * share - reach), math.ceil(len(samples) * share + reach) - 1
     return float(ordered[max(0, low)]), float(ordered[high]) if high < len(samples) else math.inf
+
+
+def tail_interval(samples: NDArray[np.float64] | NDArray[np.int64], percentile: float) -> tuple[float, float]:
+    """Return the 95% interval of a percentile, as `percentile_interval` does."""
+    return percentile_interval(samples, percentile, _NORMAL)
+
+
+def samples_for(percentile: float) -> int:
+    """Return the least number of samples, none alike, that can bound a percentile from above: 3,838 a 99.9th.
+
+    As `tail_interval` judges how alike samples are by the samples, it needs up to twice as many.
+    """
+    share = percentile / 100
+    count = math.ceil(_NORMAL**2 * share / (1 - share))  # what lies above the upper end is a sample, or nearly one
+    while math.ceil(count * share + _NORMAL * math.sqrt(count * share * (1 - share))) > count:
+        count += 1
+    return count

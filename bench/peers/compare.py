@@ -26,6 +26,7 @@ from mrl_edge.bench.measure.intervals import LEAST_PASSES, in_words
 from mrl_edge.bench.measure.turns import Pass, ratio_of, take_turns
 from mrl_edge.bench.processes import Living
 from mrl_edge.devices.local import describe
+from verdicts import held
 
 from mrl_edge.bundle import open_bundle
 from mrl_edge.cpu import features, target_of
@@ -177,9 +178,8 @@ def shortfalls(rows: list[dict[str, Any]]) -> list[str]:
         if seen is None:
             found.append(f"NOT CHECKED: {figure} of {peer.name}, promised is at least {least:.2f}")
             continue
-        low, high = row.get(f"{figure}_ci95", (seen, seen))
-        if low < least:
-            verdict = "NOT KEPT" if high < least else "UNDECIDED"
+        verdict = held(row.get(f"{figure}_ci95", (seen, seen)), least)
+        if verdict != "kept":
             found.append(f"{verdict}: {figure} of {peer.name} is {seen:.2f}, promised is at least {least:.2f}")
     return found
 

@@ -26,6 +26,7 @@ EFFORTS = {
     "hnswlib": (16, 32, 64, 128, 256, 512, 1024),
     "faiss flat": (0,),
 }
+EXACT = ("exact", "faiss flat")  # kinds that compare every vector as it is
 _WORKER = Path(__file__).with_name("search_worker.py")
 _PACKAGES = ("numpy==2.4.6", "annoy==1.17.3", "usearch==2.26.6", "hnswlib==0.8.0", "faiss-cpu==1.15.1")
 _TARGET = 0.982  # a little above what is promised: the scored queries are others

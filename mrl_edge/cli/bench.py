@@ -48,8 +48,9 @@ mrl-edge bench bundle --data dev.csv --query question --positive answer --precis
 
 mrl-edge bench bundle --data dev.csv --query question --compare int8:d64 fp32:d384
 
-Exit code 4: something is worse than --baseline, a latency whose 95% interval lies above the saved one's while both
-are stable, a peak RSS more than 5% above, or a configuration that no longer runs; each is named, and what is undecided.
+Exit code 4: something is worse than --baseline, a latency or a score whose 95% interval lies beyond the saved one's, a
+recall that more of the same queries lost, a peak RSS more than 5% or a disk more than 1% above, or a configuration that
+no longer runs; each is named, and what is undecided.
 """
 _REGRESSED = 4
 
@@ -138,6 +139,10 @@ def bench(
     repeats: Annotated[
         int, typer.Option(min=1, help="Processes that a configuration is measured in, one in each round over all.")
     ] = 3,
+    tail: Annotated[
+        float | None,
+        typer.Option(min=90, max=99.99, help="Go on, beyond --max-seconds, until this percentile is known, as 99.9."),
+    ] = None,
     device: Annotated[
         list[str] | None,
         typer.Option(
@@ -204,6 +209,7 @@ def bench(
         p99_limit_ms=p99_limit_ms if server else None,
         new_ceilings=new_ceilings,
         providers=read_providers(provider, bool(boards)),
+        tail=tail,
     )
     calls = bench_table.Calls(1 in together.batches or 1 in together.callers, p99_limit_ms)
     if boards:
@@ -234,7 +240,7 @@ def _conclude(results: Results, before: Results | None, out: Path, as_json: bool
     for regression in beside.regressions:
         console.note(f"regression: {regression.text}")
     if beside.undecided:
-        console.note(f"undecided, not stable in both files: {'; '.join(beside.undecided)}")
+        console.note(f"undecided, no interval or a doubtful one that overlaps: {'; '.join(beside.undecided)}")
     if beside.differing:
         console.note(f"the baseline was measured with another {', '.join(beside.differing)}")
     if not beside.regressions:

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mrl_edge.cli import console
+from mrl_edge.cli import bench_rooflines, console
 from mrl_edge.errors import ResultsError
 from mrl_edge.providers import ON_GPU, short_name
 
 if TYPE_CHECKING:
     from mrl_edge.bench.results import Encode, Measurement, Results
 
-_LEAST_SAMPLES = 1000
+_UNBOUNDED = " ?"
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,9 @@ def print_results(results: Results, calls: Calls = Calls()) -> None:
     title = "p50 in ms, memory and disk in MB, hits shared with exact search, scores@10"
     console.print_table(f"\n{results.device.cpu}: {title}", heads, rows, keys=3 + levers + nested)
     _print_parts(results)
+    _print_tails(results)
     _print_throughput(results, calls)
-    _print_rooflines(results)
+    bench_rooflines.print_rooflines(results, _single_texts(results.measurements))
     for line in shared(results):
         console.say(line)
     if any(row.encode and not row.encode.stable for row in results.measurements):
@@ -158,6 +159,37 @@ def _print_parts(results: Results) -> None:
         console.print_table("\nqueries that are ranked again, p50 in ms", heads, rows, keys=2)
 
 
+def _print_tails(results: Results) -> None:
+    """Print the upper percentiles of whole queries where the 99.9th is known too."""
+    from mrl_edge.bench.configuration import configuration_of
+
+    rows: list[list[object]] = []
+    for row in results.measurements:
+        whole = row.query or row.encode
+        if row.tokens is None and whole and whole.p999_ms is not None:
+            tails = (whole.p99_ms, whole.p99_ci95_ms), (whole.p999_ms, whole.p999_ci95_ms)
+            rows.append([str(configuration_of(row)), whole.p50_ms, whole.p90_ms, *(_tail(*one) for one in tails)])
+            rows[-1].append(f"{whole.samples:,}")
+    if rows:
+        heads = ["", "p50", "p90", "p99 (95%)", "p99.9 (95%)", "samples"]
+        console.print_table("\nupper percentiles of a query, ms", heads, rows)
+
+
+def _p99(encode: Encode) -> str | None:
+    """Write a p99, marked where its samples are too few."""
+    if encode.p99_ms is None:
+        return None
+    bounded = encode.p99_ci95_ms is not None and encode.p99_ci95_ms[1] is not None
+    return f"{encode.p99_ms:.2f}{'' if bounded else _UNBOUNDED}"
+
+
+def _tail(value: float | None, interval: tuple[float, float | None] | None) -> str | None:
+    if value is None or interval is None:
+        return None
+    low, high = interval
+    return f"{value:.2f} ({low:.2f} to {'?' if high is None else f'{high:.2f}'})"
+
+
 def below_target(results: Results) -> list[str]:
     """Name the indexes that find less of what exact search finds than they were tuned to."""
     found: list[str] = []
@@ -191,45 +223,14 @@ def _print_throughput(results: Results, calls: Calls) -> None:
             kept = [] if limit is None else ["yes" if row.p99_limit_ms == limit else None]
         else:
             mark = "" if encode.stable else " ~"
-            figures = [f"{encode.p50_ms:.2f}{mark}", encode.p90_ms, encode.p99_ms, f"{rate:,.1f}{mark}"]
+            figures = [f"{encode.p50_ms:.2f}{mark}", encode.p90_ms, _p99(encode), f"{rate:,.1f}{mark}"]
             kept = [] if limit is None else [within(encode, limit) if row.callers > 1 else None]
         rows.append([name, row.scenario, *figures, *kept])
     if rows:
         heads = ["", "MLPerf's", "p50 ms", "p90", "p99", "texts/s", *([] if limit is None else [f"p99 ≤ {limit:g} ms"])]
         console.print_table("\nbatches and callers, ms a call", heads, rows)
-
-
-def _print_rooflines(results: Results) -> None:
-    from mrl_edge.bench.configuration import configuration_of
-
-    alone = _single_texts(results.measurements)
-    shown = [row for row in results.measurements if row.roofline and (row in alone or row.tokens or row.batch > 1)]
-    rows: list[list[object]] = []
-    for row in shown:
-        found, encode = row.roofline, row.encode
-        if found is None or encode is None:
-            continue
-        mark = "" if encode.stable else " ~"
-        work = [f"{found.work.operations / 1e9:.2f}", f"{found.work.bytes / 1e6:.1f}"]
-        times = [f"{found.least_ms:.2f}", f"{encode.p50_ms:.2f}{mark}"]
-        name = str(replace(configuration_of(row), plan=None))
-        rows.append([name, *work, *times, found.bound, f"{found.fraction:.0%}"])
-    if not rows:
-        return
-    heads = ["", "10⁹ op.", "MB", "least ms", "p50 ms", "bound by", "reached"]
-    console.print_table("\nhow much of what this machine could do is reached", heads, rows)
-    for one in results.ceilings:
-        rates = [part.gb_per_s for part in one.bandwidths]
-        console.note(
-            f"ceilings with {one.threads} thread{'s' if one.threads > 1 else ''}: {one.fp32_gops:.0f} × 10⁹ op./s in "
-            f"fp32, {one.int8_gops:.0f} in int8; {max(rates):.0f} GB/s from a cache, {rates[-1]:.0f} from memory; "
-            f"measured {one.measured}"
-        )
-    if any(row.roofline and row.roofline.fraction > 1 for row in results.measurements):
-        console.note(
-            "above 100%: this machine was slower when its ceilings were measured (use --new-ceilings), "
-            "or computes fp16, of which none is measured, faster"
-        )
+    if any(str(figure).endswith(_UNBOUNDED) for row in rows for figure in row):
+        console.note("? its samples do not bound this percentile from above: --tail 99 measures on")
 
 
 def _single_texts(rows: Sequence[Measurement]) -> list[Measurement]:
@@ -243,7 +244,10 @@ def _single_texts(rows: Sequence[Measurement]) -> list[Measurement]:
 
 
 def within(encode: Encode, p99_limit_ms: float) -> str:
-    """Say whether a p99 keeps a limit; fewer than 1,000 samples, of which 10 are slower than it, decide nothing."""
-    if encode.p99_ms is None or encode.samples < _LEAST_SAMPLES:
+    """Say whether a p99 keeps a limit, by all of its 95% interval; one without an upper end keeps none."""
+    if encode.p99_ci95_ms is None:
         return "undecided"
-    return "yes" if encode.p99_ms <= p99_limit_ms else "no"
+    low, high = encode.p99_ci95_ms
+    if high is not None and high <= p99_limit_ms:
+        return "yes"
+    return "no" if low > p99_limit_ms else "undecided"

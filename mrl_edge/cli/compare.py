@@ -11,7 +11,8 @@ from mrl_edge.cli import console, options
 from mrl_edge.errors import ResultsError
 
 if TYPE_CHECKING:
-    from mrl_edge.bench.comparison import ConfigurationPair, Figure
+    from mrl_edge.bench.comparison import ConfigurationPair
+    from mrl_edge.bench.figures import Figure
 
 _EPILOG = """Examples:
 
@@ -45,8 +46,8 @@ def register(app: typer.Typer) -> None:
 def compare(a: _A, b: _B, as_json: options.AsJson = False) -> None:
     """Compare two results files, configuration by configuration: latency, rate, memory, disk, quality.
 
-    Ratios are b / a; a latency is marked * when both are stable and their 95% intervals do not overlap, a rate of
-    arrivals when what one kept the other exceeded.
+    Ratios are b / a, marked * where the difference is more than chance: 95% intervals that do not overlap, of recall
+    the queries that both were asked, of a rate of arrivals that one kept and the other exceeded.
     """
     from mrl_edge.bench.comparison import compare_files
     from mrl_edge.bench.results import read_results
@@ -61,7 +62,11 @@ def compare(a: _A, b: _B, as_json: options.AsJson = False) -> None:
     heads = ["configuration", f"{names[0]}: a", "b", *(_SHORT.get(name, name) for name in names)]
     console.print_table(f"a {a}, b {b}; then b / a of", heads, [_row(pair, names) for pair in found.pairs])
     if any(figure.apart for pair in found.pairs for figure in pair.figures):
-        console.note("* beyond what chance explains: both are stable, and their intervals do not overlap")
+        console.note("* more than chance: the 95% intervals do not overlap, or too many of the same queries changed")
+    doubtful = [figure for pair in found.pairs for figure in pair.figures if figure.apart and figure.stable is False]
+    if doubtful:
+        doubts = ", ".join(dict.fromkeys(doubt for figure in doubtful for doubt in figure.doubts))
+        console.note(f"~ so it is, but the median is not stable in one of the files ({doubts})")
     for name, only in ((a, found.only_a), (b, found.only_b)):
         if only:
             console.note(f"only in {name}: {'; '.join(only)}")
@@ -79,4 +84,4 @@ def _row(pair: ConfigurationPair, names: list[str]) -> list[object]:
 def _ratio(figure: Figure | None) -> str | None:
     if figure is None or figure.ratio is None:
         return None
-    return f"{figure.ratio:.2f}{'*' if figure.apart else ''}"
+    return f"{figure.ratio:.2f}{'*' if figure.apart else ''}{' ~' if figure.apart and figure.stable is False else ''}"

@@ -79,11 +79,16 @@ def _sample(roles: dict[str, list[str]]) -> LatencySample:
 
 
 def verdict(found: PairResult) -> str:
-    """Say which is faster, where the ratio is stable and its interval leaves out 1."""
-    if not found.stable or found.ratio_ci95 is None:
+    """Say which is faster, where the interval leaves out 1 and the ratio did not drift from round to round.
+
+    How well the ratio is known is another question: one of 0.25 that may be 0.22 or 0.29 is faster.
+    """
+    if found.ratio_ci95 is None or "drift" in found.doubts:
         return "undecided"
     low, high = found.ratio_ci95
-    return "neither is shown to be faster" if low <= 1 <= high else "faster" if high < 1 else "slower"
+    if low <= 1 <= high:
+        return "neither is shown to be faster" if found.stable else "undecided"
+    return "faster" if high < 1 else "slower"
 
 
 def _print(found: PairResult) -> None:

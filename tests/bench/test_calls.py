@@ -41,16 +41,23 @@ def test_a_steady_call_is_timed_exactly_and_long_before_the_time_is_up(monkeypat
     calls = Costs(monkeypatch, lambda n: 2)
     start = calls.now
     found = time_calls(calls, 8, max_seconds=60)
-    assert (found.p50_ms, found.p99_ms, found.mean_ms, found.ci95_ms) == (2, 2, 2, (2, 2))
+    assert (found.p50_ms, found.p90_ms, found.mean_ms, found.ci95_ms) == (2, 2, 2, (2, 2))
     assert found.stable
     assert calls.now - start < 6_000 * MS
+
+
+@pytest.mark.parametrize(("least", "max_seconds"), [(1000, 60), (1000, 0.1), (0, 60)])
+def test_it_goes_on_for_a_tail_when_the_median_is_known_and_when_the_time_is_up(monkeypatch, least, max_seconds):
+    found = time_calls(Costs(monkeypatch, lambda n: 2), 8, max_seconds, least)
+    assert (least or 64) <= found.samples < (least or 64) + 8
+    assert (found.p99_ci95_ms[1] is not None) == bool(least)
 
 
 def test_slow_first_passes_are_warm_up_and_not_counted(monkeypatch):
     passes = [90, 50, 20, 5]
     calls = Costs(monkeypatch, lambda n: passes[n // 8] if n // 8 < len(passes) else 2)
     found = time_calls(calls, 8, max_seconds=60)
-    assert (found.p50_ms, found.p99_ms) == (2, 2)
+    assert (found.p50_ms, found.p90_ms) == (2, 2)
     assert len(calls.inputs) - found.samples == 8 * (len(passes) + 2)  # until two passes agreed
 
 
@@ -115,7 +122,8 @@ def test_looped_calls_give_the_time_of_one(monkeypatch, call_ns):
     assert call.made >= found.samples
     single = found.loops == 1
     assert single == (call_ns >= 20_000)
-    assert [value is None for value in (found.p90_ms, found.p99_ms)] == [not single] * 2  # of means they say nothing
+    tails = time_calls(call, 8, max_seconds=1, least_samples=200)
+    assert [value is None for value in (tails.p90_ms, tails.p99_ms)] == [not single] * 2  # of means they say nothing
 
 
 def test_a_slow_first_call_does_not_pass_for_a_long_one(monkeypatch):

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from mrl_edge.bench.measure.intervals import in_words, long_run_variance, median_interval
-from scipy.stats import binom
+from mrl_edge.bench.measure.intervals import in_words, interval_of_processes, long_run_variance, median_interval
+from scipy.stats import binom, t
 
 MS = 1_000_000
 
@@ -54,6 +54,16 @@ def test_the_interval_is_of_95_percent_and_hardly_more_by_the_exact_binomial(cou
 def test_fewer_than_6_passes_have_no_interval(shape):
     assert median_interval(np.random.default_rng(25).normal(5, 1, shape)) is None
     assert in_words(None) == "undecided"
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 9])
+def test_a_figure_of_each_process_has_students_interval(count):
+    values = np.random.default_rng(26).lognormal(1, 0.2, count)
+    logs = np.log(values)
+    expected = t.interval(0.95, count - 1, logs.mean(), logs.std(ddof=1) / np.sqrt(count))
+    assert np.log(interval_of_processes(values.tolist())) == pytest.approx(expected, rel=2e-3)
+    assert interval_of_processes(values[:1].tolist()) is None
+    assert interval_of_processes([0.0, *values.tolist()]) is None
 
 
 def test_the_interval_leaves_the_samples_in_their_order():

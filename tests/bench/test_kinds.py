@@ -65,6 +65,19 @@ def test_what_is_touched_is_what_a_kind_reads(rows):
             assert memory.index_touched_bytes >= disk.vectors_bytes
 
 
+def test_a_search_is_beside_the_bytes_that_its_queries_read(rows):
+    for row in rows:
+        if row.search.index == "annoy":
+            assert "depends on the query" in row.null_because["search_roofline"]
+            continue
+        found = row.search_roofline
+        assert 0 < found.bytes <= row.memory.index_touched_bytes
+        assert found.fraction == pytest.approx(found.least_ms / row.search.p50_ms)
+        assert found.fraction < 1
+        if row.search.index == "scan" and row.dim == 384:
+            assert found.bytes == row.disk.vectors_bytes
+
+
 def test_the_path_finds_what_encoding_and_searching_find(indexed, dev):
     opened, texts = open_bundle(indexed), dev["query"][:20]
     for index in (open_index(opened, 64), open_index(opened, 64, exact=True), open_adaptive(opened, 16, 384, 50)):

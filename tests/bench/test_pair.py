@@ -75,18 +75,22 @@ def test_comparisons_that_make_no_sense(compare, names, said):
 
 
 @pytest.mark.parametrize(
-    ("interval", "stable", "said"),
+    ("interval", "doubts", "said"),
     [
-        ((0.5, 0.6), True, "faster"),
-        ((1.1, 1.2), True, "slower"),
-        ((0.9, 1.1), True, "neither is shown to be faster"),
-        ((0.5, 0.6), False, "undecided"),
-        (None, False, "undecided"),
+        ((0.5, 0.6), (), "faster"),
+        ((1.1, 1.2), (), "slower"),
+        ((0.22, 0.29), ("interval",), "faster"),  # not known to 2%, and yet no matter of chance
+        ((1.1, 1.9), ("few samples", "interval"), "slower"),
+        ((0.99, 1.01), (), "neither is shown to be faster"),
+        ((0.8, 1.1), ("interval",), "undecided"),
+        ((0.5, 0.6), ("drift",), "undecided"),
+        ((0.5, 0.6), ("interval", "drift"), "undecided"),
+        (None, ("few samples",), "undecided"),
     ],
 )
-def test_a_verdict_needs_a_stable_ratio_and_an_interval_beside_1(interval, stable, said):
+def test_a_verdict_needs_an_interval_beside_1_and_no_drift(interval, doubts, said):
     side = Side(EncodeConfiguration("int8", 6, 64, 1), "int8:d64-L6", 1.0, (1, 1), 1)
-    assert verdict(PairResult(side, side, 0.55, interval, 5, stable, ())) == said
+    assert verdict(PairResult(side, side, 0.55, interval, 5, not doubts, doubts)) == said
 
 
 def test_a_living_process_that_ends_is_one_error_with_what_it_said():

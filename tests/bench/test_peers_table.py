@@ -1,25 +1,20 @@
 """The table of `make peers`: who agrees with whom, and that a peer which cannot run is a line of it."""
 
-import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import mrl_edge_here
+from peer_scripts import PEERS, load
 from train.encoders import sentence_transformer, tiny_bert
 
-SCRIPT = Path(__file__).parents[2] / "bench" / "peers" / "compare.py"
+SCRIPT = PEERS / "compare.py"
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("compare_peers", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("compare")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import math
 import msgspec
 import numpy as np
 import pytest
-from mrl_edge.bench.comparison import overlap
+from mrl_edge.bench.figures import overlap
 from mrl_edge.bench.measure.intervals import interval_over_processes
 from mrl_edge.bench.measure.timing import summarise
 from mrl_edge.bench.repeats import processes_of, together
@@ -140,7 +140,26 @@ def test_percentiles_and_the_other_figures_are_of_all_processes():
     ]  # fmt: skip
     unknown = msgspec.structs.replace(rows[1], energy_mj=None, null_because={"energy_mj": "no counter"})
     row = together([rows[0], unknown, rows[2]])
-    assert (row.energy_mj, row.null_because) == (None, {"energy_mj": "no counter"})
+    assert (row.energy_mj, row.null_because["energy_mj"]) == (None, "no counter")
+
+
+def test_why_a_tail_is_not_known_is_of_all_processes_samples():
+    random = np.random.default_rng(38)
+
+    def reasons(processes, passes, loops=1):
+        each = [summarise(OWN * random.lognormal(0, 0.03, (passes, 64)), 0, loops) for _ in range(processes)]
+        return together([_row(timing) for timing in each])
+
+    some = reasons(3, 1)
+    assert some.encode.p99_ms > 0
+    assert some.encode.p99_ci95_ms[1] is None
+    assert "192 samples do not bound it from above, 381 do" in some.null_because["encode.p99_ci95_ms"]
+    enough = reasons(3, 40)
+    assert enough.encode.samples == 7680  # none of the three has as many
+    assert [name for name in enough.null_because if name.startswith("encode.p99")] == []
+    assert enough.encode.p999_ci95_ms[0] <= enough.encode.p999_ms <= enough.encode.p999_ci95_ms[1]
+    looped = reasons(1, 10, loops=4)
+    assert "the mean of 4 calls" in looped.null_because["encode.p99_ms"]
 
 
 def test_a_process_that_fails_is_the_row():

@@ -10,7 +10,8 @@ from mrl_edge.bench import roofline as module
 from mrl_edge.bench.ceilings import measure_ceilings
 from mrl_edge.bench.jobs import CeilingsJob, CeilingsResult, CountedCalls, CountResult, Failure
 from mrl_edge.bench.results import Bandwidth, Ceilings, Work
-from mrl_edge.bench.roofline import Rooflines, bandwidth, judged, least_ms
+from mrl_edge.bench.roofline import Rooflines, judged, least_ms
+from mrl_edge.bench.search_roofline import bandwidth, bytes_of_query
 from mrl_edge.devices.local import describe
 from onnx import TensorProto, helper
 from rows import measurement
@@ -61,7 +62,7 @@ def rooflines(home, monkeypatch, *, new=False, there=(), device=None, ceilings=C
 
     monkeypatch.setattr(module, "run_job", run)
     grid = SimpleNamespace(new_ceilings=new, dims=(64, 384), plans=(), tokens=(), batches=())
-    bundle = SimpleNamespace(folder=home)
+    bundle = SimpleNamespace(folder=home, manifest=SimpleNamespace(dims=(64, 384)))
     return Rooflines(bundle, None, grid, device or describe(), there, home), asked
 
 
@@ -125,6 +126,61 @@ def test_the_work_is_of_the_dimension_that_is_encoded(home, monkeypatch, found):
     assert run.of(row).roofline.work.operations == 10**8
     row = msgspec.structs.replace(row, search=msgspec.structs.replace(row.search, **found))
     assert run.of(row).roofline.work.operations == 2
+
+
+def _searched(kind, *, touched=10**9, **fields):
+    row = measurement("fp32", 64, search_ms=2.0)
+    search = msgspec.structs.replace(row.search, index=kind, n_items=1000, **fields)
+    memory = msgspec.structs.replace(row.memory, index_touched_bytes=touched)
+    return msgspec.structs.replace(row, search=search, memory=memory)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "read"),
+    [
+        ("scan", {}, 1000 * (64 * 4 + 4)),
+        ("scan", {"vectors": "int8"}, 1000 * (64 + 4)),
+        ("scan", {"shortlist": 200, "rerank_dim": 384}, 1000 * (64 * 4 + 4) + 200 * (384 * 4 + 4)),
+        ("binary", {"shortlist": 100, "rerank_dim": 64}, 1000 * 8 + 100 * (64 * 4 + 4)),
+        (
+            "ivf",
+            {"parameters": {"lists": 100, "probes": 10, "cluster_dim": 64}},
+            1000 * (64 * 4 + 4) / 10 + 4 * 100 * 64,
+        ),
+    ],
+)
+def test_a_search_is_held_to_reading_what_a_query_reads(home, monkeypatch, kind, fields, read):
+    """At 50 GB/s, the least of the ceilings' sizes."""
+    row = rooflines(home, monkeypatch)[0].of(_searched(kind, **fields))
+    found = row.search_roofline
+    assert found.bytes == read
+    assert found.least_ms == pytest.approx(read / 50e9 * 1e3)
+    assert found.fraction == pytest.approx(found.least_ms / 2.0)
+    assert "search_roofline" not in row.null_because
+    few = rooflines(home, monkeypatch)[0].of(_searched(kind, touched=1000, **fields))
+    assert few.search_roofline.bytes == 1000  # no more than all of them read
+
+
+def test_new_ceilings_judge_searches_too(home, monkeypatch):
+    old = rooflines(home, monkeypatch)[0].of(_searched("scan"))
+    faster = msgspec.structs.replace(CEILINGS, bandwidths=(Bandwidth(10**6, 100.0),))
+    run, _ = rooflines(home, monkeypatch, new=True, there=(CEILINGS,), ceilings=faster)
+    run.of(measurement("fp32", 64))
+    (row,) = run.judged_again([old])
+    assert row.search_roofline.fraction == pytest.approx(old.search_roofline.fraction / 2)
+
+
+def test_a_search_whose_reads_are_not_known_says_why(home, monkeypatch):
+    run, _ = rooflines(home, monkeypatch)
+    assert "depends on the query" in run.of(_searched("annoy")).null_because["search_roofline"]
+    silent = msgspec.structs.replace(
+        _searched("scan", touched=None), null_because={"memory.index_touched_bytes": "no smaps"}
+    )
+    assert run.of(silent).null_because["search_roofline"] == "no smaps"
+    assert bytes_of_query(measurement("fp32", 64), (64, 384)) == "nothing is searched"
+    assert "search_roofline" not in run.of(measurement("fp32", 64)).null_because
+    emulated, _ = rooflines(home, monkeypatch, device=msgspec.structs.replace(describe(), emulated=True))
+    assert "emulator" in emulated.of(_searched("scan")).null_because["search_roofline"]
 
 
 def test_what_has_no_roofline_says_why(home, monkeypatch):

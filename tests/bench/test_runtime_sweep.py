@@ -1,16 +1,19 @@
 """Batches, callers, onnxruntime's levers and cold starts, as the command line sweeps them."""
 
 import json
+import shutil
 
 import msgspec
 import pytest
 from conftest import mrl_edge_here, run_here, the_one_error_line
-from mrl_edge.bench import child
+from mrl_edge.bench import child, measuring
+from mrl_edge.bench.jobs import FirstJob, MeasureJob
+from mrl_edge.bench.page_cache import resident_share
 from mrl_edge.bench.results import read_results
 from mrl_edge.bench.scenarios import with_scenarios
-from rows import measurement
+from rows import measurement, results
 
-from mrl_edge.cli.bench_table import within
+from mrl_edge.cli.bench_table import print_results, within
 from mrl_edge.errors import UnsupportedError
 
 
@@ -70,6 +73,28 @@ def test_the_cold_start_with_files_dropped_is_there_or_says_why_not(swept):
             assert (row.cold_start_dropped_ms is None) == ("cold_start_dropped_ms" in row.null_because)
 
 
+def test_a_dropped_start_begins_when_its_files_are_out_of_the_page_cache(arguments, tmp_path, monkeypatch):
+    """In a copy of the bundle, which no other test has mapped."""
+    bundle = shutil.copytree(arguments[1], tmp_path / "bundle")
+    real, began = measuring.run_job, []
+
+    def run_job(job, *rest):
+        paths = (job.measure if isinstance(job, FirstJob) else job).prepared.index.paths
+        began.append((type(job), resident_share([bundle / "int8" / "weights.bin", *paths])))
+        return real(job, *rest)
+
+    monkeypatch.setattr(measuring, "run_job", run_job)
+    out = tmp_path / "results.json"
+    mrl_edge_here("bench", bundle, *arguments[2:], "--dims", "16", "--precision", "int8", "--out", out)
+    (row,) = read_results(out).measurements
+    if row.cold_start_dropped_ms is None:
+        pytest.skip(f"this file system keeps its pages: {row.null_because['cold_start_dropped_ms']}")
+    (first, warm), (last, dropped) = began
+    assert (first, last) == (MeasureJob, FirstJob)
+    assert warm == 1
+    assert dropped <= 0.05
+
+
 def test_only_the_largest_batch_is_offline_and_a_fixed_length_is_no_scenario():
     change = msgspec.structs.replace
     base = measurement("int8", 64)
@@ -82,12 +107,44 @@ def test_only_the_largest_batch_is_offline_and_a_fixed_length_is_no_scenario():
     assert [row.scenario for row in grown][-2:] == [None, "Offline"]  # a resumption with a larger one
 
 
+def test_a_tail_is_measured_until_it_is_known_and_makes_another_file(arguments, tmp_path):
+    out = tmp_path / "results.json"
+    short = ("--dims", "16", "--precision", "int8", "--max-seconds", "0.1", "--out", out)
+    mrl_edge_here(*arguments, *short, "--tail", "99")
+    (row,) = read_results(out).measurements
+    assert row.query.samples >= 2 * 381
+    assert row.query.p99_ci95_ms[0] <= row.query.p99_ms <= row.query.p99_ci95_ms[1]
+    assert row.query.p999_ms is None
+    assert "--tail 99.9 measures on" in row.null_because["query.p999_ms"]
+    assert "another data or settings" in the_one_error_line(run_here(*arguments, *short))
+
+
+def test_a_p999_is_printed_where_it_is_known(capsys):
+    row = measurement("int8", 64)
+    tails = {"p99_ms": 3.0, "p99_ci95_ms": (2.75, 3.25), "p999_ms": 6.5, "p999_ci95_ms": (5.5, 9.25), "samples": 7680}
+    known = msgspec.structs.replace(row, encode=msgspec.structs.replace(row.encode, **tails))
+    print_results(results(row))
+    assert "99.9" not in capsys.readouterr().out
+    print_results(results(row, msgspec.structs.replace(known, dim=32)))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "7,680" in line]
+    assert "d32" in line
+    assert "3.00 (2.75 to 3.25)" in line
+    assert "6.50 (5.50 to 9.25)" in line
+
+
 @pytest.mark.parametrize(
-    ("p99", "samples", "said"),
-    [(5.0, 1000, "yes"), (5.1, 1000, "no"), (1.0, 999, "undecided"), (None, 5000, "undecided")],
+    ("interval", "said"),
+    [
+        ((4.0, 5.0), "yes"),
+        ((5.1, 6.0), "no"),
+        ((5.1, None), "no"),
+        ((4.0, 6.0), "undecided"),
+        ((1.0, None), "undecided"),
+        (None, "undecided"),
+    ],
 )
-def test_a_p99_keeps_a_limit_only_by_a_thousand_calls(p99, samples, said):
-    encode = msgspec.structs.replace(measurement("int8", 64).encode, p99_ms=p99, samples=samples)
+def test_a_p99_keeps_a_limit_only_by_all_of_its_interval(interval, said):
+    encode = msgspec.structs.replace(measurement("int8", 64).encode, p99_ms=4.5, p99_ci95_ms=interval)
     assert within(encode, 5.0) == said
 
 
@@ -115,6 +172,8 @@ def test_the_runtimes_own_memory_lies_between_pythons_and_the_models(swept):
         (("--runtime", "no-brakes"), "there is default, no-arena"),
         (("--runtime", "no-arena,no-arena"), "name each setting once"),
         (("--p99-limit-ms", "-1"), "--p99-limit-ms"),
+        (("--tail", "50"), "--tail"),
+        (("--tail", "100"), "--tail"),
         (("--p99-limit-ms", "5"), "does nothing without --concurrency"),
     ],
 )

@@ -1,9 +1,12 @@
 """What a series of times comes to, and the reasons not to trust it, on series made to have one reason."""
 
+import math
+
 import numpy as np
 import pytest
-from mrl_edge.bench.measure.intervals import median_interval
-from mrl_edge.bench.measure.timing import drifts, summarise
+from mrl_edge.bench.measure.intervals import median_interval, samples_for, tail_interval
+from mrl_edge.bench.measure.timing import drifts, summarise, summarise_processes
+from scipy.stats import norm, t
 
 MS = 1_000_000
 OWN = np.linspace(2, 8, 64) * MS
@@ -13,7 +16,7 @@ def _lognormal(random, count):
     return random.lognormal(np.log(5 * MS), 0.5, count)
 
 
-@pytest.mark.parametrize("count", [1, 2, 9, 1000])
+@pytest.mark.parametrize("count", [1, 2, 9, 99, 100, 1000])
 def test_percentiles_are_numpys_in_milliseconds(count):
     samples = _lognormal(np.random.default_rng(12), count).astype(np.int64)
     found = summarise(samples)
@@ -56,11 +59,55 @@ def test_one_sample_is_unstable():
     assert not summarise(np.array([5 * MS])).stable
 
 
-@pytest.mark.parametrize("count", [999, 1000, 5000])
-def test_a_p999_is_given_of_a_thousand_samples_and_more(count):
+@pytest.mark.parametrize(
+    ("count", "p99_bounded", "p999_there"),
+    [(120, False, False), (1200, True, False), (3000, True, False), (7676, True, True)],
+)
+def test_a_tail_is_bounded_by_enough_samples_and_a_p999_is_not_there_before(count, p99_bounded, p999_there):
     samples = _lognormal(np.random.default_rng(21), count)
-    found = summarise(samples).p999_ms
-    assert found == (None if count < 1000 else pytest.approx(np.percentile(samples / MS, 99.9)))
+    found = summarise(samples)
+    low, high = found.p99_ci95_ms
+    assert low <= found.p99_ms == pytest.approx(np.percentile(samples / MS, 99))
+    assert (high is not None) is p99_bounded
+    assert (found.p999_ms is not None) is p999_there is (found.p999_ci95_ms is not None)
+    if p999_there:
+        low, high = found.p999_ci95_ms
+        assert low <= found.p999_ms <= high
+        assert found.p999_ms == pytest.approx(np.percentile(samples / MS, 99.9))
+
+
+@pytest.mark.parametrize(("percentile", "count"), [(99, 800), (99, 3000), (99.9, 8000)])
+@pytest.mark.parametrize("inputs", [1, 64])
+def test_the_interval_of_a_tail_holds_the_true_one(percentile, count, inputs):
+    """Of one input by the lognormal's own quantile, of 64 that differ by a sample of a million."""
+    random = np.random.default_rng(27)
+    own = np.geomspace(1, 4, inputs)
+
+    def drawn(passes):
+        return (own * random.lognormal(0, 0.2, (passes, inputs))).ravel()
+
+    true = math.exp(0.2 * norm.ppf(percentile / 100)) if inputs == 1 else np.percentile(drawn(16_000), percentile)
+    intervals = [tail_interval(drawn(count // inputs), percentile) for _ in range(200)]
+    assert np.mean([high < math.inf for _, high in intervals]) >= 0.9
+    assert np.mean([low <= true <= high for low, high in intervals]) >= 0.91
+
+
+def test_so_many_samples_are_needed_as_leave_one_beyond_the_interval():
+    for percentile in (90, 99, 99.9):
+        share, needed = percentile / 100, samples_for(percentile)
+        ends = [n * share + norm.ppf(0.975) * math.sqrt(n * share * (1 - share)) for n in (needed - 1, needed)]
+        assert ends[0] > needed - 1
+        assert ends[1] <= needed
+
+
+def test_processes_that_differ_widen_the_interval_of_a_tail_as_that_of_the_median():
+    random = np.random.default_rng(28)
+    alike = [summarise(random.lognormal(0, 0.1, 1000) * MS) for _ in range(3)]
+    apart = [summarise(random.lognormal(0, 0.1, 1000) * MS * speed) for speed in (0.8, 1, 1.25)]
+    widths = [np.diff(np.log(summarise_processes(each).p99_ci95_ms))[0] for each in (alike, apart)]
+    reach = t.ppf(0.975, 2) * np.std(np.log([0.8, 1, 1.25]), ddof=1) / math.sqrt(3)
+    assert widths[0] < 0.2
+    assert widths[1] == pytest.approx(2 * reach, rel=0.05)
 
 
 def test_every_reason_has_its_name():

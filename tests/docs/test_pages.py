@@ -1,9 +1,13 @@
 """What the pages tell a reader to run is what there is, and the generated pages hold all of it."""
 
 import importlib.util
+import io
 import json
 import re
+import statistics
 import sys
+import timeit
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -84,6 +88,20 @@ def test_a_command_that_there_is_not_would_be_found():
     assert list(commands_of("```sh\nmrl-edge a \\\n  b\n$ mrl-edge c\nnot mrl-edge d\n```\nmrl-edge e\n")) == [
         "mrl-edge a    b", "mrl-edge c",
     ]  # fmt: skip
+
+
+def test_the_example_of_measuring_any_callable_measures_it():
+    """Beside a bare loop over the middle one of its lists."""
+    page = (ROOT / "docs" / "measurement.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    there = {}
+    with redirect_stdout(io.StringIO()) as said:
+        exec(compile(example, "measurement.md", "exec"), there)
+    times = timeit.repeat(lambda: sorted(there["lists"][1]), number=100, repeat=9)
+    p50_ms, rest = said.getvalue().split(" ms, 95% interval ")
+    assert statistics.median(times) / 100 * 1e3 / 4 < float(p50_ms) < statistics.median(times) / 100 * 1e3 * 4
+    assert rest.startswith("(") or rest.startswith("None")
+    assert len(example.splitlines()) <= 6
 
 
 def test_the_tutorial_is_run_command_by_command():
