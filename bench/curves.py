@@ -92,6 +92,13 @@ class Forecast:
         """Return it with something added that is known exactly."""
         return Forecast(self.value + by, self.low + by, self.high + by)
 
+    def times(self, other: Forecast) -> Forecast:
+        """Return the product with an independent one."""
+        value = self.value * other.value
+        below = math.hypot((self.value - self.low) * other.value, self.value * (other.value - other.low))
+        above = math.hypot((self.high - self.value) * other.value, self.value * (other.high - other.value))
+        return Forecast(value, value - below, value + above)
+
     def widened(self, below: float, above: float) -> Forecast:
         """Return it with another uncertainty joined to each side, as those of independent things are."""
         low, high = math.hypot(self.value - self.low, below), math.hypot(self.high - self.value, above)

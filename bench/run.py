@@ -49,6 +49,7 @@ def settings_of(task: jobs.Task, source: str, grid: Grid) -> dict[str, Any]:
         "repeats": grid.repeats,
         "target_recall": grid.target_recall,
         "vectors": grid.storage,
+        **({"like": grid.like.as_setting()} if grid.like else {}),
         **({"asked": grid.asked} if grid.asked else {}),
     }
 
