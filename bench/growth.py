@@ -63,25 +63,24 @@ class Growth:
 
 def _exact(sizes: Sequence[Searched], items: int, count: int) -> dict[str, Forecast]:
     shares = [_share_within(number + 1, sizes, items, count) for number in range(_K)]
-    values = np.maximum.accumulate([share.value for share in shares])
-    recall, found = shares[-1], {}
+    lows, values, highs = np.maximum.accumulate([(share.low, share.value, share.high) for share in shares]).T
+    found = {}
     for name, worth in _WORTH.items():
         if not all(name in one.metrics for one in sizes):
             continue
-        made = _metric(values, worth)
         # Of queries with several answers a metric is not what one answer adds: by as much as where it was measured.
         beside = [
             one.metrics[name] / max(_metric(np.array([one.within[k + 1] for k in range(_K)]), worth), 1e-9)
             for one in sizes
         ]
-        value = min(1.0, made * float(np.mean(beside)))
-        scale = value / max(recall.value, 1e-9)  # they fall together
-        found[name] = Forecast(value, recall.low * scale, recall.high * scale)
+        low, value, high = (float(np.mean(beside)) * _metric(each, worth) for each in (lows, values, highs))
+        found[name] = Forecast(value, low, high)
     return found
 
 
 def _metric(within: Values, worth: Values) -> float:
-    return float((np.diff(within, prepend=0.0) * worth).sum())
+    """Return a metric of the shares of answers before which fewer than 1 to 10 stand; it rises with each of them."""
+    return float((within * -np.diff(worth, append=0.0)).sum())
 
 
 def _share_within(most: int, sizes: Sequence[Searched], items: int, count: int) -> Forecast:
