@@ -113,8 +113,8 @@ def _encoding(points: Sequence[Point], items: int) -> dict[tuple[object, ...], F
     found = {}
     for pool, there in pools.items():
         rest = np.array([point.rest_ms for point in there])
-        noise = rest * statistics.median(own_noise(point.row) for point in there)
-        found[pool] = fit(Points(sizes_of(there), rest, noise), (CONSTANT,), items)
+        noise = float(np.median(rest)) * statistics.median(own_noise(point.row) for point in there)
+        found[pool] = fit(Points(sizes_of(there), rest, np.full(len(rest), noise)), (CONSTANT,), items)
     return found
 
 

@@ -7,12 +7,13 @@ size and not the time of day, and their indexes have the parameters that were tu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from mrl_edge.bench import jobs
+from mrl_edge.bench.configuration import Configuration
 from mrl_edge.bench.held import Held, Like, held_in
 from mrl_edge.bench.place import Place, here
 from mrl_edge.bench.preparing import Grid
@@ -89,12 +90,7 @@ def _held(run: Run, variants: Sequence[Variant]) -> tuple[Held, ...]:
 
 def _sweep(runs: Sequence[Run], grid: Grid, report: Report) -> None:
     variants = variants_of(runs[0].bundle, grid)
-    lacking = {(variant, number): run.missing(variant) for variant in variants for number, run in enumerate(runs)}
-    todo = [
-        (variant, configuration, [run for number, run in enumerate(runs) if configuration in lacking[variant, number]])
-        for variant in variants
-        for configuration in dict.fromkeys(one for number in range(len(runs)) for one in lacking[variant, number])
-    ]
+    todo = [one for variant in variants for one in _lacking(runs, variant)]
     rounds = [
         (number, run, variant, configuration)
         for number in range(grid.repeats)
@@ -112,3 +108,10 @@ def _sweep(runs: Sequence[Run], grid: Grid, report: Report) -> None:
     for run in runs:
         run.narrowed(None)
         run.finish()
+
+
+def _lacking(runs: Sequence[Run], variant: Variant) -> Iterator[tuple[Variant, Configuration, list[Run]]]:
+    """Yield what is to be measured of a variant, each with the runs that lack it."""
+    missing = [run.missing(variant) for run in runs]
+    for one in dict.fromkeys(configuration for each in missing for configuration in each):
+        yield variant, one, [run for run, each in zip(runs, missing, strict=True) if one in each]

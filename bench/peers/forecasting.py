@@ -130,7 +130,7 @@ def main() -> int:
     parser.add_argument("--queries", type=int, default=2000, help="the smallest size must hold their answers")
     parser.add_argument("--dims", default="64,384")
     parser.add_argument("--index", default="scan,annoy,ivf")
-    parser.add_argument("--repeats", type=int, default=5, help="processes of a configuration and size")
+    parser.add_argument("--repeats", type=int, default=7, help="processes of a configuration and size")
     options = parser.parse_args()
     bundle, work = options.folder / "bundle", options.folder / "forecast"
     if not bundle.is_dir():

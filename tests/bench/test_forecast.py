@@ -286,7 +286,7 @@ def test_what_an_index_keeps_is_a_curve_of_its_own():
     for wanted in (500, 3000, 16_000):
         (row,) = at_size(files, wanted).rows
         low, high = row.bounds["recall_at_10"]
-        assert row.quality["recall_at_10"] == pytest.approx(recall(wanted) * share(wanted), abs=0.005)
+        assert row.quality["recall_at_10"] == pytest.approx(recall(wanted) * share(wanted), abs=0.01)
         assert low < row.quality["recall_at_10"] < high < low + 0.12
 
 
