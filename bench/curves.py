@@ -114,13 +114,14 @@ class _Fitted:
     scale: float  # times the noise that the points were said to have
 
 
-def fit(points: Points, curves: Sequence[Curve], at: float, rises: bool = True) -> Forecast:
+def fit(points: Points, curves: Sequence[Curve], at: float, rises: bool | None = True) -> Forecast:
     """Return what curves say of another size, at least 0: the value of the one that misses the points least.
 
     No curve falls, or where not `rises` none rises: a draw that would is the constant nearest to it. So a cost that
-    noise shows falling has the largest of the growths that the noise allows in its upper end.
+    noise shows falling has the largest of the growths that the noise allows in its upper end. None lets them do either.
     """
-    fitted = [_fitted(points, curve, at, 1.0 if rises else -1.0) for curve in curves if _is_able(points, curve)]
+    sign = 0.0 if rises is None else 1.0 if rises else -1.0
+    fitted = [_fitted(points, curve, at, sign) for curve in curves if _is_able(points, curve)]
     best = min(fitted, key=lambda one: round(one.missed, 6))  # through two sizes all go: the first is taken
     kept = [one.forecast for one in fitted if one.missed - best.missed <= _REFUTED * best.scale**2]
     value = max(best.forecast.value, 0.0)

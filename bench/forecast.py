@@ -73,7 +73,7 @@ def at_size(results: Sequence[Results], items: int) -> Sized:
     if not found:
         raise UsageError(
             f"--corpus {items}: predicting needs the results of two corpus sizes at least: run mrl-edge bench with "
-            "--max-documents of two sizes into two files, and give both"
+            "--max-documents 1000,2000 or others, and give the files of both"
         )
     largest = max(point.size for points in sized.values() for point in points)
     retuned = sum(row.predicted and not row.parameters and row.index not in _NO_PARAMETERS for row in found)

@@ -20,6 +20,7 @@ from mrl_edge.bench.curves import LOGARITHM, LOGISTIC, STRETCHED, Forecast, Poin
 
 RETRIEVAL = ("recall_at_10", "ndcg_at_10", "mrr_at_10", "map_at_10")
 _CURVES = (STRETCHED, LOGISTIC, LOGARITHM)
+_KEPT = (LOGARITHM, STRETCHED, LOGISTIC)  # through two sizes all go: near 1 the first is the least steep
 _TUNED_RECALL = 0.01  # within which tuning meets its target
 _NEAR = math.log(3)  # how much farther than the nearest a size may be, as a logarithm, for its figure to be taken
 _OF_ALL = 10  # fewer documents than one in so many stand before: else a corpus cannot be drawn again
@@ -125,8 +126,10 @@ def kept(
     lost = max(float(1 - shares.min()), 0.0)
     noise = math.hypot(paired(lost, count), 0.0 if held else _TUNED_RECALL)
     there = np.array([one.size for one in sizes], dtype=np.float64)
-    share = fit(Points(there, np.minimum(shares, 1.0), np.full(len(shares), noise)), _CURVES, items, rises=False)
-    return exact.times(share)
+    most = 1 - 0.5 / max(count, 1)  # all hits of so many queries are no proof that none is ever lost
+    points = Points(there, np.minimum(shares, most), np.full(len(shares), noise))
+    # The same share of more and smaller lists finds more.
+    return exact.times(fit(points, _KEPT, items, rises=None if rows[0].index == "ivf" else False))
 
 
 def by_metric(rows: Sequence[Candidate], name: str, items: int, held: bool) -> Forecast:

@@ -287,7 +287,7 @@ def test_what_an_index_keeps_is_a_curve_of_its_own():
         (row,) = at_size(files, wanted).rows
         low, high = row.bounds["recall_at_10"]
         assert row.quality["recall_at_10"] == pytest.approx(recall(wanted) * share(wanted), abs=0.01)
-        assert low < row.quality["recall_at_10"] < high < low + 0.12
+        assert low < row.quality["recall_at_10"] < high < low + 0.2
 
 
 def test_parameters_that_were_held_are_those_of_another_size():
