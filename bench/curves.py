@@ -57,8 +57,8 @@ def _no_loss(values: Values) -> Values:
     return np.asarray(-np.log(-np.log(held)))
 
 
-def _steep_no_loss(values: Values) -> Values:
-    held = np.clip(values, _STEEPEST, 1 - _STEEPEST)
+def _steep_no_loss(values: Values, nearest: float = _STEEPEST) -> Values:
+    held = np.clip(values, nearest, 1 - nearest)
     return np.asarray(-1 / (held * np.log(held)))
 
 
@@ -69,6 +69,8 @@ POWER = Curve("power", np.log, np.log, np.exp, lambda y: 1 / y, logarithm=True)
 LOGISTIC = Curve("logistic", np.log, _logit, lambda y: 1 / (1 + np.exp(-y)), _steep_logit)
 # exp(-(n / c)^k): every further document is as likely to displace an answer, of some queries sooner than of others.
 STRETCHED = Curve("stretched exponential", np.log, _no_loss, lambda y: np.exp(-np.exp(-y)), _steep_no_loss)
+# The same where nearly all is kept: there it is flat, and points say little of its slope.
+KEPT = Curve("kept", np.log, _no_loss, lambda y: np.exp(-np.exp(-y)), lambda values: _steep_no_loss(values, _NEAR_0))
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 from mrl_edge.bench.budget import Z95
 from mrl_edge.bench.candidates import Candidate, wilson
-from mrl_edge.bench.curves import LOGARITHM, LOGISTIC, STRETCHED, Forecast, Points, Values, fit
+from mrl_edge.bench.curves import KEPT, LOGARITHM, LOGISTIC, STRETCHED, Forecast, Points, Values, fit
 
 RETRIEVAL = ("recall_at_10", "ndcg_at_10", "mrr_at_10", "map_at_10")
 _CURVES = (STRETCHED, LOGISTIC, LOGARITHM)
-_KEPT = (LOGARITHM, STRETCHED, LOGISTIC)  # through two sizes all go: near 1 the first is the least steep
+_KEPT = (LOGARITHM, KEPT)
 _TUNED_RECALL = 0.01  # within which tuning meets its target
 _NEAR = math.log(3)  # how much farther than the nearest a size may be, as a logarithm, for its figure to be taken
 _OF_ALL = 10  # fewer documents than one in so many stand before: else a corpus cannot be drawn again
@@ -128,8 +128,9 @@ def kept(
     there = np.array([one.size for one in sizes], dtype=np.float64)
     most = 1 - 0.5 / max(count, 1)  # all hits of so many queries are no proof that none is ever lost
     points = Points(there, np.minimum(shares, most), np.full(len(shares), noise))
+    curves = _KEPT if len({*there}) > 2 else _KEPT[:1]  # two sizes do not say when it begins to fall
     # The same share of more and smaller lists finds more.
-    return exact.times(fit(points, _KEPT, items, rises=None if rows[0].index == "ivf" else False))
+    return exact.times(fit(points, curves, items, rises=None if rows[0].index == "ivf" else False))
 
 
 def by_metric(rows: Sequence[Candidate], name: str, items: int, held: bool) -> Forecast:
