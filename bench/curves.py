@@ -57,8 +57,8 @@ def _no_loss(values: Values) -> Values:
     return np.asarray(-np.log(-np.log(held)))
 
 
-def _steep_no_loss(values: Values) -> Values:
-    held = np.clip(values, _STEEPEST, 1 - _STEEPEST)
+def _steep_no_loss(values: Values, nearest: float = _STEEPEST) -> Values:
+    held = np.clip(values, nearest, 1 - nearest)
     return np.asarray(-1 / (held * np.log(held)))
 
 
@@ -69,6 +69,8 @@ POWER = Curve("power", np.log, np.log, np.exp, lambda y: 1 / y, logarithm=True)
 LOGISTIC = Curve("logistic", np.log, _logit, lambda y: 1 / (1 + np.exp(-y)), _steep_logit)
 # exp(-(n / c)^k): every further document is as likely to displace an answer, of some queries sooner than of others.
 STRETCHED = Curve("stretched exponential", np.log, _no_loss, lambda y: np.exp(-np.exp(-y)), _steep_no_loss)
+# The same where nearly all is kept: there it is flat, and points say little of its slope.
+KEPT = Curve("kept", np.log, _no_loss, lambda y: np.exp(-np.exp(-y)), lambda values: _steep_no_loss(values, _NEAR_0))
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,13 @@ class Forecast:
         """Return it with something added that is known exactly."""
         return Forecast(self.value + by, self.low + by, self.high + by)
 
+    def times(self, other: Forecast) -> Forecast:
+        """Return the product with an independent one."""
+        value = self.value * other.value
+        below = math.hypot((self.value - self.low) * other.value, self.value * (other.value - other.low))
+        above = math.hypot((self.high - self.value) * other.value, self.value * (other.high - other.value))
+        return Forecast(value, value - below, value + above)
+
     def widened(self, below: float, above: float) -> Forecast:
         """Return it with another uncertainty joined to each side, as those of independent things are."""
         low, high = math.hypot(self.value - self.low, below), math.hypot(self.high - self.value, above)
@@ -107,13 +116,14 @@ class _Fitted:
     scale: float  # times the noise that the points were said to have
 
 
-def fit(points: Points, curves: Sequence[Curve], at: float, rises: bool = True) -> Forecast:
+def fit(points: Points, curves: Sequence[Curve], at: float, rises: bool | None = True) -> Forecast:
     """Return what curves say of another size, at least 0: the value of the one that misses the points least.
 
     No curve falls, or where not `rises` none rises: a draw that would is the constant nearest to it. So a cost that
-    noise shows falling has the largest of the growths that the noise allows in its upper end.
+    noise shows falling has the largest of the growths that the noise allows in its upper end. None lets them do either.
     """
-    fitted = [_fitted(points, curve, at, 1.0 if rises else -1.0) for curve in curves if _is_able(points, curve)]
+    sign = 0.0 if rises is None else 1.0 if rises else -1.0
+    fitted = [_fitted(points, curve, at, sign) for curve in curves if _is_able(points, curve)]
     best = min(fitted, key=lambda one: round(one.missed, 6))  # through two sizes all go: the first is taken
     kept = [one.forecast for one in fitted if one.missed - best.missed <= _REFUTED * best.scale**2]
     value = max(best.forecast.value, 0.0)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from mrl_edge.bench.held import Held, resized
 from mrl_edge.bench.jobs import IndexFiles
 from mrl_edge.bench.results import Disk, IndexPlan
 
@@ -92,7 +93,7 @@ class Indexes:
         rows = rows_of(found, np.fromfile(work / ORDER, dtype="<i4"))
         return Ground(store, self._queries, rows, lists, store.dims[-1])
 
-    def make(self, plan: IndexPlan, dim: int, target_recall: float, like: SizedIndex | None) -> Made:
+    def make(self, plan: IndexPlan, dim: int, target_recall: float, like: Held | None) -> Made:
         """Return the index of a plan at a dimension, with the parameters of `like` or those that tuning chooses.
 
         Plans that differ by their rerank alone share what is built.
@@ -106,13 +107,14 @@ class Indexes:
         sized = replace(made.files.sized, shortlist=plan.shortlist, rerank_dim=plan.rerank_dim)
         return replace(made, files=msgspec.structs.replace(made.files, sized=sized))
 
-    def _build(self, plan: IndexPlan, dim: int, target_recall: float, like: SizedIndex | None) -> Made:
+    def _build(self, plan: IndexPlan, dim: int, target_recall: float, like: Held | None) -> Made:
         folder = self._work / f"{plan.kind}-d{dim}{'-tuned' if plan.tuned else ''}"
         folder.mkdir(exist_ok=True)
         ground = self._ground if plan.tuned else self._at(dim)
         if like is not None:
-            sized = like
-            path, build_s = build_like(like, Site(ground.store, ground.lists, dim, folder, math.inf, silent, {}))
+            sized = _sized(like, ground.lists)
+            path, build_s = build_like(sized, Site(ground.store, ground.lists, dim, folder, math.inf, silent, {}))
+            sized = replace(sized, file=path.name if path else None)
         else:
             (sized,), trials = tune(ground, (dim,), Target(target_recall, None, (plan.kind,)), folder, silent)
             build_s = next(trial.build_s for trial in trials if trial.parameters == sized.parameters)
@@ -139,3 +141,10 @@ class Indexes:
         """Return the same ground with exact search at one dimension as what is to be found."""
         found = exact_top_k(prefix(self._queries, dim), prefix(self._documents, dim), 10)
         return replace(self._ground, reference=found if self._order is None else rows_of(found, self._order), dim=dim)
+
+
+def _sized(like: Held, lists: Lists | None) -> SizedIndex:
+    """Return an index that is not built yet, with the parameters that are held."""
+    parameters = resized(like.plan.kind, like.parameters, lists.lists) if lists else like.parameters
+    ranked = like.shortlist, like.rerank_dim
+    return SizedIndex(like.dim, like.plan.kind, None, parameters, None, 0.0, like.p50_ms, 0, *ranked)

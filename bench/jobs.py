@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+from mrl_edge.bench.held import Held
 from mrl_edge.bench.results import (
     Ceilings,
     Disk,
@@ -118,7 +119,7 @@ class IndexJob(msgspec.Struct, frozen=True, tag="index"):
     plans: tuple[IndexPlan, ...]  # of the whole run: one may need the documents in an order of its own
     target_recall: float
     storage: str
-    like: tuple[Prepared, ...]  # another precision's, whose index parameters are taken over; none: they are tuned
+    like: tuple[Held, ...]  # parameters that are taken over; where there are none they are tuned
     work: str  # folder of the vectors and for the indexes
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 from mrl_edge.bench import jobs
 from mrl_edge.bench.configuration import Configuration
+from mrl_edge.bench.held import Held, Like, for_variant, held_of, plain
 from mrl_edge.bench.measure.intervals import samples_for
 from mrl_edge.bench.processes import run_job
 from mrl_edge.bench.results import IndexPlan
@@ -44,6 +45,7 @@ class Grid:
     providers: tuple[str, ...] = (CPU,)  # each measured with everything; vectors and quality are the processor's
     tail: float | None = None  # a percentile whose interval is to be known, however long that takes
     for_choice: bool = False  # of a row only the figures that a budget can ask for
+    like: Like | None = None  # parameters of indexes that are taken over instead of tuned
     asked: dict[str, str] = field(default_factory=dict)  # the data and its columns, by option: for who measures again
 
     def processes(self, configuration: Configuration) -> int:
@@ -194,20 +196,31 @@ class Preparations:
                 self._write("reference", there)
         return there.embedded.query_vectors if isinstance(there, Kept) else None
 
-    def _like(self, variant: Variant, wanted: Sequence[tuple[int, IndexPlan]]) -> tuple[jobs.Prepared, ...]:
-        """Return what is made at a depth of the first precision before this: the vectors are nearly the same.
+    def is_kept(self, variant: Variant) -> bool:
+        """Whether something of a variant is there."""
+        return isinstance(self._there(variant), Kept)
 
-        One whose documents are not embedded, as no budget fits it, is not.
+    def held(self, variant: Variant) -> tuple[Held, ...]:
+        """Return the parameters of all of a variant's indexes, which are built where they are not there."""
+        made = self.indexed(variant, self._pairs(self._grid.dims))
+        return () if isinstance(made, jobs.Failure) else held_of(made, variant)
+
+    def _like(self, variant: Variant, wanted: Sequence[tuple[int, IndexPlan]]) -> tuple[Held, ...]:
+        """Return the parameters to take over: those that are held, or of the first precision before this at its depth.
+
+        The vectors of that are nearly the same; where its documents are not embedded, as no budget fits it, there are
+        none.
         """
+        if self._grid.like is not None:
+            return for_variant(self._grid.like.held, variant)
         for precision in sorted(self._grid.precisions, key=lambda name: name != "fp32"):  # as they are measured
             if precision == variant.precision:
                 break
             first = self._bundle.variant(precision, variant.depth)
             there = self._there(first)
             if isinstance(there, Kept) and there.embedded.document_vectors:
-                plain = [(dim, msgspec.structs.replace(plan, shortlist=None, rerank_dim=None)) for dim, plan in wanted]
-                found = self.indexed(first, list(dict.fromkeys(plain)))
-                return () if isinstance(found, jobs.Failure) else found
+                found = self.indexed(first, list(dict.fromkeys((dim, plain(plan)) for dim, plan in wanted)))
+                return () if isinstance(found, jobs.Failure) else held_of(found, first)
         return ()
 
     def _there(self, variant: Variant) -> Kept | jobs.Failure | None:

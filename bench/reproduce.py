@@ -39,6 +39,8 @@ def bench_command(results: Results, out: str) -> str:
     ):
         if name in results.settings:
             words += [option, f"{results.settings[name]}"]
+    if isinstance(like := results.settings.get("like"), dict):
+        words += ["--like", f"{like['source']}"]
     if results.device.capped_to:
         words += ["--device", results.device.capped_to, "--capped"]
     elif results.device.name != "local":  # over SSH; the file says which board, not how it is reached

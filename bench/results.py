@@ -129,6 +129,10 @@ class SearchResult(msgspec.Struct, frozen=True):
     tuned_on: str | None = None  # the precision whose vectors the parameters were chosen on
     same_hits: float | None = None  # share of the timed queries whose hits are those that the quality is of
     recalls: str = ""  # `quality.recall_at_10` of each query, a byte each (255 is 1) in base64: what two files compare
+    # Of exact search at the dimension that ranks last: its metrics, and the shares of answers before which fewer than
+    # so many documents stand that are no answers. They tell the metrics in a corpus of another size.
+    exact: dict[str, float] = {}
+    exact_within: dict[int, float] = {}
 
 
 class ClassThird(msgspec.Struct, frozen=True):

@@ -53,6 +53,7 @@ def settings_of(task: jobs.Task, source: str, grid: Grid) -> dict[str, Any]:
         "target_recall": grid.target_recall,
         "vectors": grid.storage,
         **({"tail": grid.tail} if grid.tail else {}),
+        **({"like": grid.like.as_setting()} if grid.like else {}),
         **({"asked": grid.asked} if grid.asked else {}),
     }
 

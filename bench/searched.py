@@ -9,15 +9,18 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
 from mrl_edge.bench.by_query import packed
+from mrl_edge.bench.held import plain
 from mrl_edge.bench.indexing import Indexes
 from mrl_edge.bench.jobs import IndexJob, IndexResult, Prepared, Task, read_task
 from mrl_edge.bench.path import HITS, open_files
 from mrl_edge.bench.results import IndexPlan, SearchResult
+from mrl_edge.bench.rivals import answers_within
 
 from mrl_edge.bundle import Bundle, Variant, open_bundle
 from mrl_edge.cpu import allowed_cores
@@ -33,6 +36,15 @@ def index(job: IndexJob) -> IndexResult:
     return _Searched(job).run()
 
 
+@dataclass(frozen=True)
+class _Exact:
+    """What exact search at one dimension finds [queries, ≤ 10], and what is said of it."""
+
+    ids: Ids
+    metrics: dict[str, float]
+    within: dict[int, float]
+
+
 class _Searched:
     """The vectors of one variant, and what is made of them."""
 
@@ -42,7 +54,9 @@ class _Searched:
         self.variant: Variant = self.bundle.variant(job.precision, job.depth)
         self.task: Task = read_task(job.task)
         self.work = Path(job.work)
+        self.relevant = [frozenset(answers) for answers in self.task.relevant]
         self.spent_s: dict[str, float] = {}
+        self._made: dict[int, _Exact] = {}
         full = self.bundle.manifest.dims[-1]
         self.queries: Floats = np.fromfile(job.embedded.query_vectors, dtype=np.float32).reshape(-1, full)
         self.documents: Floats = np.fromfile(job.embedded.document_vectors or "", dtype=np.float32).reshape(-1, full)
@@ -52,13 +66,12 @@ class _Searched:
         info = VectorsInfo(VECTORS, LENGTHS, job.storage, self.bundle.manifest.dims, len(self.documents))
         with self._spending("building indexes"):
             indexes = Indexes(self.queries, self.documents, info, job.plans, self.work)
-            reference = exact_top_k(self.queries, self.documents, 10)
+            self.reference = exact_top_k(self.queries, self.documents, 10)
         alone = {encoded.dim: encoded for encoded in job.embedded.configurations}
         found = []
         for dim in dict.fromkeys(dim for dim, _ in job.wanted):
-            own = exact_top_k(prefix(self.queries, dim), prefix(self.documents, dim), 10)
             plans = [plan for at, plan in job.wanted if at == dim]
-            found += [self._with_index(plan, alone[dim], indexes, (reference, own)) for plan in plans]
+            found += [self._with_index(plan, alone[dim], indexes) for plan in plans]
         return IndexResult(tuple(found), self.spent_s)
 
     @contextmanager
@@ -67,21 +80,27 @@ class _Searched:
         yield
         self.spent_s[what] = self.spent_s.get(what, 0.0) + time.perf_counter() - started
 
-    def _with_index(
-        self, plan: IndexPlan, encoded: Prepared, indexes: Indexes, references: tuple[Ids, Ids]
-    ) -> Prepared:
-        """Build what a plan searches and search every query with it; `references` is at the full and its own dim."""
-        plain = msgspec.structs.replace(plan, shortlist=None, rerank_dim=None)
-        like = next((p for p in self.job.like if (p.dim, p.plan) == (encoded.dim, plain)), None)
-        known = like.index.sized if like and like.index else None
-        with self._spending("building indexes" if known else "tuning and building indexes"):
-            made = indexes.make(plan, encoded.dim, self.job.target_recall, known)
+    def _exact(self, dim: int) -> _Exact:
+        """Return exact search at a dimension, made once."""
+        if dim not in self._made:
+            with self._spending("exact search"):
+                queries, documents = prefix(self.queries, dim), prefix(self.documents, dim)
+                ids = exact_top_k(queries, documents, HITS)
+                within = answers_within(queries, documents, self.relevant)
+                self._made[dim] = _Exact(ids, retrieval_quality(ids, self.relevant), within)
+        return self._made[dim]
+
+    def _with_index(self, plan: IndexPlan, encoded: Prepared, indexes: Indexes) -> Prepared:
+        """Build what a plan searches and search every query with it."""
+        like = next((held for held in self.job.like if (held.dim, held.plan) == (encoded.dim, plain(plan))), None)
+        with self._spending("building indexes" if like else "tuning and building indexes"):
+            made = indexes.make(plan, encoded.dim, self.job.target_recall, like)
         opened, sized = open_files(made.files), made.files.sized
         with self._spending("hits for the quality"):
             ids = _hits(opened, self.queries)
         hits = self.work / f"{plan}-d{encoded.dim}.hits"
         ids.tofile(hits)
-        relevant = [frozenset(answers) for answers in self.task.relevant]
+        last = self._exact(sized.rerank_dim or encoded.dim)
         search = SearchResult(
             index=plan.kind,
             n_items=indexes.n_items,
@@ -90,13 +109,16 @@ class _Searched:
             p50_ms=None,
             p99_ms=None,
             build_s=made.build_s,
-            recall_at_10=overlap_at_k(ids, references[0]),
-            recall_at_10_of_dim=overlap_at_k(ids, references[1]),
+            recall_at_10=overlap_at_k(ids, self.reference),
+            recall_at_10_of_dim=overlap_at_k(ids, self._exact(encoded.dim).ids),
             parameters=sized.parameters,
             vectors=self.job.storage,
-            tuned_on=like.search.tuned_on if like and like.search else self.job.precision,
-            recalls=packed(recalls_at_10(ids, relevant)),
+            tuned_on=like.tuned_on if like else self.job.precision,
+            recalls=packed(recalls_at_10(ids, self.relevant)),
+            exact=last.metrics,
+            exact_within=last.within,
         )
+        scores = retrieval_quality(ids, self.relevant)
         return msgspec.structs.replace(
             encoded,
             plan=plan,
@@ -105,7 +127,7 @@ class _Searched:
             encode_dim=opened.dim,
             disk=indexes.disk(made.files, self.bundle.model_bytes(self.variant, opened.dim)),
             search=search,
-            quality=msgspec.structs.replace(encoded.quality, **retrieval_quality(ids, relevant)),
+            quality=msgspec.structs.replace(encoded.quality, **scores),
         )
 
 

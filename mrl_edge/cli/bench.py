@@ -14,6 +14,7 @@ from mrl_edge.cli import (
     bench_boards,
     bench_calls,
     bench_place,
+    bench_sizes,
     bench_table,
     bench_task,
     completions,
@@ -35,6 +36,8 @@ mrl-edge bench bundle --data dev.csv --query question --positive answer --out re
 mrl-edge bench bundle --data dev.csv --query question --positive answer --precision int8 --dims 64,384 --threads 1,2
 
 mrl-edge bench bundle --data dev.csv --query question --positive answer --index scan,ivf --rerank-dim tuned
+
+mrl-edge bench bundle --data dev.csv --query question --positive answer --max-documents 1000,2000,4000 --out sized.json
 
 mrl-edge bench bundle --data dev.csv --query question --positive answer --out new.json --baseline saved.json
 
@@ -158,8 +161,14 @@ def bench(
     ] = False,
     max_queries: Annotated[int, typer.Option(min=10, help="Queries (or labelled texts) for the quality.")] = 1000,
     max_documents: Annotated[
-        int | None,
-        typer.Option(min=10, help="Documents to search, all answers among them, to see what a corpus' size costs."),
+        str | None,
+        typer.Option(
+            help="Documents to search, all answers among them; several as in 1000,2000,4000 are measured in turn."
+        ),
+    ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="Results file whose indexes' parameters are taken over instead of tuned, whatever the size."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Results file; an interrupted one is continued.")] = Path("results.json"),
     overwrite: options.Overwrite = False,
@@ -178,7 +187,7 @@ def bench(
     """
     given = dict(locals())
     from mrl_edge.bench.resuming import discard
-    from mrl_edge.bench.sweep import sweep
+    from mrl_edge.bench.sweep import sweep_sizes
     from mrl_edge.bundle import open_bundle
     from mrl_edge.cli.providers import read_providers
 
@@ -188,6 +197,7 @@ def bench(
         raise UsageError("--device: images are files of this machine, and no board has them: measure texts there")
     if boards and baseline is not None:
         raise UsageError("--baseline compares on this machine: leave --device and --fleet out")
+    sizes = bench_sizes.read_sizes(max_documents, out, boards=bool(boards), baseline=baseline)
     before = _read_baseline(baseline, out, profile) if baseline else None
     opened = open_bundle(bundle)
     columns = bench_task.columns_of(given)
@@ -195,10 +205,12 @@ def bench(
         pair.compare_two(opened, compare, bench_task.read_roles(opened, data, columns), max_seconds, as_json)
         return 0
     grid = bench_task.read_grid(opened, given, pin)
+    if like is not None:
+        grid = replace(grid, like=bench_sizes.read_like(opened, like, grid))
     roles = bench_task.read_roles(opened, data, columns)
-    task = bench_task.read_task(roles, max_queries, max_documents)
+    tasks = [(bench_task.read_task(roles, max_queries, size), file) for size, file in sizes]
     if before is not None:
-        _refuse_other_data(before, task, baseline)
+        _refuse_other_data(before, tasks[0][0], baseline)
     together = bench_calls.read_calls(batches, concurrency, server, p99_limit_ms, max_seconds)
     grid = replace(
         grid,
@@ -213,15 +225,19 @@ def bench(
     )
     calls = bench_table.Calls(1 in together.batches or 1 in together.callers, p99_limit_ms)
     if boards:
-        wanted = bench_boards.Sweep(opened, task, data, grid)
+        wanted = bench_boards.Sweep(opened, tasks[0][0], data, grid)
         bench_boards.measure_on_boards(wanted, boards, out, overwrite, as_json, calls)
         return 0
     with bench_place.open_place(profile, grid.providers) as place:
         if overwrite:
-            discard(out)
+            for _, file in tasks:
+                discard(file)
         with console.progress_bar() as report:
-            results = sweep(opened, task, data, grid, out, report, place)
-    return _conclude(results, before, out, as_json, calls)
+            results = sweep_sizes(opened, tasks, data, grid, report, place)
+    if len(tasks) > 1:
+        bench_sizes.print_sizes({str(file): one for (_, file), one in zip(tasks, results, strict=True)}, as_json, calls)
+        return 0
+    return _conclude(results[0], before, out, as_json, calls)
 
 
 def _conclude(results: Results, before: Results | None, out: Path, as_json: bool, calls: bench_table.Calls) -> int:

@@ -135,11 +135,13 @@ def shared(results: Results) -> list[str]:
     tuned = dict.fromkeys(row.search.tuned_on for row in rows if row.search and row.search.tuned_on)
     others = [row.precision for row in rows if row.search and row.search.tuned_on not in (None, row.precision)]
     reused = f"; those of {', '.join(dict.fromkeys(others))} take the same parameters" if others else ""
+    like = results.settings.get("like")
+    held = f", as {like['source']} has it" if isinstance(like, dict) else ""
     spent = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in results.spent_s.items())
     return [
         f"\nshared: {texts} embedded once for each of {', '.join(variants)}; every dimension is a prefix of those "
-        f"vectors; every index searches one store of them and is tuned on {', '.join(tuned)}{reused}; a row's index "
-        "and hits serve all threads and runtimes",
+        f"vectors; every index searches one store of them and is tuned on {', '.join(tuned)}{held}{reused}; a row's "
+        "index and hits serve all threads and runtimes",
         f"spent: {spent}; {sum(results.spent_s.values()):.0f} s in all",
     ]
 

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from conftest import run_here, the_one_error_line
 from mrl_edge.bench.forecast import at_size
-from mrl_edge.bench.results import Disk, OneProcess, write_results
+from mrl_edge.bench.results import Disk, OneProcess, Process, write_results
+from mrl_edge.bench.rivals import COUNTS
+from scipy.stats import binom
 from sizes import ENCODE_MS, SIZES, at, changed, disturbed, truth
 
 from mrl_edge.errors import ResultsError, UsageError
+from mrl_edge.index.candidates import list_count
 
 
 @pytest.mark.parametrize("kind", ["scan", "annoy"])
@@ -218,3 +221,82 @@ def test_pick_says_what_is_predicted(tmp_path):
     assert run_here("pick", *files, "--corpus", "20000", "--max-p50-ms", "3").returncode == 3
     tight = json.loads(run_here("pick", *files, "--corpus", "20000", "--max-p50-ms", "3", "--json").stdout)
     assert tight["relaxations"][0]["to"] == pytest.approx(ENCODE_MS + truth(20_000)[0], rel=1e-3)
+
+
+def hurried(n, speeds, kind="scan"):
+    """A size as processes saw it between which the machine's speed changed, for encoding and searching alike."""
+    content = at(n, kind)
+    row, search_ms = content.measurements[0], truth(n, kind)[0]
+    whole = [Process((ENCODE_MS + search_ms) * speed) for speed in speeds]
+    each = [OneProcess(None, search_ms * speed, None, None, None) for speed in speeds]
+    middle = float(np.median(speeds))
+    query = msgspec.structs.replace(
+        row.query, p50_ms=(ENCODE_MS + search_ms) * middle, processes=tuple(whole), ci95_ms=None
+    )
+    search = msgspec.structs.replace(row.search, p50_ms=search_ms * middle)
+    return changed(content, query=query, search=search, by_process=tuple(each))
+
+
+@pytest.mark.parametrize("kind", ["scan", "annoy"])
+def test_the_speed_of_the_machine_is_no_matter_of_the_size(kind):
+    speeds = [(1.0, 1.3, 1.1), (0.9, 0.7, 0.8), (1.4, 1.0, 1.2)]
+    (row,) = at_size([hurried(n, each, kind) for n, each in zip(SIZES, speeds, strict=True)], 20_000).rows
+    speed = np.mean([np.median(each) for each in speeds])
+    assert row.encode_p50_ms == pytest.approx(ENCODE_MS * speed, rel=1e-6)
+    assert row.search_p50_ms == pytest.approx(truth(20_000, kind)[0] * speed, rel=1e-3)
+    assert row.p50_ms == pytest.approx(row.encode_p50_ms + row.search_p50_ms)
+    low, high = row.bounds["encode_p50_ms"]
+    assert low < 0.9 * ENCODE_MS
+    assert high > 1.2 * ENCODE_MS
+    assert row.p50_ci95_ms[1] - row.p50_ci95_ms[0] > high - low
+
+
+def test_encoding_is_one_figure_of_all_rows_that_encode_alike():
+    def both(n, slow):
+        (row,) = at(n).measurements
+        query = msgspec.structs.replace(row.query, p50_ms=row.query.p50_ms + slow)
+        other = msgspec.structs.replace(row, dim=384, query=query)
+        wider = msgspec.structs.replace(row, precision="fp32", query=query)
+        return msgspec.structs.replace(at(n), measurements=(row, other, wider))
+
+    found = {(row.precision, row.dim): row for row in at_size([both(1000, 0.4), both(2000, 0.8)], 8000).rows}
+    assert found["int8", 64].encode_p50_ms == found["int8", 384].encode_p50_ms
+    assert found["int8", 64].encode_p50_ms == pytest.approx(ENCODE_MS + 0.3)
+    assert found["fp32", 64].encode_p50_ms == pytest.approx(ENCODE_MS + 0.6)
+
+
+def test_what_an_index_keeps_is_a_curve_of_its_own():
+    """Exact search finds what chances say, and the index a share of it that falls by a point a doubling."""
+    chances = 10 ** np.random.default_rng(2).normal(-3.2, 1.0, 4000)
+
+    def recall(n, count=10):
+        return float(binom.cdf(count - 1, n, np.minimum(chances, 1)).mean())
+
+    def share(n):
+        return 0.98 - 0.01 * math.log2(n / 1000)
+
+    def finding(n):
+        (row,) = at(n, "annoy").measurements
+        within = {count: recall(n, count) for count in COUNTS}
+        search = msgspec.structs.replace(row.search, exact={"recall_at_10": recall(n)}, exact_within=within)
+        quality = msgspec.structs.replace(row.quality, recall_at_10=recall(n) * share(n), ndcg_at_10=None)
+        return changed(at(n, "annoy"), search=search, quality=quality)
+
+    files = [finding(n) for n in (1000, 2000, 4000)]
+    for wanted in (500, 3000, 16_000):
+        (row,) = at_size(files, wanted).rows
+        low, high = row.bounds["recall_at_10"]
+        assert row.quality["recall_at_10"] == pytest.approx(recall(wanted) * share(wanted), abs=0.01)
+        assert low < row.quality["recall_at_10"] < high < low + 0.2
+
+
+def test_parameters_that_were_held_are_those_of_another_size():
+    def held(n, lists):
+        found = {"lists": lists, "cluster_dim": 64, "probes": lists // 8}
+        search = msgspec.structs.replace(at(n, "ivf").measurements[0].search, parameters=found)
+        return changed(at(n, "ivf"), search=search)
+
+    sized = at_size([held(1000, 64), held(4000, 256)], 40_000)
+    lists = list_count(40_000)
+    assert sized.rows[0].parameters == {"lists": lists, "cluster_dim": 64, "probes": lists // 8}
+    assert sized.retuned == 0

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from mrl_edge.bench import jobs
+from mrl_edge.bench.held import held_of
 from mrl_edge.bench.prepare import embed
 from mrl_edge.bench.results import IndexPlan
 from mrl_edge.bench.searched import index
@@ -72,12 +73,16 @@ def test_indexes_made_one_by_one_find_what_those_made_at_once_find(tiny_bundle, 
     vectors = embedded(tiny_bundle, task, tmp_path / "once", "all")
     once = indexed(tiny_bundle, vectors, tmp_path / "once", PAIRS)
     vectors = embedded(tiny_bundle, task, tmp_path / "apart", "all")
-    apart = [indexed(tiny_bundle, vectors, tmp_path / "apart", [pair], like=once)[0] for pair in PAIRS]
+    held = held_of(once, open_bundle(tiny_bundle).variant("int8", 2))
+    apart = [indexed(tiny_bundle, vectors, tmp_path / "apart", [pair], like=held)[0] for pair in PAIRS]
     assert [(one.dim, one.plan) for one in once] == list(PAIRS)
     for one, other in zip(once, apart, strict=True):
         np.testing.assert_array_equal(np.fromfile(one.hits), np.fromfile(other.hits))
         assert (one.quality, one.disk) == (other.quality, other.disk)
         assert one.search.parameters == other.search.parameters
+        assert one.search.exact == other.search.exact
+        last = by_numpy(vectors, task, one.search.rerank_dim or one.dim)
+        assert one.search.exact["recall_at_10"] == pytest.approx(last, abs=1 / QUERIES)
         if one.plan == PLANS[0]:  # a scan of fp32 vectors is exact search
             assert one.quality.recall_at_10 == pytest.approx(by_numpy(vectors, task, one.dim), abs=1 / QUERIES)
 

@@ -1,0 +1,108 @@
+"""`mrl-edge bench` of corpora of several sizes: measured in turn, the parameters of their indexes held."""
+
+import json
+import re
+
+import pytest
+from conftest import run_here, the_one_error_line
+from mrl_edge.bench.held import alike, held_in, resized
+from mrl_edge.bench.reproduce import bench_command
+from mrl_edge.bench.results import read_results
+
+from mrl_edge.index.candidates import list_count
+
+SIZES, KINDS = (150, 600), ("annoy", "ivf")
+
+
+@pytest.fixture(scope="module")
+def sized(tiny_bundle, dev, tmp_path_factory):
+    """A function that measures so many documents, and the folder that it does so in."""
+    folder = tmp_path_factory.mktemp("sizes")
+    pairs = [{"q": q, "p": p} for q, p in zip(dev["query"][:900], dev["positive"][:900], strict=True)]
+    (folder / "task.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+
+    def bench(documents, *options):
+        return run_here(
+            "bench", tiny_bundle, "--data", folder / "task.jsonl", "--query", "q", "--positive", "p",
+            "--max-queries", "40", "--max-documents", documents, "--precision", "int8", "--dims", "32",
+            "--index", ",".join(KINDS), "--tokens", "0", "--max-seconds", "0.1", "--repeats", "1",
+            "--recall", "0.8", *options,
+        )  # fmt: skip
+
+    return bench, folder
+
+
+@pytest.fixture(scope="module")
+def two(sized):
+    bench, folder = sized
+    done = bench("600,150", "--out", folder / "r.json")
+    assert done.returncode == 0, done.stderr
+    return done, {size: read_results(folder / f"r-{size}.json") for size in SIZES}
+
+
+def test_sizes_take_turns_each_into_a_file_of_its_own(two):
+    done, files = two
+    assert re.findall(r"measuring \d/4: int8 d32-L2 (\w+) among (\d+)", done.stderr) == [
+        (kind, size) for kind in KINDS for size in ("600", "150")
+    ]
+    for size, results in files.items():
+        assert {row.search.n_items for row in results.measurements} == {size}
+        assert {row.status for row in results.measurements} == {"ok"}
+    assert "r-150.json" in done.stdout
+    assert "--corpus" in done.stdout
+
+
+def test_the_parameters_are_those_of_the_largest(two):
+    _, files = two
+    small, large = ({row.plan.kind: row.search.parameters for row in files[size].measurements} for size in SIZES)
+    assert small["annoy"] == large["annoy"]
+    assert (small["ivf"]["lists"], large["ivf"]["lists"]) == (list_count(150), list_count(600))
+    shares = [found["ivf"]["probes"] / found["ivf"]["lists"] for found in (small, large)]
+    assert shares[0] == pytest.approx(shares[1], abs=1 / list_count(150))
+    assert files[150].settings["like"]["source"] == "r-600.json"
+    assert "like" not in files[600].settings
+    assert "--like r-600.json" in bench_command(files[150], "again.json")
+
+
+def test_a_further_size_has_the_same_parameters_in_a_run_of_its_own_too(sized, two):
+    bench, folder = sized
+    again = bench("150,300,600", "--out", folder / "r.json")
+    assert again.returncode == 0, again.stderr
+    assert {*re.findall(r"among (\d+)", again.stderr)} == {"300"}  # the others are there
+    alone = bench("300", "--like", folder / "r-600.json", "--index", "ivf", "--out", folder / "alone.json")
+    assert alone.returncode == 0, alone.stderr
+    found, beside = read_results(folder / "alone.json"), read_results(folder / "r-300.json")
+    (row,), (_, other) = found.measurements, beside.measurements
+    assert (row.search.parameters, row.quality) == (other.search.parameters, other.quality)
+    assert found.settings["like"] == beside.settings["like"]
+
+
+def test_what_cannot_be_is_one_line(sized, two):
+    bench, folder = sized
+    out = ("--out", folder / "none.json")
+    large = folder / "r-600.json"
+    assert "whole numbers" in the_one_error_line(bench("150,many", *out))
+    assert "at least 10" in the_one_error_line(bench("150,9", *out))
+    assert "one size" in the_one_error_line(bench("150,600", "--baseline", large, *out))
+    assert "--like" in the_one_error_line(bench("150,600", "--device", "pi@board", *out))
+    assert "no scan index at dimension 32" in the_one_error_line(bench("150", "--like", large, "--index", "scan", *out))
+    assert "expected from 40" in the_one_error_line(bench("20,600", *out))
+    assert not (folder / "none.json").exists()
+
+
+def test_inverted_lists_are_probed_in_the_same_share():
+    large = {"lists": 512, "cluster_dim": 64, "probes": 43}
+    small = resized("ivf", large, 100)
+    assert small == {"lists": 100, "cluster_dim": 64, "probes": 8}
+    assert alike("ivf", small, large)
+    assert alike("ivf", large, small)
+    assert not alike("ivf", {**small, "probes": 16}, large)
+    assert resized("ivf", large, 4)["probes"] == 1
+    assert resized("annoy", {"n_trees": 8}, 4) == {"n_trees": 8}
+    assert not alike("annoy", {"n_trees": 8}, {"n_trees": 32})
+
+
+def test_what_is_held_is_each_index_once(two):
+    _, files = two
+    held = held_in(files[600])
+    assert [(one.precision, one.dim, one.plan.kind) for one in held] == [("int8", 32, kind) for kind in KINDS]
