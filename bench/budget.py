@@ -109,6 +109,8 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _check_names("utility", self.utility, (*_BY_NAME, *OBJECTIVES))
         if self.utility and self.objective is not None:
             raise UsageError(f"a budget has an objective ({self.objective}) or a utility, not both")
+        if self.utility and not any(self.utility.values()):
+            raise UsageError("utility: every weight is 0, so that all configurations are worth the same")
         for name, weight in self.utility.items():
             if not math.isfinite(weight) or (name in _BY_NAME and weight > 0) or (name in OBJECTIVES and weight < 0):
                 wanted = "0 or less, as it is a cost" if name in _BY_NAME else "0 or more, as it is a quality"
@@ -151,6 +153,12 @@ def contradictions(budget: Budget) -> list[str]:
     if len(budget.corpora) > 1 and budget.corpora[-1] == budget.corpus_now:
         said.append(
             f"--corpus {budget.corpus} is below --corpus-now {budget.corpus_now}: limits are held at the larger"
+        )
+    single = [_BY_NAME[name].title for name in budget.max if name not in ("p50_ms", "disk_mb")]
+    if budget.confidence is not None and single:
+        said.append(
+            f"--confidence {budget.confidence:g} is of p50 and quality: {', '.join(single)} "
+            f"{'are' if len(single) > 1 else 'is'} held as measured, no interval of it was"
         )
     for name, cost in _BY_NAME.items():
         if name in budget.utility and name in budget.max:

@@ -65,6 +65,11 @@ class Board:
                 found[row.key] = row
         return list(found.values())
 
+    def left_out(self) -> int:
+        """Return how many configurations tunings left out and no file measured, of whatever data the files are."""
+        there = {row.key for one in self._measured() for row, _ in measured(one)}
+        return len({row.key for one in self.results for row in unmeasured(one)} - there)
+
 
 def check_bundles(results: Sequence[Results]) -> None:
     """Raise `ResultsError` where results are of different bundles."""
@@ -93,18 +98,32 @@ def boards_of(results: Sequence[Results]) -> list[Board]:
     ]
 
 
-def in_common(boards: Sequence[Board], rows_of: Mapping[str, Sequence[Candidate]]) -> list[Candidate]:
+def data_of(board: Board, corpora: Sequence[int]) -> tuple[object, ...]:
+    """Return what says of a board's results which task they are of; with corpora that are predicted, of any size."""
+    names = ("data", "queries", "texts") if corpora else ("data_sha256",)
+    return tuple(board.results[0].settings.get(name) for name in names)
+
+
+def in_common(
+    boards: Sequence[Board], rows_of: Mapping[str, Sequence[Candidate]], corpora: Sequence[int]
+) -> list[Candidate]:
     """Return the configurations that every board has, each with the worst figure that any board saw.
 
-    Raises `UsageError` where there is none, and `ResultsError` where the boards measured different data.
+    `corpora` are those that the rows were predicted for, if any. Raises `UsageError` where there is none, and
+    `ResultsError` where the boards measured different data.
     """
-    if len({board.results[0].settings.get("data_sha256") for board in boards}) > 1:
+    if len({data_of(board, corpora) for board in boards}) > 1:
         raise ResultsError("the boards measured different data: bench them with one task to choose one for all")
     shared = [[row for row in rows if row is not None] for rows in side_by_side(list(rows_of.values()))]
     shared = [rows for rows in shared if len(rows) == len(rows_of)]
     if not shared:
         raise UsageError(f"no configuration was measured on all of {', '.join(rows_of)}: bench them with one --dims, …")
     return [_worst(rows) for rows in shared]
+
+
+def targets_of(chosen: Candidate, rows_of: Mapping[str, Sequence[Candidate]]) -> dict[str, str]:
+    """Return for each board what the precision of a configuration was made for there."""
+    return {name: row.target for name, rows in rows_of.items() for row in rows if row.key == chosen.key}
 
 
 def side_by_side(rows_of: Sequence[Sequence[Candidate]]) -> list[list[Candidate | None]]:

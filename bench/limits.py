@@ -49,6 +49,13 @@ class Limits:
     min: dict[str, float]
     confidence: float | None
     shares: dict[str, float] = field(default_factory=dict)  # floors that are shares of the full model's metrics
+    full: dict[str, float] = field(default_factory=dict)  # the full model's metrics that they are shares of
+
+    def as_share(self, metric: str, floor: float) -> str:
+        """Say what share of the full model's a floor is, where shares were asked for: rounded down, so that it fits."""
+        if not self.full.get(metric):
+            return ""
+        return f" (a share of {math.floor(1e4 * floor / self.full[metric]) / 1e4:g})"
 
     @property
     def floors(self) -> dict[str, float]:
@@ -67,7 +74,8 @@ def resolve(rows: Sequence[Candidate], budget: Budget, full: FullModel | None) -
     if "energy_mj" in budget.max and all(row.energy_mj is None for row in rows):
         raise UsageError(NO_ENERGY)
     shares = {metric: share * full.quality[metric] for metric, share in budget.keep.items()} if full else {}
-    return Limits(budget.max, dict(budget.min), budget.confidence, shares)
+    of = {metric: full.quality[metric] for metric in shares} if full else {}
+    return Limits(budget.max, dict(budget.min), budget.confidence, shares, of)
 
 
 def full_models(rows: Sequence[Candidate], results: Sequence[Results] = ()) -> list[FullModel]:
@@ -118,7 +126,11 @@ def excesses(row: Candidate, limits: Limits) -> list[Excess]:
             below[metric] = _below(metric, value, floor, bound)
     for metric, floor in limits.shares.items():
         value = row.quality[metric]
-        if value < floor and (metric not in below or floor > below[metric].limit):
+        if value < floor and metric in below:  # both are missed: what meets the one must meet the other
+            held = min(value, below[metric].value)
+            bound = _at_most(row) or _bounded(row, held, value, limits)
+            below[metric] = _below(metric, held, max(floor, below[metric].limit), bound)
+        elif value < floor:
             below[metric] = _below(metric, value, floor, _at_most(row))
     return [one for one in (*over, *below.values()) if one is not None]
 

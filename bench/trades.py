@@ -80,7 +80,8 @@ def _lower_floors(rows: Sequence[Candidate], chosen: Candidate, limits: Limits, 
         if buys:
             value, row = max(buys, key=lambda one: (one[0], objective.value(one[1])))
             amount, gain = value - floor, objective.value(row) - objective.value(chosen)
-            lower = f"a floor of {_that_fits(name, value):.5g} on {titled(name)[0]}"
+            least = _that_fits(name, value)
+            lower = f"a floor of {least:.5g}{limits.as_share(name, least)} on {titled(name)[0]}"
             text = f"{lower} buys {objective.points(gain)}{'' if row.measured else ' at most'}: {row.name}"
             found.append(Trade(name, amount, gain, row, text))
     return found
@@ -98,7 +99,8 @@ def _relaxation(rows: Sequence[Candidate], name: str, limit: float, limits: Limi
         excess, row = min(alone, key=lambda one: one[0].share)
         to = _that_fits(name, excess.value)
         bound, would = ("", "would") if row.measured else (_bound_of(name), "may")
-        text = f"With {title} {bound}{to:.5g}{unit} instead of {limit:.4g} it {would} be {row.name}."
+        share = limits.as_share(name, to)
+        text = f"With {title} {bound}{to:.5g}{unit}{share} instead of {limit:.4g} it {would} be {row.name}."
         return Relaxation(name, limit, to, row, text)
     missed = [(one, row) for row in rows for one in excesses(row, limits) if one.figure == name]
     if len(missed) < len(rows):

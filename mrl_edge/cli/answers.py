@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from mrl_edge.cli import console
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from mrl_edge.bench.budget import Budget
     from mrl_edge.bench.candidates import Candidate
+    from mrl_edge.bench.fleet import Board
     from mrl_edge.bench.limits import FullModel
     from mrl_edge.bench.pick import Choice
     from mrl_edge.bench.results import BundleRef, Results
@@ -31,11 +33,29 @@ _HEADS = {
 def full_of(rows_of: Iterable[Sequence[Candidate]], budget: Budget, results: Sequence[Results]) -> FullModel:
     """Return the model that shares are of: of what was measured, on whichever board could, or of what a tuning says.
 
-    Raises `UsageError` where there is none, as where a tuning for another budget did not look at it.
+    What a tuning says is of its own number of documents, and does not count where the budget has another. Raises
+    `UsageError` where there is none, as where a tuning for another budget did not look at it.
     """
     from mrl_edge.bench.limits import full_model
 
-    return full_model([row for rows in rows_of for row in rows], budget, results)
+    return full_model([row for rows in rows_of for row in rows], budget, () if budget.corpora else results)
+
+
+def full_by_board(
+    boards: Sequence[Board], rows_of: Mapping[str, Sequence[Candidate]], budget: Budget
+) -> dict[str, FullModel]:
+    """Return for each board the model that its shares are of: its own, else another board's of the same data."""
+    from mrl_edge.bench.fleet import data_of
+    from mrl_edge.bench.limits import full_models
+
+    found = {}
+    for board in boards:
+        alike = [one for one in boards if data_of(one, budget.corpora) == data_of(board, budget.corpora)]
+        has_own = full_models(rows_of[board.name], () if budget.corpora else board.results)
+        of = [board] if has_own else alike
+        results = [one for each in of for one in each.results]
+        found[board.name] = full_of([rows_of[each.name] for each in of], budget, results)
+    return found
 
 
 def interrupted(results: Iterable[Results]) -> Iterator[str]:
@@ -80,7 +100,7 @@ def print_front(choice: Choice, axes: Sequence[str]) -> None:
             row.dim,
             row.index if row.rerank_dim is None else f"{row.index} → {row.rerank_dim}",
             *(values[place] for values in shown.values()),
-            *(figure(row, name) for name in axes),
+            *(value if math.isfinite(value := figure(row, name)) else None for name in axes),
             choice.objective.value(row),
         ]
         for place, row in enumerate(choice.pareto)

@@ -12,7 +12,7 @@ from mrl_edge.cli import answers, budgets, console, elsewhere, options
 from mrl_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mrl_edge.bench.budget import Budget
     from mrl_edge.bench.candidates import Candidate
@@ -118,18 +118,43 @@ def _measured(
 
     at = {board.name: _rows(board, wanted.corpora) for board in boards}
     rows, smaller = ({name: found[place] for name, found in at.items()} for place in (-1, 0))
-    full = answers.full_of(rows.values(), wanted, read) if wanted.keep else None
+    full = answers.full_by_board(boards, rows, wanted) if wanted.keep else {}
     if one_for_all:
-        every, small = in_common(boards, rows), in_common(boards, smaller)
-        return {", ".join(rows): at_each(choose(every, wanted, axes, full), wanted, small)}
+        every, small = (in_common(boards, one, wanted.corpora) for one in (rows, smaller))
+        choice = choose(every, wanted, axes, next(iter(full.values()), None))
+        return {", ".join(rows): at_each(_for_all(choice, boards, rows), wanted, small)}
     choices = {}
     for board in boards:
         left_out = [] if wanted.corpora else board.unmeasured()
         budget, lines = _ruled_out(board, wanted)
-        choice = choose(rows[board.name], budget, axes, full, left_out)
+        if wanted.corpora:
+            lines = [*lines, *_not_predicted(board)]
+        choice = choose(rows[board.name], budget, axes, full.get(board.name), left_out)
         choice = replace(choice, why=[*lines, *choice.why])
         choices[board.name] = at_each(choice, wanted, smaller[board.name])
     return choices
+
+
+def _for_all(choice: Choice, boards: Sequence[Board], rows_of: Mapping[str, Sequence[Candidate]]) -> Choice:
+    """Say of a choice for all boards what it leaves open: other targets, and what was not measured."""
+    from mrl_edge.bench.fleet import targets_of
+
+    uncertain = list(choice.uncertain)
+    targets = targets_of(choice.chosen, rows_of) if choice.chosen else {}
+    if len(set(targets.values())) > 1:
+        made = ", ".join(f"{target} on {name}" for name, target in targets.items())
+        uncertain.append(
+            f"Its precision is made for each processor: {made}. One folder holds one of them: pick and ship for each "
+            "board, by its own results file alone."
+        )
+    lines = [line for board in boards for line in _not_predicted(board)]
+    return replace(choice, uncertain=uncertain, why=[*choice.why, *lines])
+
+
+def _not_predicted(board: Board) -> list[str]:
+    """Say how much a board's tunings left out that is not among the rows to choose from."""
+    count = board.left_out()
+    return [f"{count} more were not measured on {board.name}, and any of them may be better."] if count else []
 
 
 def _ruled_out(board: Board, wanted: Budget) -> tuple[Budget, list[str]]:

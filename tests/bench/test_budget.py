@@ -12,12 +12,13 @@ from conftest import mrl_edge_here, run_here, the_one_error_line
 from mrl_edge.bench.budget import COSTS, Budget, contradictions, figure, interval, objective_of, read_budget
 from mrl_edge.bench.candidates import OBJECTIVES, candidates, wilson
 from mrl_edge.bench.front import pareto_front
-from mrl_edge.bench.limits import excesses, full_model, resolve
+from mrl_edge.bench.limits import FullModel, excesses, full_model, resolve
 from mrl_edge.bench.pick import pick
-from mrl_edge.bench.results import Quality, write_results
+from mrl_edge.bench.results import Narrowing, Quality, write_results
 from rows import measurement, results
 from scipy.stats import binomtest, norm
 
+from mrl_edge.cli.answers import full_of
 from mrl_edge.errors import UsageError
 
 METRICS = ("ndcg_at_10", "recall_at_10")
@@ -318,6 +319,12 @@ def test_limits_that_do_nothing_beside_others_are_pointed_out():
     assert "--max-p50-ms 50 does nothing beside --max-p99-ms 20" in line
     (line,) = contradictions(Budget(max={"p50_ms": 50, "cold_start_ms": 20}))
     assert "--max-cold-ms 20 is below --max-p50-ms 50" in line
+    (line,) = contradictions(Budget(min={"ndcg_at_10": 0.5}, keep={"ndcg_at_10": 0.9}))
+    assert "the higher one decides" in line
+    (line,) = contradictions(Budget(max={"p50_ms": 50}, utility={"p50_ms": -1.0, "ndcg_at_10": 1.0}))
+    assert "both hold" in line
+    (line,) = contradictions(Budget(max={"p50_ms": 50, "peak_rss_mb": 100}, confidence=0.95))
+    assert "peak RSS is held as measured" in line
     (line,) = contradictions(Budget(corpus=100, corpus_now=200))
     assert "--corpus 100 is below --corpus-now 200" in line
     assert (
@@ -333,3 +340,35 @@ def test_every_cost_is_read_from_a_row():
     assert interval(dataclasses.replace(row, samples={}), "ndcg_at_10") is None
     full = full_model([row], Budget(keep={"ndcg_at_10": 1}))
     assert (full.dim, full.quality) == (64, row.quality)
+
+
+def test_a_utility_of_nothing_is_refused():
+    with pytest.raises(UsageError, match="every weight is 0"):
+        Budget(utility={"p50_ms": 0.0, "ndcg_at_10": 0.0})
+
+
+@pytest.mark.parametrize("floor", [0.55, 0.59])
+@pytest.mark.parametrize("share", [0.9, 0.99])
+def test_what_a_floor_and_a_share_of_one_metric_would_have_to_give_then_fits(floor, share):
+    full = FullModel(6, 384, {"ndcg_at_10": 0.6})
+    rows = [
+        dataclasses.replace(row, samples={"ndcg_at_10": 400})
+        for row in candidates(results(measurement("int8", 64, ndcg=0.53)))
+    ]
+    budget = Budget(min={"ndcg_at_10": floor}, keep={"ndcg_at_10": share}, confidence=0.95)
+    (eased,) = pick(rows, budget, full=full).relaxations
+    assert eased.to is not None
+    loose = Budget(min={"ndcg_at_10": eased.to}, keep={"ndcg_at_10": eased.to / 0.6}, confidence=0.95)
+    assert pick(rows, loose, full=full).chosen == rows[0]
+    assert f"a share of {math.floor(1e4 * eased.to / 0.6) / 1e4:g}" in eased.text
+
+
+def test_what_a_tuning_says_of_the_full_model_is_no_share_in_another_corpus():
+    said = msgspec.structs.replace(
+        results(measurement("int8", 64)), narrowing=Narrowing({}, 6, 384, full_quality={"ndcg_at_10": 0.8})
+    )
+    rows = candidates(said)
+    keep = {"ndcg_at_10": 0.9}
+    assert full_of([rows], Budget(keep=keep), [said]).quality == {"ndcg_at_10": 0.8}
+    with pytest.raises(UsageError, match="measure it with mrl-edge bench"):
+        full_of([rows], Budget(keep=keep, corpus=10_000), [said])

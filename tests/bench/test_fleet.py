@@ -95,3 +95,27 @@ def test_what_cannot_be_compared_is_refused(fleet, tmp_path):
     assert "no configuration was measured on all of" in the_one_error_line(
         run_here("pick", *fleet, alone, "--one-for-all")
     )
+
+
+def test_a_share_is_of_the_boards_own_task_where_another_measured_other_data(tmp_path):
+    easy = on("easy", measurement("fp32", 384, ndcg=0.9), data_sha256="a")
+    hard = on("hard", measurement("fp32", 384, ndcg=0.6), measurement("int8", 384, ndcg=0.58), data_sha256="b")
+    for content in (easy, hard):
+        write_results(tmp_path / f"{content.device.name}.json", content)
+    files = (tmp_path / "easy.json", tmp_path / "hard.json")
+    answers = json.loads(run_here("pick", *files, "--keep-quality", "ndcg_at_10=0.9", "--json").stdout)["boards"]
+    assert [answers[name]["full"]["quality"]["ndcg_at_10"] for name in ("easy", "hard")] == [0.9, 0.6]
+    assert answers["hard"]["fits"]
+
+
+def test_one_for_all_names_what_each_boards_precision_is_made_for(tmp_path):
+    for target in ("avx2", "arm64"):
+        row = msgspec.structs.replace(measurement("int8", 64), target=target)
+        write_results(tmp_path / f"{target}.json", on(f"board of {target}", row))
+    files = (tmp_path / "avx2.json", tmp_path / "arm64.json")
+    (line,) = json.loads(run_here("pick", *files, "--one-for-all", "--json").stdout)["uncertain"]
+    assert "avx2 on board of avx2, arm64 on board of arm64" in line
+
+
+def test_one_for_all_of_boards_that_have_not_all_runs_exits_with_3(fleet):
+    assert run_here("pick", *fleet, "--max-p50-ms", "5").returncode == 3  # the slow one has nothing
