@@ -9,7 +9,9 @@ function limitsOf(device) {
   return [
     ...[...costs.keys()].filter((key) => key in state.max).map((key) => ({ key, limit: state.max[key], kind: "max" })),
     ...metrics.filter((key) => key in state.min).map((key) => ({ key, limit: state.min[key], kind: "min" })),
-    ...kept().map((key) => ({ key, limit: full ? state.keep[key] * full[key] : Infinity, kind: "share" })),
+    ...kept().map((key) => {
+      return { key, limit: full ? state.keep[key] * full[key] : Infinity, kind: "share", full: full?.[key] };
+    }),
   ];
 }
 

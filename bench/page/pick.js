@@ -9,7 +9,8 @@ function heldAgainst(row, { key, kind }, at) {
 
 /**
  * How far a row misses each limit {key, limit, kind: "max" | "min" | "share"}: `share` is of the limit. Of two floors
- * on a metric the higher one that is missed counts. A share's limit is infinite where no full model is known.
+ * on a metric that are both missed the higher counts, and what is held against either. A share's limit is infinite
+ * where no full model is known.
  */
 function excesses(row, limits, at) {
   const missed = new Map();
@@ -17,11 +18,17 @@ function excesses(row, limits, at) {
     const value = heldAgainst(row, { key, kind }, at);
     const over = kind === "max" ? value - limit : limit - value;
     if (!(over > 0)) continue;
-    if (kind === "share" && missed.has(key) && limit <= missed.get(key).limit) continue;
-    const share = Number.isFinite(over) ? over / (limit || 1e-9) : Infinity;
-    missed.set(key, { key, limit, kind, value, over, share });
+    missed.set(key, missBy({ key, limit, kind, value, over }, kind === "share" ? missed.get(key) : undefined));
   }
   return [...missed.values()];
+}
+
+/** Return a missed limit with its share; of a metric whose other floor is missed too, what would meet both. */
+function missBy(one, other) {
+  const held = other && other.value < one.value ? { ...one, value: other.value, kind: other.kind } : { ...one };
+  if (other) held.limit = Math.max(one.limit, other.limit);
+  held.over = other ? held.limit - held.value : one.over;
+  return { ...held, share: Number.isFinite(held.over) ? held.over / (held.limit || 1e-9) : Infinity };
 }
 
 /**

@@ -26,6 +26,12 @@ function limitsByFigure({ limits }) {
   return [...found.values()];
 }
 
+/** Say what share of the full model's a floor is, where a share was asked for: rounded down, so that it fits. */
+function asShare({ limits }, key, floor) {
+  const full = limits.find((one) => one.key === key && one.full)?.full;
+  return full ? ` (a share of ${Math.floor((1e4 * floor) / full) / 1e4})` : "";
+}
+
 /** Say for each limit the least that it alone would have to give for something to fit, or that it alone cannot help. */
 function relaxations({ rows }, choice) {
   return limitsByFigure(choice).map((one) => {
@@ -35,7 +41,8 @@ function relaxations({ rows }, choice) {
     if (alone.length) {
       const { place, missed } = alone[least([...alone.keys()], (i) => [alone[i].missed.share])];
       const to = five(thatFits(key, missed.value));
-      return [`With ${nameOf(key)} ${to}${unit} instead of ${four(limit)} it would be `, strong(rows[place]), "."];
+      const share = asShare(choice, key, to);
+      return [`With ${nameOf(key)} ${to}${unit}${share} instead of ${four(limit)} it would be `, strong(rows[place]), "."];
     }
     const missed = choice.over.flatMap((over) => over.filter((other) => other.key === key));
     if (missed.length < rows.length)
