@@ -22,7 +22,7 @@ from mrl_edge.bench.curves import CONSTANT, LINE, LOGARITHM, POWER, Curve, Forec
 from mrl_edge.bench.growth import RETRIEVAL, Growth, by_metric, kept, other_queries
 from mrl_edge.bench.held import resized
 from mrl_edge.bench.results import OneProcess, Results
-from mrl_edge.bench.sized import Point, are_held, noise_of, own_noise, searched, share_noise, sizes_of
+from mrl_edge.bench.sized import LATENCY, Point, are_held, noise_of, own_noise, searched, share_noise, sizes_of
 
 from mrl_edge.errors import ResultsError, UsageError
 from mrl_edge.index.candidates import list_count
@@ -113,9 +113,20 @@ def _encoding(points: Sequence[Point], items: int) -> dict[tuple[object, ...], F
     found = {}
     for pool, there in pools.items():
         rest = np.array([point.rest_ms for point in there])
-        noise = float(np.median(rest)) * statistics.median(own_noise(point.row) for point in there)
+        noise = float(np.median(rest)) * _row_noise(there)
         found[pool] = fit(Points(sizes_of(there), rest, np.full(len(rest), noise)), (CONSTANT,), items)
     return found
+
+
+def _row_noise(points: Sequence[Point]) -> float:
+    """Return how far rows that encode alike differ, as a share: by their own intervals, and ever more as they are seen.
+
+    The intervals count as two rows do.
+    """
+    own = statistics.median(own_noise(point.row) for point in points)
+    logs = np.log([point.rest_ms for point in points])
+    squares = float(((logs - logs.mean()) ** 2).sum())
+    return max(LATENCY, math.sqrt((2 * own**2 + squares) / (len(points) + 1)))
 
 
 def _predicted(points: Sequence[Point], items: int, encode: Forecast, growth: Growth) -> Candidate:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Held(msgspec.Struct, frozen=True):
-    """What an index at a dimension was tuned to; shortlist and rerank dimension are of a plan that is `tuned`."""
+    """What an index at a dimension was tuned to; its shortlist too, where it ranks one again by itself."""
 
     precision: str
     depth: int
@@ -55,28 +55,29 @@ def plain(plan: IndexPlan) -> IndexPlan:
 
 def held_in(results: Results) -> tuple[Held, ...]:
     """Return the parameters that the rows of a results file have."""
-    found = {}
+    found: dict[tuple[object, ...], Held] = {}
     for row in results.measurements:
         if row.plan is None or row.search is None:
             continue
-        ranked = (row.search.shortlist, row.search.rerank_dim) if row.plan.tuned else (None, None)
-        one = Held(
-            row.precision, row.depth, row.dim, plain(row.plan), row.search.parameters, *ranked, row.search.tuned_on
-        )
-        found[row.precision, row.depth, row.dim, one.plan] = one
+        own = row.plan == plain(row.plan)
+        ranked = (row.search.shortlist, row.search.rerank_dim) if own else (None, None)
+        key = row.precision, row.depth, row.dim, plain(row.plan)
+        if own or key not in found:
+            found[key] = Held(*key, row.search.parameters, *ranked, row.search.tuned_on)
     return tuple(found.values())
 
 
 def held_of(made: Iterable[Prepared], variant: Variant) -> tuple[Held, ...]:
     """Return the parameters of what was made of a variant."""
-    found = {}
+    found: dict[tuple[object, ...], Held] = {}
     for one in made:
         if one.plan is None or one.index is None or one.search is None:
             continue
-        sized = one.index.sized
-        ranked = (sized.shortlist, sized.rerank_dim) if one.plan.tuned else (None, None)
-        tuned_on, key = one.search.tuned_on, (one.dim, plain(one.plan))
-        found[key] = Held(variant.precision, variant.depth, *key, sized.parameters, *ranked, tuned_on, sized.p50_ms)
+        own, sized = one.plan == plain(one.plan), one.index.sized
+        ranked = (sized.shortlist, sized.rerank_dim) if own else (None, None)
+        key = variant.precision, variant.depth, one.dim, plain(one.plan)
+        if own or key not in found:
+            found[key] = Held(*key, sized.parameters, *ranked, one.search.tuned_on, sized.p50_ms)
     return tuple(found.values())
 
 

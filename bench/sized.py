@@ -80,10 +80,10 @@ def share_noise(points: Sequence[Point]) -> Values:
     between = _spread(point.shares for point in points)
     if between is not None:
         count = np.array([max(1, len(point.shares)) for point in points])
-        return np.hypot(np.maximum(LATENCY, between / np.sqrt(count)), retuned)
+        return np.asarray(np.hypot(np.maximum(LATENCY, between / np.sqrt(count)), retuned))
     own = np.array([own_noise(point.row) for point in points])
     differs = np.maximum(own, noise_of(points, lambda one: one.search_p50_ms, LATENCY, 0.0))
-    return np.sqrt(own**2 + differs**2 + retuned**2)
+    return np.asarray(np.sqrt(own**2 + differs**2 + retuned**2))
 
 
 def own_noise(row: Candidate) -> float:

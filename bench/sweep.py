@@ -80,7 +80,8 @@ def variants_of(bundle: Bundle, grid: Grid) -> list[Variant]:
 
 def _held(run: Run, variants: Sequence[Variant]) -> tuple[Held, ...]:
     """Return what the indexes of a run are tuned to: as its rows say where it is finished, else as they are built."""
-    known, found = held_in(run.results), []
+    known = held_in(run.results)
+    found: list[Held] = []
     for variant in variants:
         if run.missing(variant) or run.preparations.is_kept(variant):
             found += run.preparations.held(variant)

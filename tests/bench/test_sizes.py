@@ -11,7 +11,7 @@ from mrl_edge.bench.results import read_results
 
 from mrl_edge.index.candidates import list_count
 
-SIZES, KINDS = (150, 600), ("annoy", "ivf")
+SIZES, KINDS = (150, 600), ("annoy", "ivf", "binary")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def two(sized):
 
 def test_sizes_take_turns_each_into_a_file_of_its_own(two):
     done, files = two
-    assert re.findall(r"measuring \d/4: int8 d32-L2 (\w+) among (\d+)", done.stderr) == [
+    assert re.findall(r"measuring \d/6: int8 d32-L2 (\w+) among (\d+)", done.stderr) == [
         (kind, size) for kind in KINDS for size in ("600", "150")
     ]
     for size, results in files.items():
@@ -56,6 +56,9 @@ def test_the_parameters_are_those_of_the_largest(two):
     _, files = two
     small, large = ({row.plan.kind: row.search.parameters for row in files[size].measurements} for size in SIZES)
     assert small["annoy"] == large["annoy"]
+    lists = [[(row.search.shortlist, row.search.rerank_dim) for row in found.measurements] for found in files.values()]
+    assert lists[0] == lists[1]
+    assert lists[0][-1][0] >= 10  # signs are ranked again
     assert (small["ivf"]["lists"], large["ivf"]["lists"]) == (list_count(150), list_count(600))
     shares = [found["ivf"]["probes"] / found["ivf"]["lists"] for found in (small, large)]
     assert shares[0] == pytest.approx(shares[1], abs=1 / list_count(150))
@@ -72,7 +75,7 @@ def test_a_further_size_has_the_same_parameters_in_a_run_of_its_own_too(sized, t
     alone = bench("300", "--like", folder / "r-600.json", "--index", "ivf", "--out", folder / "alone.json")
     assert alone.returncode == 0, alone.stderr
     found, beside = read_results(folder / "alone.json"), read_results(folder / "r-300.json")
-    (row,), (_, other) = found.measurements, beside.measurements
+    (row,), (_, other, _) = found.measurements, beside.measurements
     assert (row.search.parameters, row.quality) == (other.search.parameters, other.quality)
     assert found.settings["like"] == beside.settings["like"]
 
