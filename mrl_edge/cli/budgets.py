@@ -60,6 +60,7 @@ _OPTIONS: dict[str, Any] = {
         ),
     ],
 }
+NOTHING: Given = dict.fromkeys(_OPTIONS)  # none of them
 _PLAIN = ("confidence", "objective", "corpus", "corpus_now")  # as in a budget
 # The names of costs in a budget and of the options that bound them.
 _MAX = {

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from mrl_edge.cli import answers, bench, classify, console, export, index, options, report, search, train
+from mrl_edge.cli import answers, bench, budgets, classify, console, export, index, options, report, search, train
 
 _DATA = "builtin:wordnet_nouns"
 _HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -104,7 +104,7 @@ def quickstart(
         overwrite=overwrite,
     )
     _step(5, "report: the same as one page", out / "report.html")
-    report.report([results], out / "report.html")
+    report.report([results], budgets.NOTHING, out / "report.html")
     from mrl_edge.bench.budget import option
 
     _step(6, "pick: what to deploy within a budget", results)
