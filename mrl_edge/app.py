@@ -12,9 +12,12 @@ module needs neither: `opened.py` does, which is imported while files are compar
 from __future__ import annotations
 
 import json
+import os
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mrl_edge.description import TOKENIZER, EncoderInfo, ImageInput, Parameters, Step, VectorsInfo
 from mrl_edge.errors import BundleError
@@ -107,6 +110,13 @@ def peak_rss_bytes() -> int | None:
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
+
+
+def leave() -> NoReturn:
+    """End a process that has answered, at once: freeing all that it opened, to no end, takes a tenth of its time."""
+    with suppress(BrokenPipeError):  # nobody reads on
+        sys.stdout.flush()
+    os._exit(0)
 
 
 _Files = dict[str, tuple[int, str]]  # by path in the folder: bytes, sha256

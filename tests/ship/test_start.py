@@ -133,6 +133,13 @@ def test_a_call_that_began_returns_or_raises_where_it_is_waited_for():
             failed.get()
 
 
+def test_what_was_printed_arrives_although_the_process_frees_nothing():
+    ends = "import atexit; atexit.register(print, 'freed'); from mrl_edge.app import leave; print('told', end='')\n"
+    assert run(f"{ends}leave()") == "told"
+    closed = f"import os, sys\n{ends}os.dup2(os.pipe()[1], 1); os.closerange(3, 9); sys.stdout.write('x'); leave()"
+    assert run(closed) == ""
+
+
 def run(program, **variables):
     """Run a program in a process that knows nothing of this one's settings, and return what it printed."""
     quiet = ("ORT_", "OPENBLAS", "OMP", "PYTHON", "CI", "GITHUB", "TF_BUILD", "XDG_")
