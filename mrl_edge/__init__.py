@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mrl_edge import quiet as quiet  # before anything imports onnxruntime
 from mrl_edge.errors import MrlEdgeError
 
 if TYPE_CHECKING:

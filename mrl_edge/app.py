@@ -5,36 +5,34 @@
     answer = app.ask("a small musical phrase", deadline_ms=20)  # answer.value, answer.level, answer.ms
 
 This module and those that it imports are copied into the folder. They need numpy, onnxruntime and tokenizers, and
-annoy, or usearch, where the index is one of theirs.
+annoy, or usearch, where the index is one of theirs. Importing numpy and onnxruntime takes most of a start, so that this
+module needs neither: `opened.py` does, which is imported while files are compared and the tokenizer is read.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from mrl_edge.adaptive import Adaptive, Answer
-from mrl_edge.adaptive import Level as Way
-from mrl_edge.atomic import sha256
-from mrl_edge.cascade import Cascade
-from mrl_edge.description import TOKENIZER, EncoderInfo, ImageInput, VectorsInfo
-from mrl_edge.errors import BundleError, UsageError
-from mrl_edge.feeds import make_feeder
-from mrl_edge.index import Index
-from mrl_edge.index.adaptive import Step
-from mrl_edge.index.documents import Documents, Hit
-from mrl_edge.index.kinds import Parameters, open_steps
-from mrl_edge.index.vectors import VectorStore, check_files, map_bytes
-from mrl_edge.metrics import top_k
-from mrl_edge.nesting import Floats
-from mrl_edge.runtime import Encoder, Model, open_session
+from mrl_edge.description import TOKENIZER, EncoderInfo, ImageInput, Parameters, Step, VectorsInfo
+from mrl_edge.errors import BundleError
+from mrl_edge.hashing import sha256
+from mrl_edge.later import Later
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from mrl_edge.opened import App
 
 SCHEMA_VERSION = 1
 MANIFEST = "app.json"
 WEIGHTS = "weights.bin"  # beside its graphs, which name it
+_SMALL = 1 << 20  # bytes that are compared sooner than a thread gets its turn
 
 
 @dataclass(frozen=True)
@@ -84,9 +82,48 @@ class AppInfo:
 def open_app(folder: str | Path, threads: int | None = None) -> App:
     """Open a shipped folder after comparing every file of it with `app.json`.
 
-    `threads` are those of a call (None: as it was measured). Raises `BundleError` for a folder that was changed.
+    `threads` are those of a call (None: as it was measured). Raises `BundleError` for a folder that was changed. No
+    library reads a file whose own sha256 was not compared before.
     """
     folder = Path(folder)
+    info, files = _read(folder)
+    _check_places(folder, files)
+    vocabulary = {TOKENIZER: files.pop(TOKENIZER)}
+    large = {name: entry for name, entry in files.items() if entry[0] >= _SMALL}
+    _compare(folder, {name: entry for name, entry in files.items() if name not in large})
+    compared = Later(lambda: _compare(folder, large))
+    from mrl_edge.tokenizer import load_tokenizer
+
+    def read() -> Tokenizer:
+        _compare(folder, vocabulary)
+        return load_tokenizer(folder / TOKENIZER, info.encoder.max_tokens)
+
+    tokenizer = Later(read)
+    from mrl_edge.opened import App
+
+    compared.get()
+    return App(folder, info, info.threads if threads is None else threads, tokenizer.get())
+
+
+def peak_rss_bytes() -> int | None:
+    """Return the most memory that this process had (Linux's VmHWM); None where the system does not say."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
+
+
+def leave() -> NoReturn:
+    """End a process that has answered, at once: freeing all that it opened, to no end, takes a tenth of its time."""
+    with suppress(BrokenPipeError):  # nobody reads on
+        sys.stdout.flush()
+    os._exit(0)
+
+
+_Files = dict[str, tuple[int, str]]  # by path in the folder: bytes, sha256
+
+
+def _read(folder: Path) -> tuple[AppInfo, _Files]:
+    """Read `app.json`: what the folder is, and the size and hash of each of its files."""
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleError(f"{folder} is no shipped folder (it has no {MANIFEST}): make one with mrl-edge ship")
@@ -103,139 +140,7 @@ def open_app(folder: str | Path, threads: int | None = None) -> App:
         raise BundleError(
             f"{path} does not list {unlisted[0]!a}, which it uses: copy the folder again, or ship it again"
         )
-    for name, (size, digest) in files.items():
-        _check(folder, name, size, digest)
-    return App(folder, info, info.threads if threads is None else threads)
-
-
-class App:
-    """A shipped folder. Calls may come from several threads."""
-
-    def __init__(self, folder: Path, info: AppInfo, threads: int) -> None:
-        self.info = info
-        self._folder, self._threads = folder, threads
-        self._levels: dict[int, OpenLevel] = {}
-        self._adaptive = Adaptive([self._way(number, level.name) for number, level in enumerate(info.levels)])
-
-    def ask(
-        self,
-        text: str,
-        k: int = 10,
-        deadline_ms: float | None = None,
-        max_bytes: int | None = None,
-        level: str | None = None,
-    ) -> Answer[list[Hit]]:
-        """Answer a text with what was shipped: the k nearest documents, or likeliest classes, or the vector's columns.
-
-        The best level answers, or the best one that is expected within a deadline and reads no more than `max_bytes`
-        of the folder, as do all that are open together (`Adaptive`). What a process needs beside that, Python,
-        onnxruntime and its working memory, is not counted: `mrl-edge ship` prints each level's peak. Calls of several
-        threads wait for each other. `level` names the one that answers, whatever it takes.
-        """
-        return self._adaptive(text, k, deadline_ms=deadline_ms, max_bytes=max_bytes, level=level)
-
-    def warm_up(self, text: str, max_bytes: int | None = None) -> None:
-        """Open all levels that fit the memory, so that no later call pays for it."""
-        self._adaptive.warm_up(text, 10, max_bytes=max_bytes)
-
-    def search(self, query: str, k: int = 10) -> list[Hit]:
-        """Return the k nearest documents, best first; `UsageError` where it was shipped without documents."""
-        return self.level(0).search(query, k)
-
-    def encode(self, texts: Sequence[str], prompt: str | None = "query") -> Floats:
-        """Return float32 [n, dim] with L2-normalised rows; `prompt` as of `Encoder.encode`."""
-        return self.level(0).encoder.encode(texts, prompt)
-
-    def classify(self, texts: Sequence[str]) -> Floats:
-        """Return class probabilities [n, classes], columns in the order of `info.classes`."""
-        return self.level(0).encoder.classify(texts)
-
-    def level(self, number: int) -> OpenLevel:
-        """Return one of `info.levels` by its number, opened once."""
-        with self._adaptive.lock:
-            if number not in self._levels:
-                self._levels[number] = self._opened(number)
-            return self._levels[number]
-
-    def _opened(self, number: int) -> OpenLevel:
-        level, info = self.info.levels[number], self.info
-        feeder = make_feeder(self._folder, info.encoder, level.inputs)
-        session = open_session(self._folder / level.graph, self._threads, info.target, info.runtime)
-        encoder = Encoder(Model(feeder, session, info.classes), level.dim, info.precision, level.depth)
-        if level.index is None or info.documents is None or info.offsets is None:
-            return OpenLevel(encoder, None, None)
-        documents = Documents(self._folder / info.documents, self._folder / info.offsets)
-        return OpenLevel(encoder, _open_index(self._folder, level.index), documents)
-
-    def _way(self, number: int, name: str) -> Way[list[Hit]]:
-        size = self.info.levels[number].resident_bytes
-        return Way(name, lambda: self.level(number).ask, size, lambda: self._levels.pop(number, None))
-
-    def adaptive_classifier(self, thresholds: Sequence[float]) -> AdaptiveClassifier:
-        """Return all levels as one classifier: the least whose answer is at least as sure as its threshold answers.
-
-        `thresholds` are of the levels from the least on, but for the best, which always answers (`Cascade`).
-        """
-        return AdaptiveClassifier([self.level(number).encoder for number in range(len(self.info.levels))], thresholds)
-
-
-class OpenLevel:
-    """One level: an encoder, and an index of documents where they were shipped."""
-
-    def __init__(self, encoder: Encoder, index: Index | None, documents: Documents | None) -> None:
-        self.encoder = encoder
-        self._index, self._documents = index, documents
-
-    def search(self, query: str, k: int = 10) -> list[Hit]:
-        """Return the k nearest documents, best first."""
-        if self._index is None or self._documents is None:
-            raise UsageError("this folder was shipped without documents: it encodes, and has nothing to search in")
-        return self._documents.hits(self._index, self.encoder.encode([query], "query")[0], k)
-
-    def ask(self, text: str, k: int) -> list[Hit]:
-        """Answer as `App.ask` does."""
-        if self._documents is not None:
-            return self.search(text, k)
-        if not self.encoder.classes:
-            return [Hit(i, float(value), "") for i, value in enumerate(self.encoder.encode([text], "query")[0])]
-        shares = self.encoder.classify([text])[0]
-        return [Hit(int(i), float(shares[i]), self.encoder.classes[i]) for i in top_k(shares, k)]
-
-
-class AdaptiveClassifier:
-    """Encoders, best first, asked from the least on until one is sure enough (`Cascade`)."""
-
-    def __init__(self, encoders: Sequence[Encoder], thresholds: Sequence[float]) -> None:
-        self._encoders = list(reversed(encoders))
-        self._cascade = Cascade(tuple(range(1, len(encoders) + 1)), tuple(thresholds))
-        self.classes = encoders[0].classes
-
-    def __call__(self, text: str) -> tuple[str, float, Encoder]:
-        """Return a text's class, its probability, and the encoder that was sure of it."""
-        probabilities: dict[int, Floats] = {}
-
-        def ask(place: int) -> Floats:
-            probabilities[place] = self._encoders[place - 1].classify([text])[0]
-            return probabilities[place]
-
-        chosen, place = self._cascade.first_sure(ask)
-        return self.classes[chosen], float(probabilities[place][chosen]), self._encoders[place - 1]
-
-
-def peak_rss_bytes() -> int | None:
-    """Return the most memory that this process had (Linux's VmHWM); None where the system does not say."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
-
-
-def _open_index(folder: Path, index: ShippedIndex) -> Index:
-    store, info = None, index.vectors
-    if info is not None:
-        check_files(info, folder / info.file, folder / info.lengths)
-        store = VectorStore(info, folder / info.file, folder / info.lengths)
-    order = None if index.order is None else map_bytes(folder / index.order).view("<i4")
-    return open_steps(index, store, folder / (index.file or ""), index.steps, order)
+    return info, files
 
 
 def _used(info: AppInfo) -> list[str]:
@@ -250,16 +155,30 @@ def _used(info: AppInfo) -> list[str]:
     return [name for name in names if name is not None]
 
 
-def _check(folder: Path, name: str, size: int, digest: str) -> None:
-    path = folder / name
-    if Path(name).is_absolute() or ".." in Path(name).parts or not name.isprintable():
-        raise BundleError(f"{folder / MANIFEST} names a file outside the folder: {name!a}")
-    if not path.is_file():
-        raise BundleError(f"{path} is missing: copy the folder again")
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise BundleError(f"{path} leads outside the folder: copy the folder again")
-    if path.stat().st_size != size or sha256(path) != digest:
-        raise BundleError(f"{path} is not the file that was shipped (sha256 differs): copy the folder again")
+def _check_places(folder: Path, files: _Files) -> None:
+    """Raise `BundleError` unless each file is there, in the folder, and as large as it was."""
+    inside = folder.resolve()
+    for name, (size, _) in files.items():
+        path = folder / name
+        if Path(name).is_absolute() or ".." in Path(name).parts or not name.isprintable():
+            raise BundleError(f"{folder / MANIFEST} names a file outside the folder: {name!a}")
+        if not path.is_file():
+            raise BundleError(f"{path} is missing: copy the folder again")
+        if not path.resolve().is_relative_to(inside):
+            raise BundleError(f"{path} leads outside the folder: copy the folder again")
+        if path.stat().st_size != size:
+            raise _changed(path)
+
+
+def _compare(folder: Path, files: _Files) -> None:
+    """Raise `BundleError` unless each file's bytes are those that were shipped."""
+    for name, (_, digest) in files.items():
+        if sha256(folder / name) != digest:
+            raise _changed(folder / name)
+
+
+def _changed(path: Path) -> BundleError:
+    return BundleError(f"{path} is not the file that was shipped (sha256 differs): copy the folder again")
 
 
 def _info(said: dict[str, Any]) -> AppInfo:

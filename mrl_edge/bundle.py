@@ -13,10 +13,11 @@ from typing import Any
 
 import msgspec
 
-from mrl_edge.atomic import sha256, write_file
+from mrl_edge.atomic import write_file
 from mrl_edge.cpu import fitness, this_target
 from mrl_edge.description import TOKENIZER, EncoderInfo, SizedIndex, VectorsInfo
 from mrl_edge.errors import BundleError, UsageError
+from mrl_edge.hashing import sha256
 from mrl_edge.providers import CPU, CUDA
 
 SCHEMA_VERSION = 2  # 2: the index keeps its vectors in one file, and an entry a dimension

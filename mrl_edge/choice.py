@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 
 from mrl_edge.bundle import Bundle, Variant
+from mrl_edge.description import Parameters, Step
 from mrl_edge.errors import BundleError, MrlEdgeError, ResultsError
-from mrl_edge.index.adaptive import Step
-from mrl_edge.index.kinds import OPENERS, Parameters
+from mrl_edge.index.kinds import OPENERS
 from mrl_edge.index.vectors import check_storage
 from mrl_edge.levers import check
 from mrl_edge.nesting import select_dims

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 TOKENIZER = "tokenizer.json"
 
+Parameters = dict[str, int | str]  # what a kind of index needs
+
 
 @dataclass(frozen=True)
 class ImageInput:
@@ -66,7 +68,7 @@ class SizedIndex:
     dim: int
     kind: str  # scan, binary, annoy, hnsw or ivf
     file: str | None  # a scan reads the vectors alone
-    parameters: dict[str, int | str]
+    parameters: Parameters
     # Recalls and time are on the queries that `IndexInfo.scored_on` says.
     recall_at_10: float | None  # against exact search at this dimension of what is stored; none where it was tuned
     recall_at_10_full: float  # against exact search at the full dimension, over float32
@@ -74,3 +76,11 @@ class SizedIndex:
     resident_bytes: int  # what its queries touch: index, vectors, lengths, and private memory where it was tuned
     shortlist: int | None = None  # candidates that are ranked again at `rerank_dim`
     rerank_dim: int | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """Keep the best `shortlist` items so far, and rank them again by the exact cosine at `dim`."""
+
+    shortlist: int
+    dim: int

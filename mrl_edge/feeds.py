@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from mrl_edge.description import TOKENIZER, EncoderInfo, ImageInput
 from mrl_edge.errors import UsageError
 from mrl_edge.prompts import prefix_for
-from mrl_edge.tokens import Batch, TokenIds, batches, load_tokenizer, pad, tokenise
+from mrl_edge.tokenizer import load_tokenizer
+from mrl_edge.tokens import Batch, TokenIds, batches, pad, tokenise
 
 if TYPE_CHECKING:
     from pathlib import Path

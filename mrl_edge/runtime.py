@@ -22,7 +22,6 @@ from mrl_edge.feeds import Feeder
 from mrl_edge.gpu import memory_of, nodes_by_provider, open_on, run_bound
 from mrl_edge.levers import MAPPED_PREPACK, check, pull
 from mrl_edge.nesting import Floats, select_dims
-from mrl_edge.prepacked import prepacked
 from mrl_edge.providers import CPU, PROVIDERS
 from mrl_edge.tokens import Batch, TokenIds
 
@@ -174,6 +173,8 @@ def _open(path: Path, threads: int | None, levers: Sequence[str], exact: bool) -
     try:
         opened = path
         if MAPPED_PREPACK in levers:
+            from mrl_edge.prepacked import prepacked  # with much of the standard library, which takes 10 ms
+
             opened = prepacked(path, _options(threads, levers, exact), exact)
         return ort.InferenceSession(str(opened), _options(threads, levers, exact), providers=[PROVIDERS[CPU]])
     except (MemoryError, UnsupportedError):

@@ -1,16 +1,18 @@
-"""Texts to token ids to padded arrays, with the `tokenizers` library alone."""
+"""Texts to token ids to padded arrays, with the `tokenizers` library alone (`tokenizer.py` loads one)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
-from mrl_edge.errors import BundleError, UsageError
+from mrl_edge.errors import UsageError
 from mrl_edge.nesting import Floats
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 TokenIds = list[int]
 Batch = dict[str, NDArray[np.int64] | Floats]  # the inputs of a graph: token ids, or the pixels of images
@@ -19,17 +21,6 @@ MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")  # what `pad` c
 
 # Texts are tokenised and sorted by length this many at a time, which bounds the memory of a long run.
 _WINDOW = 4096
-
-
-def load_tokenizer(path: Path, max_tokens: int) -> Tokenizer:
-    """Load `tokenizer.json`, truncating at `max_tokens` (special tokens included) and never padding."""
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
-        raise BundleError(f"{path} is no tokenizer ({error})") from None
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_tokens)
-    return tokenizer
 
 
 def tokenise(tokenizer: Tokenizer, texts: Sequence[str], pad_id: int) -> list[TokenIds]:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mrl_edge.atomic import check_target, new_folder, sha256, write_file
+from mrl_edge.atomic import check_target, new_folder, write_file
 from mrl_edge.errors import UsageError
+from mrl_edge.hashing import sha256
 
 
 def _listing(folder):
@@ -154,7 +155,7 @@ def test_what_is_not_ours_is_refused_even_with_overwrite(tmp_path, make, overwri
         check_target(tmp_path / "out", "ours.json", overwrite)
 
 
-@pytest.mark.parametrize("size", [0, 3, (1 << 20) - 1, 1 << 20, (1 << 21) + 5])
+@pytest.mark.parametrize("size", [0, 3, (1 << 22) - 1, 1 << 22, (1 << 23) + 5])
 def test_the_checksum_is_that_of_the_whole_file(tmp_path, size):
     content = bytes(range(256)) * (size // 256 + 1)
     (tmp_path / "file").write_bytes(content[:size])

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from conftest import needs_usearch
 
-from mrl_edge.description import SizedIndex, VectorsInfo
+from mrl_edge.description import SizedIndex, Step, VectorsInfo
 from mrl_edge.errors import UsageError
-from mrl_edge.index.adaptive import AdaptiveRetrieval, Funnel, Step
+from mrl_edge.index.adaptive import AdaptiveRetrieval, Funnel
 from mrl_edge.index.annoy import METRICS, build_annoy
 from mrl_edge.index.best import BestRows
 from mrl_edge.index.binary import PIECE, BinaryIndex, build_binary

@@ -15,8 +15,8 @@ from test_bundle import edit_manifest, flip_a_byte
 from train.encoders import sentence_transformer, tiny_bert
 from train.untrained import DIMS, TEXTS, untrained_model
 
-from mrl_edge.atomic import sha256
 from mrl_edge.bundle import open_bundle
+from mrl_edge.hashing import sha256
 from mrl_edge.train.model import load_model
 
 DEPTHS = (1, 2)

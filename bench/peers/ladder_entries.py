@@ -67,7 +67,7 @@ class Graph:
     def __init__(self, folder: Path, name: str) -> None:
         import onnxruntime
 
-        from mrl_edge.tokens import load_tokenizer
+        from mrl_edge.tokenizer import load_tokenizer
 
         bundle = folder / "ladder" / "bundle"
         self._tokenizer = load_tokenizer(bundle / "tokenizer.json", 256)

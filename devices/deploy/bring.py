@@ -14,9 +14,9 @@ from mrl_edge.devices.deploy.wheelhouse import environment_bytes, gather
 from mrl_edge.devices.probe import lacking
 from mrl_edge.devices.reach import Machine
 
-from mrl_edge.atomic import sha256
 from mrl_edge.bundle import MANIFEST, Bundle
 from mrl_edge.errors import ReachError, UnsupportedError, UsageError
+from mrl_edge.hashing import sha256
 from mrl_edge.progress import Report
 
 FOLDER = ".mrl-edge"  # in the home folder: everything of ours

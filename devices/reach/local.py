@@ -15,8 +15,8 @@ from types import TracebackType
 from mrl_edge.devices.facts import Facts, ask
 from mrl_edge.devices.reach import Check, Finished, Sent, any_size
 
-from mrl_edge.atomic import sha256
 from mrl_edge.errors import ReachError
+from mrl_edge.hashing import sha256
 from mrl_edge.progress import Report, silent
 
 _NOT_FOUND = 127  # how a shell says that there is no such command

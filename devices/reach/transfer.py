@@ -15,8 +15,8 @@ from typing import Protocol
 
 from mrl_edge.devices.reach import Check, Finished, Sent, any_size
 
-from mrl_edge.atomic import sha256
 from mrl_edge.errors import ConnectionLostError, ReachError
+from mrl_edge.hashing import sha256
 from mrl_edge.progress import Report
 
 _BLOCK = 1 << 18

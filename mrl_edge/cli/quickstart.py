@@ -142,7 +142,7 @@ def find_encoder() -> str:
 
     The package is used only when its weights are the published ones (sha256).
     """
-    from mrl_edge.atomic import sha256
+    from mrl_edge.hashing import sha256
 
     spec = importlib.util.find_spec(_PACKAGE)
     for location in (spec.submodule_search_locations or []) if spec else []:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mrl_edge.description import Step
 from mrl_edge.evaluation.embeddings import Embeddings
 from mrl_edge.index import Index
-from mrl_edge.index.adaptive import Funnel, Step
+from mrl_edge.index.adaptive import Funnel
 from mrl_edge.index.scan import ScanIndex
 from mrl_edge.index.vectors import ArrayRows
 from mrl_edge.metrics import retrieval_metrics

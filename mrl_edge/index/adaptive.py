@@ -8,21 +8,13 @@ A funnel of one step is adaptive retrieval.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from mrl_edge.description import Step
 from mrl_edge.errors import UsageError
 from mrl_edge.index import Index
 from mrl_edge.index.vectors import Rows
 from mrl_edge.metrics import Ids, top_k
 from mrl_edge.nesting import Floats, prefix
-
-
-@dataclass(frozen=True)
-class Step:
-    """Keep the best `shortlist` items so far, and rank them again by the exact cosine at `dim`."""
-
-    shortlist: int
-    dim: int
 
 
 class Funnel:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from mrl_edge.description import Parameters
 from mrl_edge.index.annoy import METRICS, Metric, build_annoy
 from mrl_edge.index.binary import binary_bytes, build_binary
 from mrl_edge.index.hnsw import build_hnsw
-from mrl_edge.index.kinds import IndexSpec, Parameters
+from mrl_edge.index.kinds import IndexSpec
 from mrl_edge.index.vectors import StoredPrefix, VectorStore
 from mrl_edge.progress import Report
 

@@ -9,20 +9,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mrl_edge.description import SizedIndex
+from mrl_edge.description import Parameters, SizedIndex, Step
 from mrl_edge.errors import BundleError
 from mrl_edge.index import Index
-from mrl_edge.index.adaptive import Funnel, Step
-from mrl_edge.index.annoy import METRIC, METRICS, AnnoyIndex
-from mrl_edge.index.binary import BinaryIndex, binary_bytes
-from mrl_edge.index.hnsw import HnswIndex
-from mrl_edge.index.ivf import IvfIndex, ivf_bytes
-from mrl_edge.index.scan import ScanIndex
+from mrl_edge.index.adaptive import Funnel
 from mrl_edge.index.vectors import VectorStore, check_size
 from mrl_edge.metrics import Ids
 from mrl_edge.nesting import Floats
-
-Parameters = dict[str, int | str]
 
 
 class IndexSpec(Protocol):
@@ -45,10 +38,13 @@ class IndexSpec(Protocol):
         """What its kind needs."""
 
 
+# Each imports its kind alone: the others would take as long as opening the index does.
 _Open = Callable[[VectorStore | None, Path, int, Parameters], Index]
 
 
 def _annoy(store: VectorStore | None, path: Path, dim: int, found: Parameters) -> Index:
+    from mrl_edge.index.annoy import METRIC, METRICS, AnnoyIndex
+
     metric = next((metric for metric in METRICS if metric == found.get("metric", METRIC)), None)
     if metric is None:
         raise BundleError(f"the index of dimension {dim} has an unknown metric, {found['metric']}: upgrade mrl-edge")
@@ -56,10 +52,14 @@ def _annoy(store: VectorStore | None, path: Path, dim: int, found: Parameters) -
 
 
 def _scan(store: VectorStore | None, path: Path, dim: int, found: Parameters) -> Index:
+    from mrl_edge.index.scan import ScanIndex
+
     return ScanIndex(_there(store), dim)
 
 
 def _binary(store: VectorStore | None, path: Path, dim: int, found: Parameters) -> Index:
+    from mrl_edge.index.binary import BinaryIndex, binary_bytes
+
     n, size = _there(store).n, path.stat().st_size
     if size % (8 * n) or size < binary_bytes(n, dim):  # the words of further columns may be there
         raise BundleError(f"{path} does not fit what the manifest says of it: run mrl-edge index again")
@@ -67,9 +67,17 @@ def _binary(store: VectorStore | None, path: Path, dim: int, found: Parameters) 
 
 
 def _ivf(store: VectorStore | None, path: Path, dim: int, found: Parameters) -> Index:
+    from mrl_edge.index.ivf import IvfIndex, ivf_bytes
+
     lists = int(found["lists"])
     check_size(path, ivf_bytes(lists, int(found["cluster_dim"])))
     return IvfIndex(_there(store), path, dim, int(found["probes"]), lists)
+
+
+def _hnsw(store: VectorStore | None, path: Path, dim: int, found: Parameters) -> Index:
+    from mrl_edge.index.hnsw import HnswIndex
+
+    return HnswIndex(path, dim, int(found["expansion"]))
 
 
 def _there(store: VectorStore | None) -> VectorStore:
@@ -82,7 +90,7 @@ OPENERS: dict[str, _Open] = {
     "scan": _scan,
     "binary": _binary,
     "annoy": _annoy,
-    "hnsw": lambda store, path, dim, found: HnswIndex(path, dim, int(found["expansion"])),
+    "hnsw": _hnsw,
     "ivf": _ivf,
 }
 READS_COLUMNS = ("scan", "ivf")  # at their own dimension; the others bring a copy, or the signs alone

@@ -14,12 +14,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from mrl_edge.description import SizedIndex
+from mrl_edge.description import Parameters, SizedIndex
 from mrl_edge.errors import UsageError
 from mrl_edge.index import Index
 from mrl_edge.index.adaptive import AdaptiveRetrieval
 from mrl_edge.index.candidates import Candidate, Lists, Site, candidates
-from mrl_edge.index.kinds import OPENERS, Parameters
+from mrl_edge.index.kinds import OPENERS
 from mrl_edge.index.memory import private_bytes
 from mrl_edge.index.reference import exact_in_pieces
 from mrl_edge.index.sizing import time_search

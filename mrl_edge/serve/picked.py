@@ -7,12 +7,12 @@ from pathlib import Path
 
 from mrl_edge.bundle import Bundle, IndexInfo
 from mrl_edge.choice import Configuration
-from mrl_edge.description import SizedIndex
+from mrl_edge.description import Parameters, SizedIndex
 from mrl_edge.errors import UsageError
 from mrl_edge.index import Index
 from mrl_edge.index.annoy import METRIC
 from mrl_edge.index.corpus import open_order, open_store, require_index
-from mrl_edge.index.kinds import Parameters, open_steps
+from mrl_edge.index.kinds import open_steps
 
 _OF_A_SEARCH = ("search_k", "probes", "expansion")  # the other parameters are of what was built
 

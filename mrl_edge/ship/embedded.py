@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrl_edge.bundle import Bundle, IndexInfo, Variant
-from mrl_edge.description import VectorsInfo
+from mrl_edge.description import Parameters, VectorsInfo
 from mrl_edge.encoder import open_encoder
 from mrl_edge.errors import UnsupportedError
 from mrl_edge.index.candidates import Lists
 from mrl_edge.index.corpus import open_documents, open_order, open_store, require_index
 from mrl_edge.index.ivf import cluster, write_lists
-from mrl_edge.index.kinds import Parameters
 from mrl_edge.index.vectors import VectorStore, VectorWriter, reorder
 from mrl_edge.nesting import Floats
 from mrl_edge.progress import Report

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from mrl_edge.bundle import Bundle, Variant
 from mrl_edge.choice import Configuration, picked_variant
+from mrl_edge.description import Step
 from mrl_edge.errors import UsageError
-from mrl_edge.index.adaptive import Step
 
 _LEVEL = re.compile(r"d(\d+)(?:-L(\d+))?")
 

@@ -9,12 +9,24 @@ from importlib.util import find_spec
 from pathlib import Path
 
 _PACKAGE = "mrl_edge"
-_ROOT = "mrl_edge.app"
-_INIT = '"""The part of mrl-edge that this folder needs, as `mrl-edge ship` copied it: see app.py."""\n'
+_ROOTS = ("mrl_edge.app", "mrl_edge.quiet")
+_INIT = '''\
+"""The part of mrl-edge that this folder needs, as `mrl-edge ship` copied it: see app.py."""
+
+import os
+
+from mrl_edge import quiet as quiet  # before anything imports onnxruntime
+
+# Of numpy, which reads it when it is imported: as it was measured. Threads that wait for work cost a start more.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "{threads}")
+'''
 
 
-def copy_modules(folder: Path) -> list[str]:
-    """Copy `mrl_edge.app` and what it imports into `folder`/mrl_edge; return the names of the files."""
+def copy_modules(folder: Path, threads: int) -> list[str]:
+    """Copy `mrl_edge.app` and what it imports into `folder`/mrl_edge; return the names of the files.
+
+    `threads` are those of a call, for numpy as for onnxruntime.
+    """
     names = []
     for module, source in sorted(_needed().items()):
         name = "/".join(module.split(".")) + ("/__init__.py" if source.name == "__init__.py" else ".py")
@@ -22,13 +34,13 @@ def copy_modules(folder: Path) -> list[str]:
         shutil.copyfile(source, folder / name)
         names.append(name)
     # Ours offers what is not shipped.
-    (folder / _PACKAGE / "__init__.py").write_text(_INIT, encoding="utf-8")
+    (folder / _PACKAGE / "__init__.py").write_text(_INIT.format(threads=threads), encoding="utf-8")
     return [f"{_PACKAGE}/__init__.py", *names]
 
 
 def _needed() -> dict[str, Path]:
     found: dict[str, Path] = {}
-    waiting = [_ROOT]
+    waiting = list(_ROOTS)
     while waiting:
         module = waiting.pop()
         spec = find_spec(module) if module not in found and module != _PACKAGE else None

@@ -126,7 +126,7 @@ def _write(
     shutil.copyfile(bundle.checked(TOKENIZER), folder / TOKENIZER)
     indexes: list[ShippedIndex | None] = list(write_indexes(made, folder)) if made else [None] * len(levels)
     documents = _copy_documents(bundle, folder) if made else (None, None)
-    copy_modules(folder)
+    copy_modules(folder, configuration.threads)
     shipped = []
     for level, graph, dim, index in zip(levels, graphs, dims, indexes, strict=True):
         name = f"{_MODEL}/{Path(graph.file).name}"

@@ -13,14 +13,14 @@ import numpy as np
 from mrl_edge.app import ShippedIndex
 from mrl_edge.bundle import Bundle, Variant
 from mrl_edge.choice import Configuration
-from mrl_edge.description import VectorsInfo
+from mrl_edge.description import Parameters, VectorsInfo
 from mrl_edge.errors import ResultsError
 from mrl_edge.index import Index
 from mrl_edge.index.annoy import METRIC
 from mrl_edge.index.binary import binary_bytes
 from mrl_edge.index.candidates import Lists, Site, build_like
 from mrl_edge.index.corpus import require_index
-from mrl_edge.index.kinds import READS_COLUMNS, Parameters, open_steps
+from mrl_edge.index.kinds import READS_COLUMNS, open_steps
 from mrl_edge.index.vectors import VectorStore, VectorWriter
 from mrl_edge.progress import Report
 from mrl_edge.ship.embedded import Corpus, by_lists, embed, open_corpus

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mrl_edge.atomic import sha256, write_file
+from mrl_edge.atomic import write_file
+from mrl_edge.hashing import sha256
 from mrl_edge.nesting import Floats
 from mrl_edge.progress import Report
 from mrl_edge.train.source import Dense, EncoderSpec, LayerNorm

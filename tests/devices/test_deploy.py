@@ -21,8 +21,8 @@ from mrl_edge.devices.deploy.settle import settle
 from mrl_edge.devices.deploy.wheelhouse import _kind, _pinned
 from mrl_edge.devices.reach.local import LocalMachine
 
-from mrl_edge.atomic import sha256
 from mrl_edge.encoder import load
+from mrl_edge.hashing import sha256
 
 TEXT = "a small domesticated carnivorous mammal"
 ENCODE = f"""

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import normalize
 
+from mrl_edge.description import Step
 from mrl_edge.evaluation.adaptive_retrieval import SearchPlan, search_costs, search_plans
-from mrl_edge.index.adaptive import AdaptiveRetrieval, Funnel, Step
+from mrl_edge.index.adaptive import AdaptiveRetrieval, Funnel
 from mrl_edge.index.scan import ScanIndex
 from mrl_edge.index.vectors import ArrayRows
 from mrl_edge.progress import silent

@@ -58,6 +58,7 @@ def test_it_runs_with_numpy_onnxruntime_and_tokenizers_alone_in_another_folder(s
     moved = tmp_path / "elsewhere" / "renamed"
     shutil.copytree(shipped, moved)
     program = (
+        "import os; os._exit = lambda code: None  # the example ends its process, and here it is asked what it loaded\n"
         f"import sys, runpy; sys.argv = ['example.py', 'abc de f', '--json']; sys.path.insert(0, {str(moved)!r})\n"
         f"runpy.run_path({str(moved / 'example.py')!r}, run_name='__main__')\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules}))\n"

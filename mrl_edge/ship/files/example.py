@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 
 STARTED = time.perf_counter()  # before anything large is imported
-
-from mrl_edge.app import open_app, peak_rss_bytes  # noqa: E402
+from mrl_edge.app import leave, open_app, peak_rss_bytes  # noqa: E402
 from mrl_edge.errors import MrlEdgeError  # noqa: E402
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -28,3 +27,4 @@ try:
         print(json.dumps(said) if options.json else "\n".join([head, *rows]))
 except (MrlEdgeError, ValueError) as error:
     parser.error(str(error))
+leave()
