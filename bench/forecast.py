@@ -31,6 +31,7 @@ from mrl_edge.bench.curves import (
 from mrl_edge.bench.results import Measurement, OneProcess, Results
 
 from mrl_edge.errors import ResultsError, UsageError
+from mrl_edge.index.kinds import kind_of
 
 _RETRIEVAL = ("recall_at_10", "ndcg_at_10", "mrr_at_10", "map_at_10")
 FAR = 10  # times the largest size that was measured
@@ -130,7 +131,7 @@ def _predicted(points: Sequence[_Point], items: int) -> Candidate:
     def of(values: Values, noise: Values, curves: Sequence[Curve]) -> Forecast:
         return fit(Points(sizes, values, noise), curves, items)
 
-    searching = _SEARCH.get(last.index or "", _GROWTH)
+    searching = _SEARCH.get(kind_of(last.index or ""), _GROWTH)
     own = np.array([_own_noise(row) for row in rows])
     differs = _noise_of(points, lambda one: one.search_p50_ms, _LATENCY, 0.0)
     times, rest = np.array([row.search_p50_ms for row in rows]), np.array([_rest_ms(row) for row in rows])

@@ -13,7 +13,7 @@ from mrl_edge.description import SizedIndex
 from mrl_edge.errors import BundleError
 from mrl_edge.index import Index
 from mrl_edge.index.adaptive import Funnel, Step
-from mrl_edge.index.annoy import METRIC, METRICS, AnnoyIndex
+from mrl_edge.index.annoy import METRIC, METRICS, AnnoyIndex, Metric
 from mrl_edge.index.binary import BinaryIndex, binary_bytes
 from mrl_edge.index.hnsw import HnswIndex
 from mrl_edge.index.ivf import IvfIndex, ivf_bytes
@@ -23,6 +23,8 @@ from mrl_edge.metrics import Ids
 from mrl_edge.nesting import Floats
 
 Parameters = dict[str, int | str]
+# What a forest is asked for by. All three metrics rank rows of length 1 alike; their trees split otherwise.
+FORESTS: dict[str, Metric] = {"annoy": "angular", "annoy-dot": "dot", "annoy-euclidean": "euclidean"}
 
 
 class IndexSpec(Protocol):
@@ -94,6 +96,11 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "hnsw": ("expansion",),
     "ivf": ("probes", "lists", "cluster_dim"),
 }
+
+
+def kind_of(name: str) -> str:
+    """Return the kind of what is asked for under a name: `annoy-dot` is annoy, of that metric."""
+    return "annoy" if name in FORESTS else name
 
 
 def open_first(sized: IndexSpec, store: VectorStore | None, path: Path) -> Index:
