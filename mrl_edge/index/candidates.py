@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +34,7 @@ class Lists:
     lists: int
     cluster_dim: int
     build_s: float
+    products: dict[int, float] = field(default_factory=dict)  # of a query, by the dimensions that were tried
 
 
 @dataclass(frozen=True)
