@@ -83,7 +83,9 @@ export-peers: .venv
 ITEMS ?= 100000
 FOLDER ?= quickstart
 VECTORS ?= int8-int4
-search-peers: .venv
+SEARCH_PEERS := $(patsubst bench/peers/requirements/%.txt,build/peers/%/installed,$(wildcard bench/peers/requirements/search/*.txt))
+
+search-peers: .venv $(SEARCH_PEERS)
 	$(BIN)/python bench/peers/searching.py --items $(ITEMS) --folder $(FOLDER) --vectors $(VECTORS)
 
 # What each way of storing vectors keeps of the exact hits.

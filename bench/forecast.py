@@ -26,6 +26,7 @@ from mrl_edge.bench.sized import LATENCY, Point, are_held, noise_of, own_noise, 
 
 from mrl_edge.errors import ResultsError, UsageError
 from mrl_edge.index.candidates import list_count
+from mrl_edge.index.kinds import kind_of
 
 FAR = 10  # times the largest size that was measured
 _SEARCH: Mapping[str, tuple[Curve, ...]] = {"annoy": (LOGARITHM, POWER), "hnsw": (LOGARITHM, POWER)}
@@ -136,7 +137,7 @@ def _predicted(points: Sequence[Point], items: int, encode: Forecast, growth: Gr
     def of(values: Values, noise: Values, curves: Sequence[Curve]) -> Forecast:
         return fit(Points(sizes, values, noise), curves, items)
 
-    searching = _SEARCH.get(last.index or "", _GROWTH)
+    searching = _SEARCH.get(kind_of(last.index or ""), _GROWTH)
     shares = np.array([point.share for point in points])
     share = of(shares, shares * share_noise(points), searching)
     search, whole = share.times(encode), share.moved(1.0).times(encode)

@@ -21,6 +21,7 @@ from mrl_edge.bench.results import Encode, IndexPlan, Results, Unmeasured
 from mrl_edge.bundle import Bundle, Variant
 from mrl_edge.description import VectorsInfo
 from mrl_edge.index.binary import binary_bytes
+from mrl_edge.index.kinds import kind_of
 from mrl_edge.index.vectors import block_bytes
 
 FAR_OVER = 0.25  # of a limit: so far is no accident of one process
@@ -192,8 +193,8 @@ def least_bytes(bundle: Bundle, variant: Variant, configuration: Configuration, 
     if plan is None:
         return model
     columns = min(block_bytes(info, one) for one in dims_of(plan, dim, info.dims) if one >= (plan.rerank_dim or 0))
-    own = {"annoy": dim // 8 * n, "binary": binary_bytes(n, dim)}.get(plan.kind, 0) + columns
-    if plan.kind == "annoy" and plan.rerank_dim is None:  # whose copy of the vectors needs no others
+    own = {"annoy": dim // 8 * n, "binary": binary_bytes(n, dim)}.get(kind_of(plan.kind), 0) + columns
+    if kind_of(plan.kind) == "annoy" and plan.rerank_dim is None:  # whose copy of the vectors needs no others
         own = min(own, 4 * dim * n)
     return model + own
 

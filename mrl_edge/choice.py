@@ -9,7 +9,7 @@ import msgspec
 from mrl_edge.bundle import Bundle, Variant
 from mrl_edge.description import Parameters, Step
 from mrl_edge.errors import BundleError, MrlEdgeError, ResultsError
-from mrl_edge.index.kinds import OPENERS
+from mrl_edge.index.kinds import OPENERS, kind_of
 from mrl_edge.index.vectors import check_storage
 from mrl_edge.levers import check
 from mrl_edge.nesting import select_dims
@@ -88,11 +88,14 @@ def read_choice(path: Path, bundle: Bundle) -> Configuration:
         raise ResultsError(f"{path} names no bundle and configuration: run mrl-edge pick --out again")
     if found.bundle.sha256 != bundle.identity():
         raise ResultsError(f"{path} is a choice for another bundle, {found.bundle.name}: not for {bundle.folder}")
+    asked = found.configuration.index
+    index = None if asked is None else kind_of(asked)  # its parameters say the metric
+    configuration = msgspec.structs.replace(found.configuration, index=index, n_items=found.n_items)
     try:
-        _check(found.configuration, bundle)
+        _check(configuration, bundle)
     except MrlEdgeError as error:
         raise ResultsError(f"{path}: {error}") from None
-    return msgspec.structs.replace(found.configuration, n_items=found.n_items)
+    return configuration
 
 
 def picked_variant(configuration: Configuration, bundle: Bundle) -> Variant:

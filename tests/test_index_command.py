@@ -1,12 +1,22 @@
 """`mrl-edge index` as its user meets it: options that make no sense, older indexes, corpora that are tiny or cut."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
+import numpy as np
 import pytest
 from conftest import leftovers, mrl_edge_here, run_here, the_one_error_line
 
 from mrl_edge.bundle import open_bundle
+from mrl_edge.index.build import Corpus, build_index
+from mrl_edge.index.corpus import open_index, open_vectors
+from mrl_edge.index.kept import KeptEmbeddings
+from mrl_edge.progress import silent
 
 
 @pytest.fixture
@@ -34,7 +44,8 @@ def test_an_index_of_an_earlier_version_is_named_and_can_be_replaced(own_tiny):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--kinds", "scan"), "--kinds needs --tune"),
+        (("--kinds", "scan"), "--kinds scan needs --tune"),
+        (("--kinds", "annoy-dot,annoy"), "one of annoy, annoy-dot, annoy-euclidean"),
         (("--tune", "--kinds", "lsh"), "--kinds lsh: unknown; there is"),
         (("--vectors", "int3"), "fp32, fp16, int8, int8-int6, int8-int4"),
         (("--tune", "--kinds", "scan", "--max-index-mb", "0.0001"), "--max-index-mb"),
@@ -67,3 +78,117 @@ def test_the_first_distinct_documents_alone_can_be_indexed(own_tiny):
     mrl_edge_here("index", own_tiny, corpus, "--dims", "8", "--max-documents", "7")
     hits = json.loads(mrl_edge_here("search", own_tiny, "one", "--dim", "8", "-k", "20", "--json"))
     assert sorted(hit["text"] for hit in hits) == [f"document {i}" for i in range(7)]
+
+
+@pytest.fixture
+def own_cache_folder(tmp_path, monkeypatch):
+    """A user's cache that nothing else writes to."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "mrl-edge" / "embedded"
+
+
+def words(count):
+    return [f"{'abcdefgh'[i % 8]} text {i} {'yz' * (i % 5)}" for i in range(count)]
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    path = tmp_path / "corpus.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in words(2500)))
+    return path
+
+
+@pytest.mark.parametrize("metric", ["dot", "euclidean"])
+@pytest.mark.parametrize("tune", [(), ("--tune",)])
+def test_annoy_of_another_metric_is_built_where_it_is_asked_for_and_finds_the_same(own_tiny, corpus, metric, tune):
+    mrl_edge_here("index", own_tiny, corpus, "--dims", "16", "--kinds", f"annoy-{metric}", *tune)
+    opened = open_bundle(own_tiny)
+    (sized,) = opened.manifest.index.sizes
+    assert (sized.kind, sized.parameters["metric"]) == ("annoy", metric)
+    index, vectors = open_index(opened, 16), open_vectors(opened)
+    cut = vectors[:, : index.dim] / np.linalg.norm(vectors[:, : index.dim], axis=1, keepdims=True)
+    found, shares = cut[::50] @ cut.T, []
+    for query, cosines in zip(cut[::50], found, strict=True):
+        ids, scores = index.search(query, 10)
+        np.testing.assert_allclose(scores, cosines[ids], atol=1e-2 if tune else 1e-5)  # int8 rows
+        shares.append(np.mean(cosines[ids] >= np.sort(cosines)[-10] - 1e-6))
+    assert np.mean(shares) >= 0.9
+
+
+@pytest.mark.parametrize(("options", "stage"), [((), "sizing the index"), (("--tune",), "tuning")])
+def test_an_index_that_is_interrupted_goes_on_without_embedding_again(
+    own_tiny, corpus, own_cache_folder, options, stage
+):
+    before = sorted(own_tiny.rglob("*"))
+    command = [sys.executable, "-m", "mrl_edge", "index", str(own_tiny), str(corpus), *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if stage in line:
+            break
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.read().splitlines()[-1] == "interrupted"
+    assert process.wait(timeout=60) == 130
+    assert sorted(own_tiny.rglob("*")) == before
+    done = run_here("index", own_tiny, corpus, "--dims", "8")  # other options, the same embeddings
+    assert done.returncode == 0
+    assert "taking up what was embedded before (2500)" in done.stderr
+    assert "embedding the corpus" not in done.stderr
+    assert list(own_cache_folder.iterdir()) == []
+    taken_up = (own_tiny / "index" / "vectors.bin").read_bytes()
+    assert "embedding the corpus (2500)" in run_here("index", own_tiny, corpus, "--dims", "8").stderr
+    assert (own_tiny / "index" / "vectors.bin").read_bytes() == taken_up
+
+
+def test_what_was_embedded_before_ctrl_c_is_taken_up(own_tiny, own_cache_folder):
+    def interrupt(stage, done, total, now=""):
+        if (stage, done) == ("embedding the corpus", 2048):
+            raise KeyboardInterrupt
+
+    bundle, corpus = open_bundle(own_tiny), Corpus(words(2500), None, "words")
+    with pytest.raises(KeyboardInterrupt):
+        build_index(bundle, corpus, interrupt, (8,))
+    told = {}
+    build_index(bundle, corpus, lambda stage, done, total, now="": told.update({stage: total}), (8,))
+    assert told["taking up what was embedded before"] == 2500
+    assert told["embedding the corpus"] == 2500 - 2048
+    vectors = open_vectors(open_bundle(own_tiny))
+    build_index(bundle, corpus, silent, (8,))
+    np.testing.assert_array_equal(open_vectors(open_bundle(own_tiny)), vectors)
+
+
+def numbered(texts):
+    """Embeddings [n, 32] that say which text they are of."""
+    return np.array([[float(text)] * 32 for text in texts], dtype=np.float32)
+
+
+def test_embeddings_are_kept_for_their_corpus_alone_and_a_damaged_or_old_one_is_not_used(tiny_bundle, own_cache_folder):
+    bundle = open_bundle(tiny_bundle)
+    texts, asked = [str(i) for i in range(3000)], []
+
+    def encode(some):
+        asked.extend(some)
+        return numbered(some)
+
+    def embed(documents, precision="int8"):
+        asked.clear()
+        kept = KeptEmbeddings(bundle, bundle.variant(precision, None), documents)
+        np.testing.assert_array_equal(np.concatenate(list(kept.pieces(encode, silent))), numbered(documents))
+        return len(asked)
+
+    assert embed(texts) == 3000
+    assert embed(texts) == 0
+    assert embed(texts, "fp32") == 3000
+    assert embed(texts[:-1]) == 2999
+    for folder in own_cache_folder.iterdir():
+        os.truncate(folder / "1024.f32", 100)
+    assert embed(texts) == 3000 - 1024
+    for folder in own_cache_folder.iterdir():
+        os.utime(folder, (0, time.time() - 8 * 86_400))
+    assert embed(texts) == 3000
+    assert len(list(own_cache_folder.iterdir())) == 1
+
+
+def test_a_cache_that_cannot_be_written_to_is_done_without(own_tiny, corpus, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert run_here("index", own_tiny, corpus, "--dims", "8").returncode == 0

@@ -8,13 +8,14 @@ from conftest import needs_usearch
 from mrl_edge.description import SizedIndex, Step, VectorsInfo
 from mrl_edge.errors import UsageError
 from mrl_edge.index.adaptive import AdaptiveRetrieval, Funnel
-from mrl_edge.index.annoy import METRICS, build_annoy
+from mrl_edge.index.annoy import METRICS, AnnoyIndex
 from mrl_edge.index.best import BestRows
 from mrl_edge.index.binary import PIECE, BinaryIndex, build_binary
 from mrl_edge.index.blocks import Block
+from mrl_edge.index.forest import build_annoy
 from mrl_edge.index.hnsw import HnswIndex, build_hnsw
 from mrl_edge.index.ivf import IvfIndex, cluster, find_centroids, write_lists
-from mrl_edge.index.kinds import ItemIndex, open_first
+from mrl_edge.index.kinds import OPENERS, ItemIndex, open_first
 from mrl_edge.index.reference import exact_in_pieces
 from mrl_edge.index.scan import ScanIndex
 from mrl_edge.index.vectors import COMPARED, STORAGES, StoredPrefix, VectorStore, VectorWriter, reorder
@@ -318,13 +319,29 @@ def test_ivf_gives_as_many_as_are_asked_for(lists, queries):
         assert len(set(ids.tolist())) == k
 
 
-def test_a_funnel_works_over_every_kind(lists, stores, queries, vectors, tmp_path):
+FIRST = {
+    "scan": lambda store, lists, folder: ScanIndex(store, 24),
+    "ivf": lambda store, lists, folder: IvfIndex(store, lists, 24, 24, 32),
+    "binary": lambda store, lists, folder: BinaryIndex(folder / "made", ROWS, 96),
+    "annoy": lambda store, lists, folder: AnnoyIndex(folder / "made", 24, 8000),
+    "hnsw": lambda store, lists, folder: HnswIndex(folder / "made", 24, 256),
+}
+BUILD = {
+    "binary": lambda store, path: build_binary(store, path),
+    "annoy": lambda store, path: build_annoy(StoredPrefix(store, 24), 20, path),
+    "hnsw": lambda store, path: build_hnsw(store, 24, 16, path, "building", silent),
+}
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=needs_usearch if kind == "hnsw" else ()) for kind in OPENERS]
+)
+def test_a_funnel_works_over_every_kind(lists, queries, vectors, tmp_path, kind):
     store, order, path, _, _ = lists
-    build_binary(store, tmp_path / "signs")
-    steps = [Step(800, 40), Step(200, 96)]
-    cosines = exact(queries, vectors, 96)
-    for first in (IvfIndex(store, path, 24, 24, 32), BinaryIndex(tmp_path / "signs", ROWS, 96), ScanIndex(store, 24)):
-        assert recall(ItemIndex(Funnel(first, store, steps), order), queries, cosines) >= 0.9
+    if kind in BUILD:
+        BUILD[kind](store, tmp_path / "made")
+    funnel = Funnel(FIRST[kind](store, path, tmp_path), store, [Step(800, 40), Step(200, 96)])
+    assert recall(ItemIndex(funnel, order), queries, exact(queries, vectors, 96)) >= 0.9
 
 
 def test_a_storage_that_is_not_there_is_refused(tmp_path):

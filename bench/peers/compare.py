@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from environments import ENVIRONMENTS, python_of
 from mrl_edge.bench.measure.intervals import LEAST_PASSES, in_words
 from mrl_edge.bench.measure.turns import Pass, ratio_of, take_turns
 from mrl_edge.bench.processes import Living
@@ -130,12 +131,7 @@ def _python(peer: Peer, environments: Path) -> Path:
     """Return the peer's interpreter; `ResultsError` with pip's last word where it could not be installed."""
     if peer.environment is None:
         return Path(sys.executable)
-    environment = environments / peer.environment
-    if (environment / "installed").is_file():
-        return environment / "bin" / "python"
-    told = environment / "pip.txt"
-    lines = told.read_text(encoding="utf-8").strip().splitlines() if told.is_file() else []
-    raise ResultsError(f"not installed: {lines[-1] if lines else f'{environment} is missing, run make peers'}")
+    return python_of(environments / peer.environment, "peers")
 
 
 def _row(
@@ -218,7 +214,7 @@ def main() -> None:
         parser.error(f"--rounds {options.rounds}: expected at least {LEAST_PASSES}, fewer have no interval")
     if not (options.folder / "bundle" / "bundle.json").is_file():
         sys.exit(f"{options.folder} holds no bundle: run `make quickstart` first")
-    environments = Path("build/peers")
+    environments = ENVIRONMENTS
     export(options.folder, environments)
     try:
         rows = compare(options.folder, options.dim, options.rounds, environments, PEERS)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from environments import ENVIRONMENTS, python_of
 from mrl_edge.bench.processes import Living
-from search_corpus import TUNED, WORK, say
+from search_corpus import TUNED, say
 
-from mrl_edge.errors import UsageError
+from mrl_edge.errors import ResultsError, UsageError
 from mrl_edge.index.build import LENGTHS, VECTORS
 from mrl_edge.index.tuning import Ground, Target, tune
 from mrl_edge.metrics import Ids, overlap_at_k
@@ -28,7 +29,7 @@ EFFORTS = {
 }
 EXACT = ("exact", "faiss flat")  # kinds that compare every vector as it is
 _WORKER = Path(__file__).with_name("search_worker.py")
-_PACKAGES = ("numpy==2.4.6", "annoy==1.17.3", "usearch==2.26.6", "hnswlib==0.8.0", "faiss-cpu==1.15.1")
+_ENVIRONMENTS = ENVIRONMENTS / "search"  # one each, by the first word of its name
 _TARGET = 0.982  # a little above what is promised: the scored queries are others
 
 
@@ -77,10 +78,17 @@ def ours(ground: Ground, work: Path, kinds: Sequence[str], max_bytes: float) -> 
         yield Contender(f"ours: {kind} at {size.dim}{settings}{rerank}", "ours", folder, 0, build_s, own + stored)
 
 
-def peers(work: Path, reference: Ids, names: Sequence[str]) -> Iterator[Contender]:
-    """Build each peer at full dimension; yield it with the least effort that reaches the target, or the greatest."""
-    python = _peers_python() if names else ""
+def peers(work: Path, reference: Ids, names: Sequence[str], failed: dict[str, str]) -> Iterator[Contender]:
+    """Build each peer at full dimension; yield it with the least effort that reaches the target, or the greatest.
+
+    What could not be installed is left out, and `failed` told why.
+    """
     for name in names:
+        try:
+            python = str(python_of(_ENVIRONMENTS / name.split()[0], "search-peers"))
+        except ResultsError as error:
+            failed[name] = str(error)
+            continue
         folder = work / name.replace(" ", "-")
         folder.mkdir()
         print(f"  building {name}", file=sys.stderr)
@@ -95,14 +103,3 @@ def peers(work: Path, reference: Ids, names: Sequence[str]) -> Iterator[Contende
             if overlap_at_k(np.array(ids), reference) >= _TARGET:
                 break
         yield found
-
-
-def _peers_python() -> str:
-    """Return the interpreter of the peers' own environment, made once."""
-    folder = WORK / "venv"
-    python = folder / "bin" / "python"
-    if not (folder / "installed").is_file():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *_PACKAGES], check=True)
-        (folder / "installed").touch()
-    return str(python)

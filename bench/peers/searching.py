@@ -9,8 +9,8 @@ is counted over that of its imports; a round asks each for one pass over the sam
 within a round. On a busy machine a long search is interrupted more often than a short one, so that the ratio of
 wall times flatters the short: CPU time, the same where the machine is quiet, stands beside it, and a promise is
 kept only by both, each with its whole 95% interval. The promise is about our own exact scan; another library's may be
-faster, so that a column has the ratio to the fastest exact search of the run. Peers live in a virtual environment
-under build/.
+faster, so that a column has the ratio to the fastest exact search of the run. Each peer lives in a virtual environment
+of its own, which `make search-peers` installs.
 """
 
 from __future__ import annotations
@@ -120,11 +120,15 @@ def run(options: argparse.Namespace) -> bool:
     size = (work / "vectors.f32").stat().st_size
     contenders = [Contender("exact scan at full dimension, fp32", "exact", work / "exact", 0, 0.0, size)]
     contenders += ours(ground, work, kinds, memory * size)
-    contenders += peers(work, exact_ids[:TUNED], names)
+    failed: dict[str, str] = {}
+    contenders += peers(work, exact_ids[:TUNED], names, failed)
     rows = compare(contenders, work / "scored.npy", exact_ids[TUNED:], options.rounds)
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        left_out = [{"index": name, "failed": why} for name, why in failed.items()]
+        options.json.write_text(json.dumps([*rows, *left_out], indent=1) + "\n")
     print_rows(rows, f"{options.items:,} items, ours in {options.vectors}")
+    for name, why in failed.items():
+        print(f"left out: {name}: {why}")
     verdict, row = judge(rows, options.items)
     promise = f"recall {recall} at {time:.3f} of our exact scan's time and {memory:.2f} of its memory"
     print(f"{verdict} by {row['index'] if row else 'any of ours'}: {promise}")

@@ -95,7 +95,7 @@ def bench(
     index: Annotated[
         str,
         typer.Option(
-            help="Kinds of index: scan (exact search over fp32), binary, annoy, hnsw, ivf.",
+            help="Kinds of index: scan (exact search over fp32), binary, annoy, annoy-dot, annoy-euclidean, hnsw, ivf.",
             autocompletion=completions.list_of(*completions.KINDS),
         ),
     ] = "annoy,scan",

@@ -14,8 +14,9 @@ import typer
 if TYPE_CHECKING:
     from mrl_edge.bundle import Bundle
 
-KINDS = ("scan", "binary", "annoy", "hnsw", "ivf")  # of `index.candidates`, which imports numpy
-STORAGES = ("fp32", "fp16", "int8", "int8-int6", "int8-int4")  # of `index.vectors`, likewise
+# Of `index.candidates`, which imports numpy.
+KINDS = ("scan", "binary", "annoy", "annoy-dot", "annoy-euclidean", "hnsw", "ivf")
+STORAGES = ("fp32", "fp16", "int8", "int8-int6", "int8-int4")  # of `index.vectors`, which does too
 Complete = Callable[[typer.Context, str], list[str]]
 
 

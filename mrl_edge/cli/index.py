@@ -50,7 +50,8 @@ def index(
     kinds: Annotated[
         str | None,
         typer.Option(
-            help="Kinds for --tune: scan, binary, annoy, hnsw, ivf; by default all but hnsw.",
+            help="Kinds for --tune: scan, binary, annoy, annoy-dot, annoy-euclidean, hnsw, ivf; by default scan, "
+            "binary, annoy, ivf. Without it one of the three of Annoy.",
             autocompletion=completions.list_of(*completions.KINDS),
         ),
     ] = None,
@@ -76,6 +77,7 @@ def index(
     from mrl_edge.cli.providers import read_provider
     from mrl_edge.datasets import Columns, read_table
     from mrl_edge.index.build import Corpus, build_index
+    from mrl_edge.index.kinds import FORESTS
     from mrl_edge.index.vectors import check_storage
     from mrl_edge.nesting import parse_dims
 
@@ -84,8 +86,8 @@ def index(
     opened = open_bundle(bundle)
     if text and positive:
         raise UsageError("--text and --positive: name one column with the documents")
-    if kinds and not tune:
-        raise UsageError("--kinds needs --tune: without it every dimension gets Annoy")
+    if not tune and (kinds or "annoy") not in FORESTS:
+        raise UsageError(f"--kinds {kinds} needs --tune: without it every dimension gets one of {', '.join(FORESTS)}")
     storage = vectors or ("int8" if tune else "fp32")
     check_storage(storage, opened.manifest.dims)
     table = read_table(corpus, Columns(text=positive or text or "text", query=query))
@@ -96,7 +98,7 @@ def index(
         if tune:
             info = _tuned(opened, what, recall, max_bytes, kinds, report, chosen)
         else:
-            info = build_index(opened, what, report, chosen, recall, max_bytes)
+            info = build_index(opened, what, report, chosen, recall, max_bytes, FORESTS[kinds or "annoy"])
     if as_json:
         console.print_json(info)
         return

@@ -47,7 +47,9 @@ def tune(
     dims: options.Dims = None,
     depths: options.Depths = None,
     threads: Annotated[str, typer.Option(help="Intra-op threads to choose among, as in 1,2.")] = "1",
-    index: Annotated[str, typer.Option(help="Kinds of index: scan, binary, annoy, hnsw, ivf.")] = "annoy,scan",
+    index: Annotated[
+        str, typer.Option(help="Kinds of index: scan, binary, annoy, annoy-dot, annoy-euclidean, hnsw, ivf.")
+    ] = "annoy,scan",
     vectors: Annotated[
         str, typer.Option(help="How vectors are stored: fp32, fp16, int8, int8-int6, int8-int4.")
     ] = "fp32",

@@ -1,4 +1,4 @@
-"""Annoy: a forest of random projection trees in one memory-mapped file."""
+"""Annoy: a forest of random projection trees in one memory-mapped file, which `forest.py` builds."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from mrl_edge.errors import UsageError
-from mrl_edge.index.vectors import StoredPrefix
 from mrl_edge.metrics import Ids
 from mrl_edge.nesting import Floats
 
 Metric = Literal["angular", "dot", "euclidean", "hamming"]  # hamming compares the signs alone, a bit a dimension
 METRICS: Final[tuple[Metric, ...]] = get_args(Metric)
-METRIC: Final = "angular"  # √(2 − 2·cosine): ranks as the cosine does
-_SEED = 1
+METRIC: Final[Metric] = "angular"  # √(2 − 2·cosine): ranks as the cosine does
 
 
 class AnnoyIndex:
@@ -26,7 +23,7 @@ class AnnoyIndex:
         self.dim = dim
         self.search_k = search_k
         self._metric = metric
-        self._forest = _forest(dim, metric)
+        self._forest = new_forest(dim, metric)
         self._forest.load(str(path))
 
     def search(self, query: Floats, k: int) -> tuple[Ids, Floats]:
@@ -48,20 +45,8 @@ class AnnoyIndex:
         return np.asarray(1.0 - np.square(distances) / 2.0)  # of vectors of length 1 both angular and euclidean
 
 
-def build_annoy(vectors: Floats | StoredPrefix, n_trees: int, path: Path, metric: Metric = METRIC) -> None:
-    """Build a forest over [n, dim] vectors in its file, not in memory; one thread and a fixed seed: always the same."""
-    if metric not in METRICS:
-        raise UsageError(f"Annoy has no metric {metric}: there is {', '.join(METRICS)}")
-    forest = _forest(vectors.shape[1], metric)
-    forest.set_seed(_SEED)
-    forest.on_disk_build(str(path))
-    for number, vector in enumerate(vectors):
-        forest.add_item(number, vector > 0 if metric == "hamming" else vector)
-    forest.build(n_trees, 1)
-    forest.unload()
-
-
-def _forest(dim: int, metric: Metric) -> Any:
+def new_forest(dim: int, metric: Metric) -> Any:
+    """Return Annoy's own object, to be built or to be loaded into."""
     from annoy import AnnoyIndex  # here, so that a board that searches otherwise need not compile it
 
     return AnnoyIndex(dim, metric)

@@ -17,13 +17,14 @@ from mrl_edge.atomic import new_folder
 from mrl_edge.bundle import Bundle, IndexInfo, Manifest, file_entries, write_manifest
 from mrl_edge.description import SizedIndex, VectorsInfo
 from mrl_edge.encoder import Encoder, load
-from mrl_edge.index.annoy import AnnoyIndex
+from mrl_edge.index.annoy import METRIC, AnnoyIndex, Metric
+from mrl_edge.index.kept import KeptEmbeddings
 from mrl_edge.index.reference import RunningTopK, exact_in_pieces
 from mrl_edge.index.sizing import size_annoy, time_search
 from mrl_edge.index.vectors import StoredPrefix, VectorStore, VectorWriter
 from mrl_edge.metrics import Ids, overlap_at_k
 from mrl_edge.nesting import Floats, prefix, select_dims
-from mrl_edge.progress import Report, in_pieces
+from mrl_edge.progress import Report
 from mrl_edge.providers import CPU
 
 FOLDER = "index"
@@ -66,11 +67,13 @@ def build_index(
     dims: Sequence[int] | None = None,
     target_recall: float = 0.95,
     max_bytes: int | None = None,
+    metric: Metric = METRIC,
 ) -> IndexInfo:
     """Embed the corpus and write `index/` into the bundle with an Annoy index a dimension, replacing an older one.
 
-    The trees are sized on the corpus' queries, or on documents when there are none. Raises `UsageError` for a
-    dimension or precision that the bundle does not hold, or an Annoy index larger than `max_bytes`.
+    The trees are sized on the corpus' queries, or on documents when there are none. What was embedded before this was
+    interrupted the next call takes up, for whatever dimensions and storage. Raises `UsageError` for a dimension or
+    precision that the bundle does not hold, or an Annoy index larger than `max_bytes`.
     """
     chosen = select_dims(dims, bundle.manifest.dims, str(bundle.folder))
 
@@ -78,7 +81,7 @@ def build_index(
         sizes = []
         for number, dim in enumerate(chosen):
             report("sizing the index of each dimension", number, len(chosen))
-            sizes.append(_size(embedded, dim, target_recall, max_bytes, folder))
+            sizes.append(_size(embedded, dim, target_recall, max_bytes, metric, folder, report))
         report("sizing the index of each dimension", len(chosen), len(chosen))
         return tuple(sizes), embedded.store.info
 
@@ -89,8 +92,9 @@ def write_index(bundle: Bundle, corpus: Corpus, report: Report, choose: Choose, 
     """Embed the corpus into a new folder, let `choose` fill it with indexes, and put it in the old one's place."""
     variant = corpus.precision, corpus.depth
     encoder = load(bundle.folder, None, *variant, corpus.threads, provider=corpus.provider)
+    kept = KeptEmbeddings(bundle, bundle.variant(encoder.precision, encoder.depth), corpus.documents)
     with new_folder(bundle.folder / FOLDER) as folder:
-        embedded = _embed(encoder, corpus, bundle.manifest.dims, folder, report)
+        embedded = _embed(encoder, corpus, kept, bundle.manifest.dims, folder, report)
         _write_documents(corpus.documents, folder)
         sizes, vectors = choose(folder, embedded)
         info = IndexInfo(
@@ -111,10 +115,13 @@ def write_index(bundle: Bundle, corpus: Corpus, report: Report, choose: Choose, 
         write_manifest(bundle.folder, manifest)
     files = {**manifest.files, **{f"{FOLDER}/{name}": entry for name, entry in new.items()}}
     write_manifest(bundle.folder, msgspec.structs.replace(manifest, files=files, index=info))
+    kept.forget()
     return info
 
 
-def _embed(encoder: Encoder, corpus: Corpus, dims: Sequence[int], folder: Path, report: Report) -> Embedded:
+def _embed(
+    encoder: Encoder, corpus: Corpus, kept: KeptEmbeddings, dims: Sequence[int], folder: Path, report: Report
+) -> Embedded:
     """Write the vectors of the documents; never more than a piece of them is in memory."""
     documents = corpus.documents
     queries = encoder.encode(_sample(corpus.queries or documents), "query" if corpus.queries else "document")
@@ -122,7 +129,7 @@ def _embed(encoder: Encoder, corpus: Corpus, dims: Sequence[int], folder: Path, 
     writer = VectorWriter(info, folder / VECTORS, folder / LENGTHS)
     best = RunningTopK(queries, 10)
     first = 0
-    for piece in in_pieces(lambda texts: encoder.encode(texts, "document"), documents, "embedding the corpus", report):
+    for piece in kept.pieces(lambda texts: encoder.encode(texts, "document"), report):
         writer.write(first, piece)
         best.add(first, piece)
         first += len(piece)
@@ -139,22 +146,31 @@ def _sample(texts: Sequence[str]) -> list[str]:
     return [texts[i] for i in np.linspace(0, len(texts) - 1, count).astype(int)]
 
 
-def _size(embedded: Embedded, dim: int, target_recall: float, max_bytes: int | None, folder: Path) -> SizedIndex:
+def _size(
+    embedded: Embedded,
+    dim: int,
+    target_recall: float,
+    max_bytes: int | None,
+    metric: Metric,
+    folder: Path,
+    report: Report,
+) -> SizedIndex:
     store, queries = embedded.store, prefix(embedded.queries, dim)
     path = folder / f"d{dim}.ann"
     reference = exact_in_pieces(queries, store.pieces(dim), 10)
-    sizing = size_annoy(StoredPrefix(store, dim), queries, reference, target_recall, max_bytes, path)
+    rows = StoredPrefix(store, dim)
+    sizing = size_annoy(rows, queries, reference, target_recall, max_bytes, path, metric, report)
     recall, full, p50_ms = sizing.recall_at_10, overlap_at_k(sizing.found, embedded.reference), sizing.p50_ms
     if embedded.unseen is not None:
         others = prefix(embedded.unseen[0], dim)
-        found, p50_ms = time_search(AnnoyIndex(path, dim, sizing.search_k), others)
+        found, p50_ms = time_search(AnnoyIndex(path, dim, sizing.search_k, metric), others)
         recall = overlap_at_k(found, exact_in_pieces(others, store.pieces(dim), 10))
         full = overlap_at_k(found, embedded.unseen[1])
     return SizedIndex(
         dim=dim,
         kind="annoy",
         file=f"{FOLDER}/{path.name}",
-        parameters={"n_trees": sizing.n_trees, "search_k": sizing.search_k},
+        parameters={"metric": metric, "n_trees": sizing.n_trees, "search_k": sizing.search_k},
         recall_at_10=recall,
         recall_at_10_full=full,
         p50_ms=p50_ms,

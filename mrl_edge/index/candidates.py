@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from mrl_edge.description import Parameters
-from mrl_edge.index.annoy import METRICS, Metric, build_annoy
+from mrl_edge.index.annoy import METRICS, Metric
 from mrl_edge.index.binary import binary_bytes, build_binary
+from mrl_edge.index.forest import build_annoy
 from mrl_edge.index.hnsw import build_hnsw
-from mrl_edge.index.kinds import IndexSpec
+from mrl_edge.index.kinds import FORESTS, IndexSpec
 from mrl_edge.index.vectors import StoredPrefix, VectorStore
 from mrl_edge.progress import Report
 
-# Of vectors of length 1 `dot` and `euclidean` rank as `angular` does; `hamming` keeps a bit a dimension.
-_FORESTS: tuple[tuple[Metric, int], ...] = (("angular", 8), ("angular", 32), ("hamming", 32))
+_TREES = (8, 32)
+_SIGN_TREES = 32  # of `hamming`, which keeps a bit a dimension
 _VISITS = (500, 2000, 8000, 32_000)
 _SIGN_VISITS = (500, 32_000)  # a shortlist, which signs always need, visits its length a tree by itself
 _LINKS = 16
@@ -34,6 +35,7 @@ class Lists:
     lists: int
     cluster_dim: int
     build_s: float
+    products: dict[int, float] = field(default_factory=dict)  # of a query, by the dimensions that were tried
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,9 @@ class Site:
     made: dict[Path, float]
 
 
-def candidates(kind: str, site: Site) -> Iterator[Candidate]:
-    """Build and yield what a kind offers, leaving out what needs more than the site's room for itself."""
-    return _BUILDERS[kind](site)
+def candidates(name: str, site: Site) -> Iterator[Candidate]:
+    """Build and yield what one of `KINDS` offers, leaving out what needs more than the site's room for itself."""
+    return _BUILDERS[name](site)
 
 
 def build_like(sized: IndexSpec, site: Site) -> tuple[Path | None, float]:
@@ -121,8 +123,11 @@ def _graph(site: Site, found: Parameters) -> tuple[Path, float]:
     return path, _timed(lambda: build_hnsw(site.store, site.dim, links, path, stage, site.report))
 
 
-def _annoy(site: Site) -> Iterator[Candidate]:
-    for metric, n_trees in _FORESTS:
+def _annoy(name: str, site: Site) -> Iterator[Candidate]:
+    wanted: list[tuple[Metric, int]] = [(FORESTS[name], n_trees) for n_trees in _TREES]
+    if name == "annoy":
+        wanted.append(("hamming", _SIGN_TREES))
+    for metric, n_trees in wanted:
         signs = metric == "hamming"
         row = site.dim // 8 if signs else 4 * site.dim  # a lower bound
         if site.store.n * row > site.room:
@@ -139,7 +144,7 @@ def _forest(site: Site, found: Parameters) -> tuple[Path, float]:
     metric = next(metric for metric in METRICS if metric == found["metric"])
     n_trees = int(found["n_trees"])
     path = site.folder / f"d{site.dim}-{n_trees}-{metric}.ann"
-    return path, _timed(partial(build_annoy, StoredPrefix(site.store, site.dim), n_trees, path, metric))
+    return path, _timed(partial(build_annoy, StoredPrefix(site.store, site.dim), n_trees, path, metric, site.report))
 
 
 _FILES: dict[str, Callable[[Site, Parameters], tuple[Path, float]]] = {
@@ -151,10 +156,10 @@ _BUILDERS: dict[str, Callable[[Site], Iterator[Candidate]]] = {
     "ivf": _ivf,
     "hnsw": _hnsw,
     "binary": _binary,
-    "annoy": _annoy,
+    **{name: partial(_annoy, name) for name in FORESTS},
     "scan": _scan,
 }
-KINDS = tuple(_BUILDERS)  # the likely fastest first: what is slower is then soon left
+KINDS = tuple(_BUILDERS)  # what may be asked for, the likely fastest first: what is slower is then soon left
 
 
 def list_count(n: int) -> int:

@@ -79,20 +79,20 @@ def _joined(lists: list[tuple[int, int]], stored: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([stored[start:end] for start, end in lists])
 
 
-def find_centroids(vectors: Floats, lists: int, stage: str, report: Report) -> Floats:
+def find_centroids(vectors: Floats, lists: int, stage: str, report: Report, turns: int = _TURNS) -> Floats:
     """Return the spherical k-means centroids (Dhillon and Modha 2001) [lists, d] of [n, d], both L2-normalised.
 
     In numpy, because the base install has no library with k-means and a board may index its own corpus.
     """
     centroids = vectors[np.random.default_rng(_SEED).choice(len(vectors), lists, replace=False)]
-    for turn in range(_TURNS):
-        report(stage, turn, _TURNS)
+    for turn in range(turns):
+        report(stage, turn, turns)
         nearest = exact_top_k(vectors, centroids, 1)[:, 0]
         order = np.argsort(nearest, kind="stable")
         there, starts = np.unique(nearest[order], return_index=True)
         centroids[there] = np.add.reduceat(vectors[order], starts, axis=0)  # an empty list keeps its centroid
         centroids = normalise(centroids)
-    report(stage, _TURNS, _TURNS)
+    report(stage, turns, turns)
     return centroids
 
 

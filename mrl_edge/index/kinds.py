@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,12 @@ from mrl_edge.index.adaptive import Funnel
 from mrl_edge.index.vectors import VectorStore, check_size
 from mrl_edge.metrics import Ids
 from mrl_edge.nesting import Floats
+
+if TYPE_CHECKING:
+    from mrl_edge.index.annoy import Metric
+
+# What a forest is asked for by. All three metrics rank rows of length 1 alike; their trees split otherwise.
+FORESTS: dict[str, Metric] = {"annoy": "angular", "annoy-dot": "dot", "annoy-euclidean": "euclidean"}
 
 
 class IndexSpec(Protocol):
@@ -102,6 +108,11 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "hnsw": ("expansion",),
     "ivf": ("probes", "lists", "cluster_dim"),
 }
+
+
+def kind_of(name: str) -> str:
+    """Return the kind of what is asked for under a name: `annoy-dot` is annoy, of that metric."""
+    return "annoy" if name in FORESTS else name
 
 
 def open_first(sized: IndexSpec, store: VectorStore | None, path: Path) -> Index:

@@ -10,10 +10,12 @@ import numpy as np
 
 from mrl_edge.errors import UsageError
 from mrl_edge.index import Index
-from mrl_edge.index.annoy import AnnoyIndex, build_annoy
+from mrl_edge.index.annoy import METRIC, AnnoyIndex, Metric
+from mrl_edge.index.forest import build_annoy
 from mrl_edge.index.vectors import StoredPrefix
 from mrl_edge.metrics import Ids, overlap_at_k
 from mrl_edge.nesting import Floats
+from mrl_edge.progress import Report, silent
 
 _TREES = (4, 8, 16, 32, 64)
 _K = 10
@@ -32,12 +34,14 @@ class Sizing:
 
 
 def size_annoy(
-    vectors: Floats | StoredPrefix,
+    vectors: StoredPrefix,
     queries: Floats,
     reference: Ids,
     target_recall: float,
     max_bytes: int | None,
     path: Path,
+    metric: Metric = METRIC,
+    report: Report = silent,
 ) -> Sizing:
     """Write the fastest forest that reaches `target_recall` of `reference` [queries, 10] to `path`.
 
@@ -49,11 +53,12 @@ def size_annoy(
     trial = path.with_name(f".{path.name}")
     for n_trees in _TREES:
         started = time.perf_counter()
-        build_annoy(vectors, n_trees, trial)
+        build_annoy(vectors, n_trees, trial, metric, report)
         size = trial.stat().st_size
         if max_bytes is not None and size > max_bytes:
             break
-        found = _tune(trial, vectors.shape, n_trees, queries, reference, target_recall, time.perf_counter() - started)
+        build_s = time.perf_counter() - started
+        found = _tune(trial, (*vectors.shape, metric), n_trees, queries, reference, target_recall, build_s)
         if best is not None and not _better(found, best, target_recall):
             break
         best = found
@@ -81,7 +86,7 @@ def time_search(index: Index, queries: Floats) -> tuple[Ids, float]:
 
 def _tune(
     path: Path,
-    shape: tuple[int, ...],
+    shape: tuple[int, int, Metric],
     n_trees: int,
     queries: Floats,
     reference: Ids,
@@ -89,10 +94,10 @@ def _tune(
     build_s: float,
 ) -> Sizing:
     """Double `search_k` until the target is reached or everything is visited."""
-    items, dim = shape
+    items, dim, metric = shape
     search_k = n_trees * _K
     while True:
-        ids, p50_ms = time_search(AnnoyIndex(path, dim, search_k), queries)
+        ids, p50_ms = time_search(AnnoyIndex(path, dim, search_k, metric), queries)
         recall = overlap_at_k(ids, reference)
         if recall >= target_recall or search_k >= items * n_trees:
             return Sizing(n_trees, search_k, recall, p50_ms, build_s, ids)

@@ -15,6 +15,7 @@ from mrl_edge.description import SizedIndex, VectorsInfo
 from mrl_edge.errors import UsageError
 from mrl_edge.index.build import FOLDER, LENGTHS, VECTORS, Corpus, Embedded, write_index
 from mrl_edge.index.candidates import KINDS, Lists, list_count
+from mrl_edge.index.clustering import products_by_dim
 from mrl_edge.index.hnsw import require_usearch
 from mrl_edge.index.ivf import cluster, write_lists
 from mrl_edge.index.tuning import Ground, Target, Trial, rows_of, tune
@@ -24,7 +25,6 @@ from mrl_edge.progress import Report
 
 TUNING = "tuning.json"
 LISTS, ORDER = "lists.ivf", "order.i32"
-_CLUSTER_DIM = 64  # or the next larger one
 
 
 class Tuning(msgspec.Struct, frozen=True):
@@ -36,6 +36,7 @@ class Tuning(msgspec.Struct, frozen=True):
     n_items: int
     queries: int
     trials: tuple[Trial, ...]  # on the tuning queries
+    list_products: dict[int, float]  # that a query takes, on a sample, by the dimension that lists are found at
     chosen: tuple[SizedIndex, ...]
 
 
@@ -51,7 +52,7 @@ def tune_index(
     check_kinds("--kinds", target.kinds)
 
     def choose(folder: Path, embedded: Embedded) -> tuple[tuple[SizedIndex, ...], VectorsInfo]:
-        ground = order_by_lists(embedded, folder, report) if "ivf" in target.kinds else unordered(embedded)
+        ground = order_by_lists(embedded, folder, report, chosen) if "ivf" in target.kinds else unordered(embedded)
         sizes, trials = tune(ground, chosen, target, folder, report)
         if ground.lists is not None and not any(size.kind == "ivf" for size in sizes):
             ground.lists.path.unlink()
@@ -64,6 +65,7 @@ def tune_index(
             n_items=store.n,
             queries=len(ground.queries),
             trials=tuple(trials),
+            list_products=ground.lists.products if ground.lists else {},
             chosen=tuple(sizes),
         )
         (folder / TUNING).write_bytes(msgspec.json.format(msgspec.json.encode(tuning), indent=1) + b"\n")
@@ -86,11 +88,15 @@ def unordered(embedded: Embedded) -> Ground:
     return Ground(embedded.store, embedded.queries, embedded.reference, None, embedded.store.dims[-1], embedded.unseen)
 
 
-def order_by_lists(embedded: Embedded, folder: Path, report: Report) -> Ground:
-    """Find inverted lists and write the store anew, list after list, in the place of the old one."""
+def order_by_lists(embedded: Embedded, folder: Path, report: Report, searched: Sequence[int] | None = None) -> Ground:
+    """Find inverted lists and write the store anew, list after list, in the place of the old one.
+
+    They are found at the dimension that has queries at the `searched` ones, by default at all, compare the least.
+    """
     old, started = embedded.store, time.perf_counter()
-    dim = next((d for d in old.dims if d >= _CLUSTER_DIM), old.dims[-1])
     lists = list_count(old.n)
+    products = products_by_dim(old, embedded.queries, lists / old.n, searched or old.dims, report)
+    dim = next(iter(products))
     centroids, nearest = cluster(old, dim, lists, report)
     order = np.argsort(nearest, kind="stable")
     write_lists(folder / LISTS, nearest, centroids)
@@ -101,7 +107,7 @@ def order_by_lists(embedded: Embedded, folder: Path, report: Report) -> Ground:
     reorder(old, order, VectorWriter(info, new_vectors, new_lengths))
     new_vectors.replace(vectors)
     new_lengths.replace(lengths)
-    found = Lists(folder / LISTS, lists, dim, time.perf_counter() - started)
+    found = Lists(folder / LISTS, lists, dim, time.perf_counter() - started, products)
     store = VectorStore(info, vectors, lengths)
     unseen = embedded.unseen and (embedded.unseen[0], rows_of(embedded.unseen[1], order))
     return Ground(store, embedded.queries, rows_of(embedded.reference, order), found, store.dims[-1], unseen)

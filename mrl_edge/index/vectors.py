@@ -64,6 +64,7 @@ class VectorStore:
 
     def __init__(self, info: VectorsInfo, vectors: Path, lengths: Path) -> None:
         self.info = info
+        self.files = vectors, lengths
         self.n = info.n_rows
         self.dims = info.dims
         self.blocks = _blocks(map_bytes(vectors), info)
@@ -117,7 +118,7 @@ class VectorStore:
 
 @dataclass(frozen=True)
 class StoredPrefix:
-    """The vectors of one dimension, one after the other: what is iterated over is in memory a piece at a time."""
+    """The vectors of one dimension: what `store.pieces(dim)` yields, a piece at a time."""
 
     store: VectorStore
     dim: int
@@ -126,10 +127,6 @@ class StoredPrefix:
     def shape(self) -> tuple[int, int]:
         """Rows and columns, as an array has them."""
         return self.store.n, self.dim
-
-    def __iter__(self) -> Iterator[Floats]:
-        """Yield each row [dim], L2-normalised."""
-        return (vector for _, piece in self.store.pieces(self.dim) for vector in piece)
 
 
 class VectorWriter:

@@ -106,7 +106,8 @@ def test_no_configuration_needs_less_than_the_least_that_is_said_of_it(tiny_bund
 
     from mrl_edge.description import VectorsInfo
 
-    plans = (*PLANS, IndexPlan("annoy"), IndexPlan("binary"), IndexPlan("annoy", 50, 32), IndexPlan("scan", tuned=True))
+    alone = ("annoy", "annoy-dot", "annoy-euclidean", "binary")
+    plans = (*PLANS, *map(IndexPlan, alone), IndexPlan("annoy", 50, 32), IndexPlan("scan", tuned=True))
     pairs = tuple((dim, plan) for dim in DIMS for plan in plans if plan.applies_to(dim, 32))
     vectors = embedded(tiny_bundle, task, tmp_path, "all")
     made = index(
@@ -121,3 +122,7 @@ def test_no_configuration_needs_less_than_the_least_that_is_said_of_it(tiny_bund
         configuration = Configuration("int8", 2, one.dim, 1, one.plan, None)
         least = least_bytes(bundle, bundle.variant("int8", 2), configuration, info)
         assert least <= one.disk.model_bytes + one.disk.index_bytes + one.disk.vectors_bytes
+        if one.plan.kind.startswith("annoy-"):  # asked for by a name of its own, and opened as any forest
+            assert (one.search.index, one.index.sized.kind) == (one.plan.kind, "annoy")
+            assert f"annoy-{one.search.parameters['metric']}" == one.plan.kind
+            assert one.search.recall_at_10_of_dim >= 0.85

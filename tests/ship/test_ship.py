@@ -31,6 +31,10 @@ EXHAUSTIVE = {  # searches that leave nothing out: their answers are known
     "scan": ({"index": "scan"}, 10),
     "scan, reranked": ({"index": "scan", "dim": 4, "shortlist": 400, "rerank_dim": 24}, 24),
     "annoy": ({"index": "annoy", "parameters": {"n_trees": 3, "search_k": 10**6}}, 10),
+    "annoy by dot": (
+        {"index": "annoy-dot", "parameters": {"metric": "dot", "n_trees": 3, "search_k": 10**6}},
+        10,
+    ),
     "binary": ({"index": "binary", "shortlist": 400, "rerank_dim": 10}, 10),
     "annoy, reranked": (
         {"index": "annoy", "dim": 4, "parameters": {"n_trees": 3, "search_k": 10**6}, **RERANKED},
