@@ -173,14 +173,15 @@ class Run:
             return Live(self._preprocess, texts)
         return Live(self._preprocess, texts, length=lambda path: 1)  # sorted by path, a batch would be one class
 
-    def _start_at(self, axes: list[Floats]) -> None:
+    def _start_at(self, start: list[Floats]) -> None:
+        """Set the projections to the first rows of `start`, [width, width] an exit."""
         full = self.settings.dims[-1]
         with torch.no_grad():
-            for head, rows in zip(self.model.heads, axes, strict=True):
+            for head, rows in zip(self.model.heads, start, strict=True):
                 head.projection.weight.copy_(torch.from_numpy(rows[:full]))
 
-    def _first_loss(self, loop: Loop, axes: list[Floats]) -> float:
-        self._start_at(axes)
+    def _first_loss(self, loop: Loop, start: list[Floats]) -> float:
+        self._start_at(start)
         return loop.first_loss()
 
     def _projected(self) -> DevEmbeddings:

@@ -1,6 +1,8 @@
 """Two processes with half a batch each do what one does with the whole (gloo, on this machine)."""
 
 import csv
+import os
+import socket
 import subprocess
 import sys
 
@@ -12,15 +14,37 @@ from train.encoders import read_json, tiny_bert
 
 from mrl_edge.train import loop, nested
 
-_OPTIONS = {
+_TORCHRUN = ("-m", "torch.distributed.run")
+
+
+def by_torchrun(arguments):
+    """Return the command of two processes on one machine."""
+    return [[sys.executable, *_TORCHRUN, "--standalone", "--nproc_per_node=2", "-m", "mrl_edge", *arguments]]
+
+
+def by_accelerate(arguments):
+    """Return the same by Accelerate's launcher, which takes it from here that there is no GPU."""
+    launch = ("-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes", "2")
+    rest = ("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0")
+    return [[sys.executable, *launch, *rest, "-m", "mrl_edge", *arguments]]
+
+
+def by_two_machines(arguments):
+    """Return the commands of one process on each of two machines, both of which are this one."""
+    place = ("--nnodes=2", "--nproc_per_node=1", "--master_addr=127.0.0.1", f"--master_port={free_port()}")
+    return [
+        [sys.executable, *_TORCHRUN, *place, f"--node_rank={rank}", "-m", "mrl_edge", *arguments] for rank in range(2)
+    ]
+
+
+_CASES = {
     "contrastive, fine-tuned, nested depth": (
-        "--query", "q", "--positive", "p", "--negative", "n", "--fine-tune", "--depths", "1,2",
+        by_torchrun, ("--query", "q", "--positive", "p", "--negative", "n", "--fine-tune", "--depths", "1,2"),
     ),
     "pairs and classes, frozen, learned weights": (
-        "--query", "q", "--positive", "p", "--text", "q", "--label", "c", "--weights", "learned",
+        by_accelerate, ("--query", "q", "--positive", "p", "--text", "q", "--label", "c", "--weights", "learned"),
     ),
-    "distillation": ("--text", "q"),
-    "classes, FF": ("--text", "q", "--label", "c", "--fixed-baselines"),
+    "classes, FF": (by_torchrun, ("--text", "q", "--label", "c", "--fixed-out", "{out}-ff")),
 }  # fmt: skip
 
 
@@ -48,23 +72,83 @@ def command(encoder, words, out, batch, options):
         "train", "--encoder", encoder, "--data", words, "--dev", words, "--dims", "4,32", "--out", out,
         "--cache", out.parent / "cache", "--batch-size", batch, "--mixed-precision", "no", "--epochs", "2",
     )  # fmt: skip
-    return [*map(str, given), *options]
+    return [*map(str, given), *(option.format(out=out) for option in options)]
 
 
-@pytest.mark.parametrize("options", _OPTIONS.values(), ids=_OPTIONS)
-def test_two_processes_train_what_one_trains_with_the_doubled_batch(encoder, words, tmp_path, options):
-    mrl_edge_here(*command(encoder, words, tmp_path / "one", 16, options))
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "mrl_edge")
-    by_two = command(encoder, words, tmp_path / "two", 8, options)
-    done = subprocess.run([*torchrun, *by_two], capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("model: ") == 1  # one of them speaks
-    one, two = (read_json(tmp_path / name / "mrl.json")["history"] for name in ("one", "two"))
-    assert [entry["loss"] for entry in two] == pytest.approx([entry["loss"] for entry in one], rel=1e-4)
-    for file in ("model.safetensors", "2_Dense/model.safetensors"):
-        alone, shared = (load_file(tmp_path / name / file) for name in ("one", "two"))
+def finished(commands):
+    """Run commands at once, expect success, and return what they said on standard output and on standard error."""
+    started = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for command in commands
+    ]
+    try:
+        said = [process.communicate(timeout=300) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert not any(process.returncode for process in started), said
+    return ["".join(texts) for texts in zip(*said, strict=True)]
+
+
+def kill_both_when_the_first_says(words, arguments):
+    """Start one process on each of two machines, as a launcher would, and kill both (SIGKILL)."""
+    place = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+    given = {**os.environ, **place, "MASTER_PORT": free_port()}
+    first, second = (
+        subprocess.Popen(
+            [sys.executable, "-m", "mrl_edge", *arguments], env={**given, "RANK": str(rank)},
+            stdout=subprocess.DEVNULL, stderr=errors, text=True,
+        )
+        for rank, errors in enumerate((subprocess.PIPE, subprocess.DEVNULL))
+    )  # fmt: skip
+    said = any(words in line for line in first.stderr)
+    for process in (first, second):
+        process.kill()
+        process.wait()
+    assert said
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return str(server.getsockname()[1])
+
+
+def assert_alike(one, two):
+    """Compare every weight of two model folders, or folders of them, and the losses of the epochs."""
+    files = sorted(path.relative_to(one) for path in one.rglob("*.safetensors"))
+    assert files == sorted(path.relative_to(two) for path in two.rglob("*.safetensors"))
+    for file in files:
+        alone, shared = load_file(one / file), load_file(two / file)
         for name, value in alone.items():
-            torch.testing.assert_close(shared[name], value, atol=2e-4, rtol=1e-3)
+            torch.testing.assert_close(shared[name], value, atol=2e-4, rtol=1e-3, msg=f"{file} {name}")
+    for record in one.rglob("mrl.json"):
+        alone, shared = (read_json(path)["history"] for path in (record, two / record.relative_to(one)))
+        assert [entry["loss"] for entry in shared] == pytest.approx([entry["loss"] for entry in alone], rel=1e-4)
+
+
+@pytest.mark.parametrize(("launched", "options"), _CASES.values(), ids=_CASES)
+def test_two_processes_train_what_one_trains_with_the_doubled_batch(encoder, words, tmp_path, launched, options):
+    mrl_edge_here(*command(encoder, words, tmp_path / "one", 16, options))
+    said, _ = finished(launched(command(encoder, words, tmp_path / "two", 8, options)))
+    assert said.count("model: ") == 1  # one of them speaks
+    assert_alike(tmp_path / "one", tmp_path / "two")
+    assert leftovers(tmp_path) == []
+    if "--fixed-out" in options:
+        assert sorted(path.name for path in (tmp_path / "two-ff").iterdir()) == ["d32", "d4"]
+        assert_alike(tmp_path / "one-ff", tmp_path / "two-ff")
+
+
+def test_two_machines_continue_after_a_kill_to_what_one_trains_with_the_doubled_batch(encoder, words, tmp_path):
+    """Distillation, with two batches a step."""
+    options = ("--text", "q", "--fine-tune", "--accumulate", "2", "--epochs", "8")
+    mrl_edge_here(*command(encoder, words, tmp_path / "one", 16, options))
+    by_both = command(encoder, words, tmp_path / "two", 8, options)
+    kill_both_when_the_first_says("epoch 3", by_both)
+    assert leftovers(tmp_path) == [".two.training"]
+    said, errors = finished(by_two_machines(by_both))
+    assert said.count("model: ") == 1
+    assert "epoch 1:" not in errors
+    assert "epoch 8:" in errors
+    assert_alike(tmp_path / "one", tmp_path / "two")
     assert leftovers(tmp_path) == []
 
 

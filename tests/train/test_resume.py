@@ -18,7 +18,9 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, lett
     assert not torch.equal(a, c)
 
 
-@pytest.mark.parametrize("options", [(), ("--fine-tune",)], ids=["frozen", "fine-tuned"])
+@pytest.mark.parametrize(
+    "options", [(), ("--fine-tune", "--accumulate", "2")], ids=["frozen", "fine-tuned, two batches a step"]
+)
 def test_a_killed_training_resumes_to_the_same_weights(tmp_path, letters, options):
     encoder = tiny_bert(tmp_path / "bert")
     arguments = (encoder, letters, tmp_path / "resumed", "--query", "query", "--positive", "positive",
@@ -51,13 +53,19 @@ def dying(at):
     return step, done
 
 
-@pytest.mark.parametrize("killed_at", [14, 25], ids=["within an epoch", "while the exits learn on alone"])
-def test_a_training_killed_at_a_step_resumes_to_the_same_weights(tmp_path, letters, monkeypatch, killed_at):
+@pytest.mark.parametrize(
+    ("killed_at", "accumulate", "saved"),
+    [(14, 1, 13), (14, 2, 12), (25, 1, 24)],
+    ids=["within an epoch", "between two batches of a step", "while the exits learn on alone"],
+)
+def test_a_training_killed_at_a_step_resumes_to_the_same_weights(
+    tmp_path, letters, monkeypatch, killed_at, accumulate, saved
+):
     """In this process, so that a checkpoint can be made to fall due at every step."""
     encoder = tiny_bert(tmp_path / "bert")
     monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
     arguments = ("--query", "query", "--positive", "positive", "--epochs", "2", "--batch-size", "10", "--fine-tune",
-                 "--depths", "1,2", "--sample-exits", "--weights", "learned")  # fmt: skip
+                 "--depths", "1,2", "--sample-exits", "--weights", "learned", "--accumulate", accumulate)  # fmt: skip
     step, done = dying(killed_at)
     monkeypatch.setattr(loop.Loop, "step", step)
     command = tiny_command(encoder, letters, tmp_path / "resumed", *arguments)[3:]
@@ -65,8 +73,8 @@ def test_a_training_killed_at_a_step_resumes_to_the_same_weights(tmp_path, lette
         run(command)
     steps = len(done)
     assert run(command) == 0
-    # 107 training rows: two epochs of 10 batches, then 8 of one; the step before the last was saved.
-    assert len(done) - steps == 2 * 10 + 8 - (killed_at - 1)
+    # 107 training rows: two epochs of 10 batches, then 8 of one. What was saved last is not done again.
+    assert len(done) - steps == 2 * 10 + 8 - saved
     monkeypatch.undo()
     train_tiny(encoder, letters, tmp_path / "whole", *arguments)
     for file in ("2_Dense/model.safetensors", "model.safetensors", "exits.safetensors"):

@@ -126,14 +126,17 @@ def test_a_dimension_of_weight_zero_is_not_trained(tmp_path, letters):
     assert not torch.equal(heads[0]["32.weight"], heads[1]["32.weight"])
 
 
-def test_fine_tuning_changes_the_trunk_and_freezing_does_not(tmp_path, letters):
+@pytest.mark.parametrize(
+    ("options", "trained"),
+    [((), set()), (("--fine-tune",), {"layer"}), (("--fine-tune", "--train-word-embeddings"), {"layer", "words"})],
+    ids=["frozen", "fine-tuned", "word embeddings too"],
+)
+def test_what_of_the_trunk_is_trained(tmp_path, letters, options, trained):
     encoder = tiny_bert(tmp_path / "bert")
-    before = load_file(encoder / "model.safetensors")
-    for name, options in (("frozen", ()), ("tuned", ("--fine-tune",))):
-        train_tiny(encoder, letters, tmp_path / name, "--query", "query", "--positive", "positive", *options)
-        after = load_file(tmp_path / name / "model.safetensors")
-        layer = "encoder.layer.0.output.dense.weight"
-        assert torch.equal(before[layer], after[layer]) == (name == "frozen")
+    train_tiny(encoder, letters, tmp_path / "m", "--query", "query", "--positive", "positive", *options)
+    before, after = (load_file(folder / "model.safetensors") for folder in (encoder, tmp_path / "m"))
+    parts = {"layer": "encoder.layer.0.output.dense.weight", "words": "embeddings.word_embeddings.weight"}
+    assert {part for part, name in parts.items() if not torch.equal(before[name], after[name])} == trained
 
 
 def test_an_exit_is_the_layer_it_says_with_the_projection_that_was_trained_on_it(tmp_path, letters):
