@@ -59,7 +59,7 @@ def main(job_path: str, answer_path: str, spawned_ns: str) -> None:
         elif isinstance(job, jobs.VectorsJob):
             answer = jobs.VectorsResult(_vectors(job))
         elif isinstance(job, jobs.WarmJob):
-            answer = jobs.FirstResult(_warmed(job.measure, int(spawned_ns)))
+            answer = jobs.FirstResult(_warmed(job.measure, began))
         elif isinstance(job, jobs.FirstJob):
             answer = jobs.FirstResult(_open(job.measure, began).cold_start_ms)
         else:
@@ -102,11 +102,11 @@ def _vectors(job: VectorsJob) -> bytes:
     return encoder.encode(job.sample.texts, job.sample.role, batch_size=1).astype("<f4").tobytes()
 
 
-def _warmed(job: MeasureJob, spawned_ns: int) -> float:
+def _warmed(job: MeasureJob, began: _Began) -> float:
     """Encode every input once, in the batches that are measured."""
     from mrl_edge.bench.latency import batches_of
 
-    opened = _open(job, spawned_ns)
+    opened = _open(job, began)
     for batch in batches_of(opened.texts, job.batch):
         opened.encoder.encode(batch, job.sample.role, job.batch)
     return opened.cold_start_ms

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from mrl_edge.bench.results import IndexPlan, Results
 
-from mrl_edge.index.kinds import Parameters
+from mrl_edge.description import Parameters
 
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import Prepared

@@ -22,7 +22,7 @@ def embed_by_length(trunk: Trunk, texts: Mapping[str, ModelInputs]) -> dict[str,
     """Return [exits, batch, width] by role of tokenised texts, as the trunk gives them but for rounding and dropout."""
     together = _stacked(list(texts.values()))
     lengths, order = together["attention_mask"].sum(dim=1).sort()
-    groups = order.split(group_sizes(lengths.tolist(), PASS_TOKENS))
+    groups = order.split_with_sizes(group_sizes(lengths.tolist(), PASS_TOKENS))
     parts = []
     for rows in groups:
         longest = int(together["attention_mask"][rows].sum(dim=1).max())
@@ -31,7 +31,7 @@ def embed_by_length(trunk: Trunk, texts: Mapping[str, ModelInputs]) -> dict[str,
     back[order] = torch.arange(len(order), device=order.device)
     outputs = torch.cat(parts, dim=1)[:, back]
     counts = [len(inputs["attention_mask"]) for inputs in texts.values()]
-    return dict(zip(texts, outputs.split(counts, dim=1), strict=True))
+    return dict(zip(texts, outputs.split_with_sizes(counts, dim=1), strict=True))
 
 
 def group_sizes(lengths: Sequence[int], pass_tokens: int) -> list[int]:
