@@ -75,7 +75,7 @@ def figures_of(a: Measurement, b: Measurement, files: tuple[Results, Results]) -
             doubts = tuple(dict.fromkeys((*timing_a.doubts, *timing_b.doubts)))
             stable = timing_a.stable and timing_b.stable
             figure = _figure(name, "latency", timing_a.p50_ms, timing_b.p50_ms, overlap(timing_a, timing_b))
-            alone = min(len(timing_a.processes), len(timing_b.processes)) == 1
+            alone = 1 in (len(timing_a.processes), len(timing_b.processes))
             yield msgspec.structs.replace(figure, stable=stable, doubts=doubts, one_process=alone)
     if a.throughput and b.throughput:
         known = a.server is not None and b.server is not None

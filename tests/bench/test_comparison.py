@@ -8,7 +8,7 @@ import pytest
 from conftest import mrl_edge_here, run_here, the_one_error_line
 from mrl_edge.bench.by_query import packed, unpacked
 from mrl_edge.bench.comparison import against_baseline, compare_files
-from mrl_edge.bench.results import OneProcess, Server, Throughput, read_results, write_results
+from mrl_edge.bench.results import OneProcess, Process, Server, Throughput, read_results, write_results
 from rows import measurement, results
 from scipy.stats import binomtest
 
@@ -58,6 +58,14 @@ def test_a_latency_whose_interval_lies_above_is_worse_though_a_median_is_not_sta
     assert found.undecided == ()
     (compared,) = compare_files(*map(results, pair)).pairs
     assert [figure.name for figure in compared.figures if figure.apart] == ["encode p50 ms"]
+
+
+@pytest.mark.parametrize(("processes", "said"), [(1, True), (3, False)])
+def test_that_an_interval_is_of_one_process_stands_beside_a_regression(processes, said):
+    a, b = _pair((1.0, 1.2), (1.3, 1.5))
+    encode = msgspec.structs.replace(b.encode, processes=(Process(1.4),) * processes)
+    (found,) = against_baseline(results(a), results(msgspec.structs.replace(b, encode=encode))).regressions
+    assert ("of one process, whose interval is too narrow" in found.text) is said
 
 
 @pytest.mark.parametrize("edges", [((1.0, 1.2), (1.1, 1.3)), ((1.0, 1.2), None)])
