@@ -79,8 +79,8 @@ def _grow(vectors: StoredPrefix, n_trees: int, path: Path, metric: Metric, verbo
 def _grow_apart(vectors: StoredPrefix, n_trees: int, path: Path, metric: Metric, report: Report) -> None:
     """Let another process do it, and kill it where this one is interrupted."""
     store, dim = vectors.store, vectors.dim
-    values, lengths = map(str, store.files)
-    order = _Order(store.info, values, lengths, dim, n_trees, metric, str(path))
+    vectors_file, lengths_file = map(str, store.files)
+    order = _Order(store.info, vectors_file, lengths_file, dim, n_trees, metric, str(path))
     process = subprocess.Popen(
         [sys.executable, "-m", "mrl_edge.index.forest", msgspec.json.encode(order).decode()],
         stdin=subprocess.DEVNULL,
