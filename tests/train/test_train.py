@@ -230,7 +230,7 @@ def test_a_tied_head_trains_saves_and_exports_as_one_weight(tmp_path, letters):
 
 
 def test_texts_alone_make_an_encoder_nest(minilm, pairs, dev_table, cache, model, tmp_path):
-    """Distillation keeps more of each text's neighbours in the small prefixes than truncation does, and than PCA."""
+    """Distillation keeps more of each text's neighbours in the small prefixes than truncation does."""
     out, cached = tmp_path / "m", set(cache.iterdir())
     mrl_edge(
         "train", "--encoder", minilm, "--data", pairs, "--dev", dev_table, "--text", "gloss",
