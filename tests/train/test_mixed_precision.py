@@ -97,3 +97,42 @@ def test_scaled_losses_train_the_same_weights(setup, tmp_path, scaled):
     plain = weights(tmp_path / "plain")
     for name, value in weights(tmp_path / "scaled").items():
         torch.testing.assert_close(value, plain[name], atol=1e-6, rtol=0, msg=name)
+
+
+def test_a_step_that_overflows_changes_nothing_but_the_scale_and_a_killed_run_continues_with_it(
+    setup, tmp_path, scaled, monkeypatch
+):
+    monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
+    scales, unchanged = [], []
+
+    def step(self, rows, number, total, step=loop.Loop.step):
+        if dying and number == 10:
+            raise KeyboardInterrupt
+        before = {name: value.clone() for name, value in self._state.items()}
+        loss = step(self, rows, number, total)
+        scales.append(self._accelerator.scaler.get_scale())
+        unchanged.append(all(torch.equal(before[name], value) for name, value in self._state.items()))
+        return loss
+
+    monkeypatch.setattr(loop.Loop, "step", step)
+    dying = False
+    scaled(2.0**124)
+    train(setup(), tmp_path / "whole", silent, list)
+    whole = list(scales)
+    assert unchanged[0]
+    assert unchanged.count(False) > STEPS / 2
+    before = [2.0**124, *whole]
+    assert whole == [scale / 2 if same else scale for scale, same in zip(before, unchanged, strict=False)]
+    dying = True
+    scales.clear()
+    scaled(2.0**124)
+    with pytest.raises(KeyboardInterrupt):
+        train(setup(), tmp_path / "resumed", silent, list)
+    assert len(scales) == 10
+    dying = False
+    scaled(2.0**124)  # a new process begins with the first scale, and reads the one that was saved
+    train(setup(), tmp_path / "resumed", silent, list)
+    assert scales == whole
+    kept = weights(tmp_path / "whole")
+    for name, value in weights(tmp_path / "resumed").items():
+        torch.testing.assert_close(value, kept[name], atol=1e-6, rtol=0, msg=name)

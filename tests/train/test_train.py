@@ -10,6 +10,9 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss, MultipleNegativesRankingLoss
 from sklearn.decomposition import PCA
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
 from train.commands import train_tiny
 from train.encoders import read_json, sentence_transformer, tiny_bert
 from transformers import AutoModel, AutoTokenizer
@@ -169,18 +172,22 @@ def test_an_exit_is_the_layer_it_says_with_the_projection_that_was_trained_on_it
     np.testing.assert_allclose(loaded.embed(texts, "text", 3), full, atol=1e-5)
 
 
-def test_exits_learn_on_alone_and_leave_the_full_depth_as_it_was(tmp_path, letters):
+def test_exits_learn_on_alone_leave_the_full_depth_as_it_was_and_beat_the_encoder_cut_off(tmp_path, letters):
     encoder = tiny_bert(tmp_path / "bert", layers=2)
-    columns = ("--query", "query", "--positive", "positive", "--text", "query", "--label", "label")
+    columns = ("--query", "query", "--positive", "positive", "--text", "query", "--label", "label", "--dev", letters)
+    tuning = ("--fine-tune", "--depths", "1", "--epochs", "5", "--batch-size", "40", "--trunk-lr", "3e-3")
     for epochs in (0, 8):
-        train_tiny(encoder, letters, tmp_path / f"after{epochs}", *columns, "--fine-tune", "--depths", "1",
-                   "--exit-epochs", epochs)  # fmt: skip
+        train_tiny(encoder, letters, tmp_path / f"after{epochs}", *columns, *tuning, "--exit-epochs", epochs)
     for file in ("model.safetensors", "2_Dense/model.safetensors"):
         before, after = (load_file(tmp_path / f"after{epochs}" / file) for epochs in (0, 8))
         assert all(torch.equal(before[name], value) for name, value in after.items())
     before, after = (load_file(tmp_path / f"after{epochs}" / "exits.safetensors") for epochs in (0, 8))
     for name, value in after.items():
         assert torch.equal(before[name], value) == name.startswith("2."), name
+    quality = read_json(tmp_path / "after8" / "mrl.json")["quality"]
+    for dim in ("4", "32"):
+        trained, cut_off = (quality[method][dim]["ndcg_at_10"] for method in ("mrl-L1", "pca-L1"))
+        assert trained > cut_off + 0.05, dim
 
 
 def test_a_model_of_their_matryoshka_loss_trains_on_and_exports_and_is_not_turned_away_from_its_dimensions(
@@ -230,7 +237,7 @@ def test_a_tied_head_trains_saves_and_exports_as_one_weight(tmp_path, letters):
 
 
 def test_texts_alone_make_an_encoder_nest(minilm, pairs, dev_table, cache, model, tmp_path):
-    """Distillation keeps more of each text's neighbours in the small prefixes than truncation does."""
+    """Distillation keeps more of each text's neighbours in the small prefixes than truncation and PCA do."""
     out, cached = tmp_path / "m", set(cache.iterdir())
     mrl_edge(
         "train", "--encoder", minilm, "--data", pairs, "--dev", dev_table, "--text", "gloss",
@@ -241,6 +248,7 @@ def test_texts_alone_make_an_encoder_nest(minilm, pairs, dev_table, cache, model
     for dim in ("16", "32", "64"):
         kept = {method: by_dim[dim]["neighbours_at_10"] for method, by_dim in quality.items()}
         assert kept["mrl"] > kept["truncation"] + 0.1, dim
+        assert kept["mrl"] > kept["pca"], dim
     assert quality["truncation"]["384"]["neighbours_at_10"] == 1
 
 
@@ -290,3 +298,22 @@ def test_a_dev_label_that_training_never_saw_counts_as_a_miss(tmp_path, letters)
         tiny_bert(tmp_path / "bert"), letters, tmp_path / "m", "--text", "query", "--label", "label", "--dev", dev
     )
     assert read_json(tmp_path / "m" / "mrl.json")["quality"]["mrl"]["32"]["accuracy"] == 0
+
+
+def test_a_class_with_one_example_is_learned_as_any_other_and_has_no_neighbour_of_its_own(tmp_path, letters):
+    data = tmp_path / "rare.csv"
+    data.write_text(letters.read_text() + "zqzqzq,qzqzqz,rare\n")
+    columns = ("--text", "query", "--label", "label", "--dev", data, "--epochs", "40", "--lr", "2e-2")
+    train_tiny(tiny_bert(tmp_path / "bert"), data, tmp_path / "m", *columns)
+    record = read_json(tmp_path / "m" / "mrl.json")
+    assert record["classes"] == ["high", "low", "rare"]
+    rows = list(csv.DictReader(data.open()))
+    texts, labels = [row["query"] for row in rows], [row["label"] for row in rows]
+    model = load_model(tmp_path / "m")
+    vectors = model.embed(texts, "text", 2)
+    likeliest = model.class_scores(vectors, 2)[32].argmax(axis=1)
+    assert [place for place, number in enumerate(likeliest) if number == 2] == [len(rows) - 1]
+    nearest = cross_val_predict(KNeighborsClassifier(1, metric="cosine"), vectors, labels, cv=LeaveOneOut())
+    assert record["quality"]["mrl"]["32"]["knn_top1"] == pytest.approx(
+        accuracy_score(labels, nearest), abs=1.5 / len(rows)
+    )
