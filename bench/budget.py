@@ -155,10 +155,10 @@ def contradictions(budget: Budget) -> list[str]:
             f"--corpus {budget.corpus} is below --corpus-now {budget.corpus_now}: limits are held at the larger"
         )
     single = [_BY_NAME[name].title for name in budget.max if name not in ("p50_ms", "disk_mb")]
-    if budget.confidence is not None and single:
+    if budget.confidence is not None and single and not budget.corpora:  # a prediction has intervals of all
         said.append(
-            f"--confidence {budget.confidence:g} is of p50 and quality: {', '.join(single)} "
-            f"{'are' if len(single) > 1 else 'is'} held as measured, no interval of it was"
+            f"--confidence {budget.confidence:g} is of p50 and quality: what was measured of {', '.join(single)} "
+            "is held by its value"
         )
     for name, cost in _BY_NAME.items():
         if name in budget.utility and name in budget.max:

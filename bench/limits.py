@@ -78,9 +78,18 @@ def resolve(rows: Sequence[Candidate], budget: Budget, full: FullModel | None) -
     return Limits(budget.max, dict(budget.min), budget.confidence, shares, of)
 
 
-def full_models(rows: Sequence[Candidate], results: Sequence[Results] = ()) -> list[FullModel]:
-    """Return what a share can be of: what a tuning says of the full model, and each row that is it."""
-    told = [one.narrowing for one in results if one.narrowing is not None]
+def full_models(
+    rows: Sequence[Candidate], results: Sequence[Results] = (), documents: int | None = None
+) -> list[FullModel]:
+    """Return what a share can be of: what a tuning says of the full model, and each row that is it.
+
+    With a number of `documents` only tunings among so many count: the full model's answers differ among others.
+    """
+    told = [
+        one.narrowing
+        for one in results
+        if one.narrowing is not None and documents in (None, one.settings.get("documents"))
+    ]
     return [
         *(
             FullModel(said.full_depth, said.full_dim, said.full_quality)
@@ -93,7 +102,7 @@ def full_models(rows: Sequence[Candidate], results: Sequence[Results] = ()) -> l
 
 def full_model(rows: Sequence[Candidate], budget: Budget, results: Sequence[Results] = ()) -> FullModel:
     """Return the model that a budget's shares are of; `UsageError` where neither the rows nor the results hold it."""
-    return best_full(full_models(rows, results), budget)
+    return best_full(full_models(rows, results, max(budget.corpora, default=None)), budget)
 
 
 def best_full(models: Sequence[FullModel], budget: Budget) -> FullModel:

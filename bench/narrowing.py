@@ -103,7 +103,8 @@ class Search:
             self._objective = objective_of(rows, self._budget)
             self._descend()
         said = msgspec.structs.replace(said, full_quality=full.quality if full else {}, finished=True, asked=asked)
-        held = HeldLimits(self._limits.max, self._limits.floors, self._limits.confidence)
+        asked_for = self._budget
+        held = HeldLimits(asked_for.max, asked_for.min, asked_for.keep if full else {}, asked_for.confidence)
         said = msgspec.structs.replace(said, held=held)
         stopped = dict(Counter(self._played.stopped()))
         run.narrowed(self._in_play.said(msgspec.structs.replace(said, stopped=stopped)))

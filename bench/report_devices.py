@@ -128,8 +128,9 @@ def _shown(
     start = sum(len(one.pairs) for one in before)
     rows = every[start : start + len(device.pairs)]
     measurements = [measured for _, measured in device.pairs]
-    own = full_models(rows, device.board.results)
-    full = own or full_models(every, [one for other in group for one in other.board.results])
+    documents = max(budget.corpora, default=None)
+    own = full_models(rows, device.board.results, documents)
+    full = own or full_models(every, [one for other in group for one in other.board.results], documents)
     return Shown(
         label=label,
         files=device.files,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mrl_edge.bench.budget import COSTS, interval, lower, upper
-from mrl_edge.bench.candidates import Candidate
+from mrl_edge.bench.candidates import ENCODE_P50, Candidate
 from mrl_edge.bench.fleet import side_by_side
 from mrl_edge.bench.results import ClassThird, Measurement
 
@@ -101,7 +101,9 @@ def _search(row: Candidate, measured: Measurement) -> str | None:
 def _intervals(row: Candidate, measured: Measurement) -> dict[str, tuple[float, float]]:
     named = [*(cost.name for cost in COSTS), *row.quality]
     found = {name: held for name in named if (held := interval(row, name)) is not None}
-    if measured.encode is not None and measured.encode.ci95_ms is not None:
+    if row.predicted:  # another corpus or board: what one file measured is not the interval of it
+        found |= {"encode_ms": row.bounds[ENCODE_P50]} if ENCODE_P50 in row.bounds else {}
+    elif measured.encode is not None and measured.encode.ci95_ms is not None:
         found["encode_ms"] = measured.encode.ci95_ms
     return found
 

@@ -310,10 +310,11 @@ class Unmeasured(msgspec.Struct, frozen=True):
 
 
 class HeldLimits(msgspec.Struct, frozen=True):
-    """What `mrl-edge tune` held against every configuration: its budget's limits, shares as floors."""
+    """What `mrl-edge tune` held against every configuration: its budget's limits."""
 
     max: dict[str, float] = {}
     min: dict[str, float] = {}
+    keep: dict[str, float] = {}  # shares of `Narrowing.full_quality`
     confidence: float | None = None
 
 

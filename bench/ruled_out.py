@@ -32,4 +32,4 @@ def own_limits(results: Sequence[Results]) -> HeldLimits | None:
 def within(budget: Budget, held: HeldLimits) -> Budget:
     """Return a budget without limits with those of a tuning: what ruled everything out is what there is to say."""
     confidence = budget.confidence if budget.confidence is not None else held.confidence
-    return msgspec.structs.replace(budget, max=held.max, min=held.min, confidence=confidence)
+    return msgspec.structs.replace(budget, max=held.max, min=held.min, keep=held.keep, confidence=confidence)

@@ -33,12 +33,11 @@ _HEADS = {
 def full_of(rows_of: Iterable[Sequence[Candidate]], budget: Budget, results: Sequence[Results]) -> FullModel:
     """Return the model that shares are of: of what was measured, on whichever board could, or of what a tuning says.
 
-    What a tuning says is of its own number of documents, and does not count where the budget has another. Raises
-    `UsageError` where there is none, as where a tuning for another budget did not look at it.
+    Raises `UsageError` where there is none, as where a tuning for another budget did not look at it.
     """
     from mrl_edge.bench.limits import full_model
 
-    return full_model([row for rows in rows_of for row in rows], budget, () if budget.corpora else results)
+    return full_model([row for rows in rows_of for row in rows], budget, results)
 
 
 def full_by_board(
@@ -51,7 +50,7 @@ def full_by_board(
     found = {}
     for board in boards:
         alike = [one for one in boards if data_of(one, budget.corpora) == data_of(board, budget.corpora)]
-        has_own = full_models(rows_of[board.name], () if budget.corpora else board.results)
+        has_own = full_models(rows_of[board.name], board.results, max(budget.corpora, default=None))
         of = [board] if has_own else alike
         results = [one for each in of for one in each.results]
         found[board.name] = full_of([rows_of[each.name] for each in of], budget, results)

@@ -127,6 +127,8 @@ def _measured(
     for board in boards:
         left_out = [] if wanted.corpora else board.unmeasured()
         budget, lines = _ruled_out(board, wanted)
+        if budget.keep and board.name not in full:
+            full |= answers.full_by_board([board], rows, budget)
         if wanted.corpora:
             lines = [*lines, *_not_predicted(board)]
         choice = choose(rows[board.name], budget, axes, full.get(board.name), left_out)

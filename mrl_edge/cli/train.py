@@ -79,7 +79,10 @@ def train(
         typer.Option(min=0, help="Weight of an exit's learning from the full depth's similarities; 0.5 by default."),
     ] = None,
     self_distillation: Annotated[
-        float, typer.Option(min=0, help="Weight of the shorter dimensions' learning from the full one's similarities.")
+        float,
+        typer.Option(
+            min=0, help="Weight of the shorter dimensions' learning what the full one finds alike, and its classes."
+        ),
     ] = 0.0,
     sample_exits: Annotated[
         bool, typer.Option("--sample-exits", help="Train one random exit a step, not all.")

@@ -56,7 +56,8 @@ class NestedModel(nn.Module):
         """Return the loss of a batch by role (`query`, `document`, `negative`, `text`) over some exits.
 
         `exits` are places in the trunk's depths and end with the last. An exit before it, and the shorter prefixes of
-        the last, may also learn to find the same texts alike as the last one does at its full dimension.
+        the last, may also learn to find the same texts alike as the last one does at its full dimension; these, with
+        classes, its class probabilities too, each dimension by its weight where weights are given.
         """
         outputs = self._outputs(features)
         with torch.autocast(next(self.heads.parameters()).device.type, enabled=False):  # all but the trunk is fp32

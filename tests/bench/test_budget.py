@@ -324,7 +324,7 @@ def test_limits_that_do_nothing_beside_others_are_pointed_out():
     (line,) = contradictions(Budget(max={"p50_ms": 50}, utility={"p50_ms": -1.0, "ndcg_at_10": 1.0}))
     assert "both hold" in line
     (line,) = contradictions(Budget(max={"p50_ms": 50, "peak_rss_mb": 100}, confidence=0.95))
-    assert "peak RSS is held as measured" in line
+    assert "what was measured of peak RSS is held by its value" in line
     (line,) = contradictions(Budget(corpus=100, corpus_now=200))
     assert "--corpus 100 is below --corpus-now 200" in line
     assert (
@@ -372,3 +372,5 @@ def test_what_a_tuning_says_of_the_full_model_is_no_share_in_another_corpus():
     assert full_of([rows], Budget(keep=keep), [said]).quality == {"ndcg_at_10": 0.8}
     with pytest.raises(UsageError, match="measure it with mrl-edge bench"):
         full_of([rows], Budget(keep=keep, corpus=10_000), [said])
+    there = msgspec.structs.replace(said, settings={**said.settings, "documents": 10_000})
+    assert full_of([rows], Budget(keep=keep, corpus=10_000), [there]).quality == {"ndcg_at_10": 0.8}
