@@ -113,7 +113,12 @@ def test_a_tail_is_measured_until_it_is_known_and_makes_another_file(arguments, 
     mrl_edge_here(*arguments, *short, "--tail", "99")
     (row,) = read_results(out).measurements
     assert row.query.samples >= 2 * 381
-    assert row.query.p99_ci95_ms[0] <= row.query.p99_ms <= row.query.p99_ci95_ms[1]
+    low, high = row.query.p99_ci95_ms
+    assert low <= row.query.p99_ms
+    if high is None:  # late samples in a row, as beside other work, know less
+        assert "query.p99_ci95_ms" in row.null_because
+    else:
+        assert row.query.p99_ms <= high
     assert row.query.p999_ms is None
     assert "--tail 99.9 measures on" in row.null_because["query.p999_ms"]
     assert "another data or settings" in the_one_error_line(run_here(*arguments, *short))

@@ -263,7 +263,10 @@ def test_a_damaged_bundle_gives_one_line_and_no_file(tiny_bundle, task, tmp_path
         (("--dims", "65"), "65"),
         (("--dims", "64,32"), "ascend"),
         (("--precision", "int3"), "it has fp32"),
-        (("--index", "faiss"), "--index faiss: unknown; there is ivf, hnsw, binary, annoy, scan"),
+        (
+            ("--index", "faiss"),
+            "--index faiss: unknown; there is ivf, hnsw, binary, annoy, annoy-dot, annoy-euclidean, scan",
+        ),
         (("--rerank-dim", "65"), "none of the bundle's dimensions, nor `tuned`"),
         (("--vectors", "int3"), "there is fp32, fp16, int8"),
         (("--threads", "two"), "--threads two"),

@@ -75,7 +75,7 @@ def damaged(document):
 
 def reads(document, kind):
     try:
-        msgspec.convert(document, KINDS[kind], strict=True)
+        msgspec.json.decode(msgspec.json.encode(document), type=KINDS[kind])
     except msgspec.ValidationError:
         return False
     return True
