@@ -21,7 +21,6 @@ import onnxruntime as ort
 
 from mrl_edge.caches import cache_folder
 from mrl_edge.errors import UnsupportedError
-from mrl_edge.prepacked import state_of
 from mrl_edge.providers import CPU, CUDA, ON_GPU, PACKAGE, PROVIDERS, TENSORRT, check_provider
 
 if TYPE_CHECKING:
@@ -113,6 +112,8 @@ def run_bound(session: ort.InferenceSession, batch: Batch, outputs: Sequence[str
 
 
 def _tensorrt(path: Path, precision: str) -> dict[str, str]:
+    from mrl_edge.prepacked import state_of  # with much of the standard library, which no start on a processor needs
+
     # A folder each: TensorRT's own names of engines do not tell the weights of two exports apart.
     folder = cache_folder() / TENSORRT / state_of(path)[:16]
     try:
