@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 
+import msgspec
 import numpy as np
 import pytest
 from conftest import mrl_edge_here, run_here, the_one_error_line
@@ -13,9 +14,11 @@ from serve.services import DOCUMENTS, ask, post, serving
 import mrl_edge
 from mrl_edge.bundle import open_bundle
 from mrl_edge.choice import read_choice
+from mrl_edge.description import SizedIndex
 from mrl_edge.errors import MrlEdgeError, UsageError
 from mrl_edge.serve.choice import configure, configure_picked
 from mrl_edge.serve.model import open_model
+from mrl_edge.serve.picked import _built
 
 
 def refused(*arguments):
@@ -189,6 +192,21 @@ def test_a_search_that_is_reranked_at_its_own_dimension_is_served(tiny, tmp_path
     encoder = mrl_edge.load(copy, 10, "fp32")
     cosines = encoder.encode(DOCUMENTS, "document") @ encoder.encode(["aia cm"], "query")[0]
     assert [hit.text for hit in model.search("aia cm", 3)] == [DOCUMENTS[i] for i in np.argsort(-cosines)[:3]]
+
+
+def test_lists_that_were_found_at_another_dimension_are_served_as_they_are(tiny, chosen):
+    bundle = open_bundle(tiny)
+    info = bundle.manifest.index
+    lists = SizedIndex(10, "ivf", "f", {"lists": 4, "probes": 1, "cluster_dim": 24}, 1.0, 1.0, 1.0, 1)
+    made = msgspec.structs.replace(info, sizes=(lists,))
+
+    def built(**parameters):
+        picked = read_choice(chosen(index="ivf", parameters={"probes": 2, **parameters}), bundle)
+        return _built(made, picked, "ivf", "make it again")
+
+    assert built(lists=4, cluster_dim=10) == lists
+    with pytest.raises(UsageError, match="lists 5 was picked, and the bundle's index has 4: make it again"):
+        built(lists=5, cluster_dim=10)
 
 
 @pytest.mark.parametrize(
