@@ -145,6 +145,24 @@ def test_each_provider_takes_the_variant_that_was_made_for_it(tiny_bundle):
     assert bundle.leanest(None, "cuda").target == "cuda"
 
 
+def test_what_a_gpu_leaves_to_the_processor_is_exact_there_too(tiny_bundle, monkeypatch):
+    opened = open_bundle(tiny_bundle)
+    one = opened.variant("int8", None)
+    targets = ("arm64,avx512-vnni", "avx2,avx512")  # neither was made for CUDA
+    made = [msgspec.structs.replace(one, target=target) for target in targets]
+    bundle = Bundle(opened.folder, msgspec.structs.replace(opened.manifest, variants=tuple(made)))
+    taken = []
+    monkeypatch.setattr("mrl_edge.runtime.open_on", lambda provider, path, options, precision: taken.append(options))
+    for here, target in (("avx2", targets[1]), ("avx512-vnni", targets[0])):
+        for module in ("bundle", "runtime"):
+            monkeypatch.setattr(f"mrl_edge.{module}.this_target", lambda here=here: here)
+        assert bundle.variant("int8", None, "cuda").target == target
+        open_session(graph(tiny_bundle, "int8"), 1, targets[0], provider="cuda")
+    assert taken[0].get_session_config_entry("session.x64quantprecision") == "1"
+    with pytest.raises(RuntimeError):  # it was never set
+        taken[1].get_session_config_entry("session.x64quantprecision")
+
+
 def test_tensorrt_computes_in_what_the_precision_says_and_keeps_engines_by_their_weights(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     paths = [tmp_path / name for name in ("d8.onnx", "d16.onnx")]
