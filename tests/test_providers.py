@@ -1,6 +1,8 @@
 """Execution providers as far as a machine without a GPU has them: I/O binding on the processor, and what is refused."""
 
 import os
+import threading
+import time
 import warnings
 
 import msgspec
@@ -26,7 +28,7 @@ from mrl_edge.cli.answers import _configuration
 from mrl_edge.cli.bench_table import print_results
 from mrl_edge.encoder import open_session
 from mrl_edge.errors import UnsupportedError, UsageError
-from mrl_edge.gpu import nodes_by_provider, refuse_fallback, run_bound, tried
+from mrl_edge.gpu import nodes_by_provider, open_on, refuse_fallback, run_bound, tried
 from mrl_edge.providers import PROVIDERS
 
 CUDA, HERE = PROVIDERS["cuda"], ort.get_available_providers()
@@ -134,6 +136,28 @@ def test_a_row_of_a_provider_that_is_not_there_is_no_row_of_the_processors(tiny,
     ours = next(row for row in found if row.provider == CUDA)
     assert "onnxruntime-gpu" in ours.reason
     assert (ours.encode, ours.memory, ours.cold_start_ms) == (None, None, None)
+
+
+def test_graphs_are_opened_on_a_gpu_one_after_the_other(tiny_bundle, monkeypatch):
+    """Or one would leave the logger of another's as it found it: silenced."""
+    path, open_now, most = graph(tiny_bundle, "fp32"), [], []
+
+    class Session:
+        def __init__(self, *arguments, **options):
+            open_now.append(self)
+            time.sleep(0.05)
+            most.append(len(open_now))
+            open_now.remove(self)
+
+    monkeypatch.setattr("mrl_edge.gpu.check_provider", lambda provider: None)
+    monkeypatch.setattr("mrl_edge.gpu.refuse_fallback", lambda *found: None)
+    monkeypatch.setattr(ort, "InferenceSession", Session)
+    threads = [threading.Thread(target=open_on, args=("cuda", path, ort.SessionOptions(), "fp32")) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1, 1]
 
 
 def test_each_provider_takes_the_variant_that_was_made_for_it(tiny_bundle):
