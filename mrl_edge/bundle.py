@@ -144,13 +144,15 @@ class Bundle:
     def variant(self, precision: str, depth: int | None, provider: str = CPU) -> Variant:
         """Return the variant of a precision and depth (None: full depth) that suits this machine's processor best.
 
-        On another provider than the processor it is the one made for `cuda`. `UsageError` lists what there is.
+        On another provider than the processor it is the one made for `cuda`, of several the one that suits the
+        processor, which computes what is left to it. `UsageError` lists what there is.
         """
         wanted = self.manifest.depths[-1] if depth is None else depth
         made = [v for v in self.manifest.variants if v.precision == precision and v.depth == wanted]
         if made:
-            here = this_target() if provider == CPU else CUDA
-            return max(made, key=lambda variant: fitness(variant.target, here))  # the first of equals
+            here = this_target()
+            wants = here if provider == CPU else CUDA
+            return max(made, key=lambda one: (fitness(one.target, wants), fitness(one.target, here)))  # first of equals
         there = ", ".join(f"{v.precision} at depth {v.depth}" for v in self.manifest.variants)
         raise UsageError(f"{self.folder} has no {precision} at depth {wanted}; it has {there}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
@@ -21,7 +22,6 @@ import onnxruntime as ort
 
 from mrl_edge.caches import cache_folder
 from mrl_edge.errors import UnsupportedError
-from mrl_edge.prepacked import state_of
 from mrl_edge.providers import CPU, CUDA, ON_GPU, PACKAGE, PROVIDERS, TENSORRT, check_provider
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mrl_edge.tokens import Batch
 
 _RECORD = "session.record_ep_graph_assignment_info"
+_OPENING = threading.Lock()  # of what is the process' own: onnxruntime's default logger and Python's standard output
 _SILENT, _WARNING = 4, 2  # of onnxruntime's log: what went wrong is in our own line
 _PLACE = re.compile(r"^\S+\.cc:\d+ .*?\) ")  # in its own source, before some of its errors
 _ENGINES = {"fp16": "trt_fp16_enable", "int8-static": "trt_int8_enable"}  # what TensorRT may compute in, beside fp32
@@ -40,8 +41,17 @@ def open_on(provider: str, path: Path, options: ort.SessionOptions, precision: s
     TensorRT builds an engine at the first call, and anew for texts longer or batches larger than any before: minutes.
     It is kept in the user's cache. Raises as `check_provider`, and `UnsupportedError` where the provider does not start
     or can compute nothing of the graph.
+
+    Calls wait for each other. Meanwhile onnxruntime's default logger is silent for the whole process, and it is left at
+    warnings, its default, whatever it was before; what other threads print while the libraries are loaded, at the first
+    call, is lost.
     """
     check_provider(provider)
+    with _OPENING:
+        return _open_alone(provider, path, options, precision)
+
+
+def _open_alone(provider: str, path: Path, options: ort.SessionOptions, precision: str) -> ort.InferenceSession:
     said = _load_libraries(provider)
     options.log_severity_level = _SILENT
     options.add_session_config_entry(_RECORD, "1")
@@ -63,6 +73,7 @@ def open_on(provider: str, path: Path, options: ort.SessionOptions, precision: s
 def tried(provider: str, path: Path, precision: str) -> list[tuple[str, dict[str, str]]]:
     """Return the providers that are tried for each node of a graph, in turn, with their options."""
     # By default CUDA rounds the factors of fp32 products to 10 bits (TF32): fp32 would be no fp32.
+    # TensorRT may round so too, and onnxruntime has no option for that: docs/devices.md says what a user can set.
     chain = [(PROVIDERS[CUDA], {"use_tf32": "0"}), (PROVIDERS[CPU], {})]
     return chain if provider == CUDA else [(PROVIDERS[TENSORRT], _tensorrt(path, precision)), *chain]
 
@@ -113,6 +124,8 @@ def run_bound(session: ort.InferenceSession, batch: Batch, outputs: Sequence[str
 
 
 def _tensorrt(path: Path, precision: str) -> dict[str, str]:
+    from mrl_edge.prepacked import state_of  # with much of the standard library, which no start on a processor needs
+
     # A folder each: TensorRT's own names of engines do not tell the weights of two exports apart.
     folder = cache_folder() / TENSORRT / state_of(path)[:16]
     try:

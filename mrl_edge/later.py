@@ -29,6 +29,10 @@ class Later(Generic[T]):
             raise self._error
         return self._values[0]
 
+    def wait(self) -> None:
+        """Wait until the call has ended, however it did: for who needs it no more."""
+        self._thread.join()
+
     def _run(self) -> None:
         try:
             self._values.append(self._call())

@@ -79,8 +79,12 @@ class App:
         # onnxruntime reads a graph beside Python, which imports and opens the index meanwhile.
         graph = self._folder / level.graph
         session = Later(lambda: open_session(graph, self._threads, info.target, info.runtime))
-        index, documents = self._searched(level.index)
-        feeder = TextFeeder(self._tokenizer, info.encoder, level.inputs)
+        try:
+            index, documents = self._searched(level.index)
+            feeder = TextFeeder(self._tokenizer, info.encoder, level.inputs)
+        except BaseException:
+            session.wait()  # or a next try would read the graph beside it
+            raise
         encoder = Encoder(Model(feeder, session.get(), info.classes), level.dim, info.precision, level.depth)
         return OpenLevel(encoder, index, documents)
 

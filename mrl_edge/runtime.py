@@ -142,23 +142,25 @@ def open_session(
 ) -> ort.InferenceSession:
     """Open an ONNX graph with `threads` intra-op threads (None: one per physical core), on a GPU as `open_on` does.
 
-    `precision` says what a provider that makes kernels of its own, TensorRT, may compute in. On the processor, where
-    the sums of a graph made for `target` would saturate, onnxruntime makes its signed weights unsigned, which computes
-    the same integers as on the target. Where it cannot, a `RuntimeWarning` says so. Raises `BundleError` for a graph
-    that does not load.
+    `precision` says what a provider that makes kernels of its own, TensorRT, may compute in. On the processor, which
+    also computes what a GPU leaves to it, where the sums of a graph made for `target` would saturate, onnxruntime makes
+    its signed weights unsigned, which computes the same integers as on the target. Where it cannot, a `RuntimeWarning`
+    says so. Raises `BundleError` for a graph that does not load.
     """
-    if provider != CPU:
-        if MAPPED_PREPACK in levers:
-            raise UnsupportedError(
-                f"runtime setting {MAPPED_PREPACK} is of the processor's kernels, not of {provider}'s"
-            )
-        return open_on(provider, path, _options(threads, levers, exact=False), precision)
+    if provider != CPU and MAPPED_PREPACK in levers:
+        raise UnsupportedError(f"runtime setting {MAPPED_PREPACK} is of the processor's kernels, not of {provider}'s")
+
+    def opened(exact: bool) -> ort.InferenceSession:
+        if provider == CPU:
+            return _open(path, threads, levers, exact)
+        return open_on(provider, path, _options(threads, levers, exact), precision)
+
     if not saturates(target, here := this_target()):
-        return _open(path, threads, levers, exact=False)
+        return opened(exact=False)
     try:
-        return _open(path, threads, levers, exact=True)
-    except BundleError:
-        session = _open(path, threads, levers, exact=False)
+        return opened(exact=True)
+    except (BundleError, UnsupportedError):  # what is not for want of exactness is raised again
+        session = opened(exact=False)
     warnings.warn(
         f"{path.name} was made for {target}; on this processor ({here}, without VNNI) its sums may saturate: "
         f"export with --target {here}",

@@ -2,10 +2,12 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -100,12 +102,35 @@ def test_who_is_stopped_while_trees_grow_leaves_no_process_and_after_ctrl_c_no_f
 def test_a_grower_that_is_killed_is_one_error_and_leaves_no_file(rows, tmp_path, number, error, said):
     def kill(stage, done, total, now=""):
         if (stage, done) == ("annoy of 8: trees", 1):
-            (grower,) = (child for child in psutil.Process().children() if "mrl_edge.index.forest" in child.cmdline())
+            (grower,) = (child for child in psutil.Process().children() if forest._PROGRAM in child.cmdline())
             grower.send_signal(number)
 
     with pytest.raises(error, match=said):
         build_annoy(rows, 9999, tmp_path / "forest.ann", report=kill)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_grower_takes_no_module_from_the_working_directory(rows, tmp_path, monkeypatch):
+    (tmp_path / "msgspec.py").write_text("raise SystemExit('this is somebody else')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(forest, "AT_ONCE", 0)
+    build_annoy(rows, 2, tmp_path / "forest.ann")
+    assert AnnoyIndex(tmp_path / "forest.ann", 8, 100).search(np.eye(8, dtype=np.float32)[0], 3)[0].shape == (3,)
+
+
+@pytest.mark.parametrize("metric", ["angular", "euclidean", "hamming"])
+def test_a_forest_that_would_not_fit_the_disk_is_not_begun_in_this_process(rows, tmp_path, monkeypatch, metric):
+    """Which a full disk would end by SIGBUS; what is asked for is enough, and at most three times as much."""
+    build_annoy(rows, 20, tmp_path / "forest.ann", metric)
+    taken = (tmp_path / "forest.ann").stat().st_size
+    for free, fits in ((taken - 1, False), (3 * taken, True)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: SimpleNamespace(free=free))
+        if fits:
+            build_annoy(rows, 20, tmp_path / "forest.ann", metric)
+            continue
+        with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+            build_annoy(rows, 20, tmp_path / "forest.ann", metric)
+        assert list(tmp_path.iterdir()) == []
 
 
 def private_peak(process):
@@ -125,12 +150,13 @@ def private_peak(process):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="psutil tells what is shared on Linux")
 def test_building_takes_no_more_memory_for_four_times_the_rows(tmp_path):
-    """The forest of 80,000 rows takes 24 MB and more, the 60,000 rows that are more 15 MB: neither is held."""
+    """The 60,000 rows that are more take 15 MB, and more in their forest: neither is held. Each is grown apart."""
     few, many = 20_000, 80_000
+    assert few * 24 > forest.AT_ONCE
     peaks = []
     for name, count, hold in (("few", few, False), ("many", many, False), ("held", many, True)):
         stored(tmp_path / name, count)
-        peaks.append(private_peak(building(tmp_path / name, count, 21, hold=hold)))
+        peaks.append(private_peak(building(tmp_path / name, count, 24, hold=hold)))
     assert (tmp_path / "many" / "forest.ann").stat().st_size > many * 4 * DIM
     assert peaks[1] - peaks[0] < 5e6
     assert peaks[2] - peaks[1] > 0.9 * many * 4 * DIM  # this would see rows that are held

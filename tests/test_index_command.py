@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -161,7 +162,9 @@ def numbered(texts):
     return np.array([[float(text)] * 32 for text in texts], dtype=np.float32)
 
 
-def test_embeddings_are_kept_for_their_corpus_alone_and_a_damaged_or_old_one_is_not_used(tiny_bundle, own_cache_folder):
+def test_embeddings_are_kept_for_their_corpus_alone_and_a_damaged_or_old_one_is_not_used(
+    tiny_bundle, own_cache_folder, monkeypatch
+):
     bundle = open_bundle(tiny_bundle)
     texts, asked = [str(i) for i in range(3000)], []
 
@@ -169,15 +172,18 @@ def test_embeddings_are_kept_for_their_corpus_alone_and_a_damaged_or_old_one_is_
         asked.extend(some)
         return numbered(some)
 
-    def embed(documents, precision="int8"):
+    def embed(documents, precision="int8", provider="cpu"):
         asked.clear()
-        kept = KeptEmbeddings(bundle, bundle.variant(precision, None), documents)
+        kept = KeptEmbeddings(bundle, bundle.variant(precision, None), documents, provider)
         np.testing.assert_array_equal(np.concatenate(list(kept.pieces(encode, silent))), numbered(documents))
         return len(asked)
 
     assert embed(texts) == 3000
     assert embed(texts) == 0
-    assert embed(texts, "fp32") == 3000
+    assert embed(texts, "fp32") == embed(texts, provider="cuda") == 3000
+    with monkeypatch.context() as elsewhere:  # a home that several machines share
+        elsewhere.setattr("mrl_edge.index.kept.this_target", lambda: "another")
+        assert embed(texts) == 3000
     assert embed(texts[:-1]) == 2999
     for folder in own_cache_folder.iterdir():
         os.truncate(folder / "1024.f32", 100)
@@ -186,6 +192,31 @@ def test_embeddings_are_kept_for_their_corpus_alone_and_a_damaged_or_old_one_is_
         os.utime(folder, (0, time.time() - 8 * 86_400))
     assert embed(texts) == 3000
     assert len(list(own_cache_folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize("before", [0, 1024, 2048])
+def test_no_room_is_taken_that_the_index_may_need(tiny_bundle, own_cache_folder, monkeypatch, before):
+    """Neither from the start nor where others fill the disk meanwhile; what was kept before is taken up and goes."""
+    bundle = open_bundle(tiny_bundle)
+    texts, room = [str(i) for i in range(2048)], 4 * 4 * 2048 * bundle.manifest.dims[-1]
+    kept = KeptEmbeddings(bundle, bundle.variant("int8", None), texts)
+
+    def free(count):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=count))
+
+    free(room)
+    pieces = kept.pieces(numbered, silent)
+    for _ in range(before // 1024):
+        next(pieces)
+        (folder,) = own_cache_folder.iterdir()
+        assert folder.stat().st_mode & 0o777 == 0o700
+    free(room - 1)
+    assert sum(map(len, pieces)) == 2048 - before
+    asked = []
+    vectors = list(kept.pieces(lambda some: asked.extend(some) or numbered(some), silent))
+    np.testing.assert_array_equal(np.concatenate(vectors), numbered(texts))
+    assert len(asked) == (0 if before == 2048 else 2048)
+    assert list(own_cache_folder.iterdir()) == []
 
 
 def test_a_cache_that_cannot_be_written_to_is_done_without(own_tiny, corpus, tmp_path, monkeypatch):

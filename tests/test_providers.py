@@ -1,6 +1,8 @@
 """Execution providers as far as a machine without a GPU has them: I/O binding on the processor, and what is refused."""
 
 import os
+import threading
+import time
 import warnings
 
 import msgspec
@@ -26,7 +28,7 @@ from mrl_edge.cli.answers import _configuration
 from mrl_edge.cli.bench_table import print_results
 from mrl_edge.encoder import open_session
 from mrl_edge.errors import UnsupportedError, UsageError
-from mrl_edge.gpu import nodes_by_provider, refuse_fallback, run_bound, tried
+from mrl_edge.gpu import nodes_by_provider, open_on, refuse_fallback, run_bound, tried
 from mrl_edge.providers import PROVIDERS
 
 CUDA, HERE = PROVIDERS["cuda"], ort.get_available_providers()
@@ -136,6 +138,28 @@ def test_a_row_of_a_provider_that_is_not_there_is_no_row_of_the_processors(tiny,
     assert (ours.encode, ours.memory, ours.cold_start_ms) == (None, None, None)
 
 
+def test_graphs_are_opened_on_a_gpu_one_after_the_other(tiny_bundle, monkeypatch):
+    """Or one would leave the logger of another's as it found it: silenced."""
+    path, open_now, most = graph(tiny_bundle, "fp32"), [], []
+
+    class Session:
+        def __init__(self, *arguments, **options):
+            open_now.append(self)
+            time.sleep(0.05)
+            most.append(len(open_now))
+            open_now.remove(self)
+
+    monkeypatch.setattr("mrl_edge.gpu.check_provider", lambda provider: None)
+    monkeypatch.setattr("mrl_edge.gpu.refuse_fallback", lambda *found: None)
+    monkeypatch.setattr(ort, "InferenceSession", Session)
+    threads = [threading.Thread(target=open_on, args=("cuda", path, ort.SessionOptions(), "fp32")) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1, 1]
+
+
 def test_each_provider_takes_the_variant_that_was_made_for_it(tiny_bundle):
     opened = open_bundle(tiny_bundle)
     one = opened.variant("fp32", None)
@@ -143,6 +167,24 @@ def test_each_provider_takes_the_variant_that_was_made_for_it(tiny_bundle):
     bundle = Bundle(opened.folder, msgspec.structs.replace(opened.manifest, variants=tuple(made)))
     assert [bundle.variant("fp32", None, name).target == "cuda" for name in PROVIDERS] == [False, True, True]
     assert bundle.leanest(None, "cuda").target == "cuda"
+
+
+def test_what_a_gpu_leaves_to_the_processor_is_exact_there_too(tiny_bundle, monkeypatch):
+    opened = open_bundle(tiny_bundle)
+    one = opened.variant("int8", None)
+    targets = ("arm64,avx512-vnni", "avx2,avx512")  # neither was made for CUDA
+    made = [msgspec.structs.replace(one, target=target) for target in targets]
+    bundle = Bundle(opened.folder, msgspec.structs.replace(opened.manifest, variants=tuple(made)))
+    taken = []
+    monkeypatch.setattr("mrl_edge.runtime.open_on", lambda provider, path, options, precision: taken.append(options))
+    for here, target in (("avx2", targets[1]), ("avx512-vnni", targets[0])):
+        for module in ("bundle", "runtime"):
+            monkeypatch.setattr(f"mrl_edge.{module}.this_target", lambda here=here: here)
+        assert bundle.variant("int8", None, "cuda").target == target
+        open_session(graph(tiny_bundle, "int8"), 1, targets[0], provider="cuda")
+    assert taken[0].get_session_config_entry("session.x64quantprecision") == "1"
+    with pytest.raises(RuntimeError):  # it was never set
+        taken[1].get_session_config_entry("session.x64quantprecision")
 
 
 def test_tensorrt_computes_in_what_the_precision_says_and_keeps_engines_by_their_weights(tmp_path, monkeypatch):

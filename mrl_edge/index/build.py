@@ -92,7 +92,8 @@ def write_index(bundle: Bundle, corpus: Corpus, report: Report, choose: Choose, 
     """Embed the corpus into a new folder, let `choose` fill it with indexes, and put it in the old one's place."""
     variant = corpus.precision, corpus.depth
     encoder = load(bundle.folder, None, *variant, corpus.threads, provider=corpus.provider)
-    kept = KeptEmbeddings(bundle, bundle.variant(encoder.precision, encoder.depth), corpus.documents)
+    made_by = bundle.variant(encoder.precision, encoder.depth, corpus.provider)
+    kept = KeptEmbeddings(bundle, made_by, corpus.documents, corpus.provider)
     with new_folder(bundle.folder / FOLDER) as folder:
         embedded = _embed(encoder, corpus, kept, bundle.manifest.dims, folder, report)
         _write_documents(corpus.documents, folder)

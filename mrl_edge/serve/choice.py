@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mrl_edge.bundle import Bundle, Variant
 from mrl_edge.choice import Configuration, picked_variant
+from mrl_edge.levers import MAPPED_PREPACK
 from mrl_edge.nesting import select_dims
 from mrl_edge.providers import CPU
 
@@ -48,9 +49,17 @@ def configure(
 
 
 def configure_picked(bundle: Bundle, picked: Configuration, threads: int | None, provider: str | None = None) -> Wanted:
-    """Return a choice that was read from its file; `threads` and `provider` stand in for those that were picked."""
+    """Return a choice that was read from its file; `threads` and `provider` stand in for those that were picked.
+
+    On another provider than the picked one the variant is the one that suits it, not the one that was made for the
+    picked target, and a setting of the processor's kernels is left out.
+    """
+    on, levers, notes = provider or picked.provider, picked.levers, picked.notes
     variant = picked_variant(picked, bundle)
+    if on != picked.provider:
+        variant = bundle.variant(picked.precision, picked.depth, on)
+        if on != CPU and MAPPED_PREPACK in levers:
+            levers = tuple(name for name in levers if name != MAPPED_PREPACK)
+            notes = (*notes, f"{MAPPED_PREPACK} was picked, which is of the processor's kernels: not on {on}")
     search = picked if picked.index is not None else None
-    return Wanted(
-        variant, picked.dim, threads or picked.threads, picked.levers, search, picked.notes, provider or picked.provider
-    )
+    return Wanted(variant, picked.dim, threads or picked.threads, levers, search, notes, on)

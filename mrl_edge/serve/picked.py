@@ -15,6 +15,9 @@ from mrl_edge.index.corpus import open_order, open_store, require_index
 from mrl_edge.index.kinds import open_steps
 
 _OF_A_SEARCH = ("search_k", "probes", "expansion")  # the other parameters are of what was built
+_OF_A_BUILD = (
+    "cluster_dim",
+)  # tuning chooses it by the queries and dimensions that it has: no index is refused for it
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def _built(info: IndexInfo, picked: Configuration, kind: str, remake: str) -> Si
     default = {"metric": METRIC} if kind == "annoy" else {}
     ours = {**default, **sized.parameters}
     for name, value in picked.parameters.items():
-        if name not in _OF_A_SEARCH and ours.get(name) != value:
+        if name not in (*_OF_A_SEARCH, *_OF_A_BUILD) and ours.get(name) != value:
             raise UsageError(
                 f"{kind} with {name} {value} was picked, and the bundle's index has {ours.get(name, 'none')}: {remake}"
             )

@@ -5,17 +5,20 @@ import os
 import shutil
 import socket
 
+import msgspec
 import numpy as np
 import pytest
 from conftest import mrl_edge_here, run_here, the_one_error_line
 from serve.services import DOCUMENTS, ask, post, serving
 
 import mrl_edge
-from mrl_edge.bundle import open_bundle
-from mrl_edge.choice import read_choice
+from mrl_edge.bundle import Bundle, open_bundle
+from mrl_edge.choice import Configuration, read_choice
+from mrl_edge.description import SizedIndex
 from mrl_edge.errors import MrlEdgeError, UsageError
 from mrl_edge.serve.choice import configure, configure_picked
 from mrl_edge.serve.model import open_model
+from mrl_edge.serve.picked import _built
 
 
 def refused(*arguments):
@@ -189,6 +192,38 @@ def test_a_search_that_is_reranked_at_its_own_dimension_is_served(tiny, tmp_path
     encoder = mrl_edge.load(copy, 10, "fp32")
     cosines = encoder.encode(DOCUMENTS, "document") @ encoder.encode(["aia cm"], "query")[0]
     assert [hit.text for hit in model.search("aia cm", 3)] == [DOCUMENTS[i] for i in np.argsort(-cosines)[:3]]
+
+
+def test_a_choice_of_the_processors_is_served_on_a_gpu_as_suits_it(tiny, chosen):
+    opened = open_bundle(tiny)
+    one = opened.variant("int8", None)
+    made = [msgspec.structs.replace(one, target=target) for target in ("avx2,avx512,avx512-vnni,arm64", "cuda")]
+    bundle = Bundle(opened.folder, msgspec.structs.replace(opened.manifest, variants=tuple(made)))
+    levers = ("no-arena", "mapped-prepack")
+    picked = Configuration("int8", made[0].target, one.depth, 10, runtime=levers)
+    there = configure_picked(bundle, picked, None, "cuda")
+    assert (there.variant.target, there.provider, there.levers) == ("cuda", "cuda", ("no-arena",))
+    assert "mapped-prepack was picked, which is of the processor's kernels: not on cuda" in there.notes
+    for provider in (None, "cpu"):
+        here = configure_picked(bundle, picked, None, provider)
+        assert (here.variant, here.provider, here.levers, here.notes) == (made[0], "cpu", levers, ())
+    back = configure_picked(bundle, msgspec.structs.replace(picked, target="cuda", provider="cuda"), None, "cpu")
+    assert (back.variant, back.provider) == (made[0], "cpu")
+
+
+def test_lists_that_were_found_at_another_dimension_are_served_as_they_are(tiny, chosen):
+    bundle = open_bundle(tiny)
+    info = bundle.manifest.index
+    lists = SizedIndex(10, "ivf", "f", {"lists": 4, "probes": 1, "cluster_dim": 24}, 1.0, 1.0, 1.0, 1)
+    made = msgspec.structs.replace(info, sizes=(lists,))
+
+    def built(**parameters):
+        picked = read_choice(chosen(index="ivf", parameters={"probes": 2, **parameters}), bundle)
+        return _built(made, picked, "ivf", "make it again")
+
+    assert built(lists=4, cluster_dim=10) == lists
+    with pytest.raises(UsageError, match="lists 5 was picked, and the bundle's index has 4: make it again"):
+        built(lists=5, cluster_dim=10)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from ship.opens import counted_opens
 from ship.shipping import ship
 
 from mrl_edge import app as app_module
+from mrl_edge import opened as opened_module
 from mrl_edge.app import open_app
 from mrl_edge.errors import BundleError
 from mrl_edge.later import Later
@@ -73,6 +74,22 @@ def test_what_was_not_changed_is_read_for_its_hash_first(shipped):
     assert compared.pop(shipped / "tokenizer.json") == 2
     assert set(compared.values()) == {1}
     assert all(answered[path] >= 2 for path in paths)
+
+
+def test_an_index_that_does_not_open_leaves_no_graph_half_read(shipped, monkeypatch):
+    def slow(*arguments):
+        time.sleep(0.3)
+        raise BundleError("nobody waits for this")
+
+    def broken(*arguments):
+        raise OSError("too many open files")
+
+    app, before = open_app(shipped), threading.active_count()
+    monkeypatch.setattr(opened_module, "open_session", slow)
+    monkeypatch.setattr(opened_module, "_open_index", broken)
+    with pytest.raises(OSError, match="too many open files"):
+        app.search("abc de f")
+    assert threading.active_count() == before
 
 
 def test_large_files_are_compared_while_numpy_and_onnxruntime_are_imported(shipped):
