@@ -100,8 +100,12 @@ def resized(kind: str | None, parameters: Parameters, lists: int) -> Parameters:
 
 
 def alike(kind: str | None, one: Parameters, other: Parameters) -> bool:
-    """Whether two sizes have the same parameters, held as they are."""
+    """Whether two sizes have the same parameters, held as they are.
+
+    Where inverted lists are found is no matter of it: each store says which dimension costs least there.
+    """
     if kind != "ivf" or not one or not other:
         return one == other
+    one, other = ({**each, "cluster_dim": 0} for each in (one, other))
     fewer, more = sorted((one, other), key=lambda each: int(each["lists"]))
     return resized(kind, more, int(fewer["lists"])) == fewer or resized(kind, fewer, int(more["lists"])) == more

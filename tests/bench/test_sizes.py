@@ -99,6 +99,7 @@ def test_inverted_lists_are_probed_in_the_same_share():
     assert small == {"lists": 100, "cluster_dim": 64, "probes": 8}
     assert alike("ivf", small, large)
     assert alike("ivf", large, small)
+    assert alike("ivf", {**small, "cluster_dim": 8}, large)  # which each store says for itself
     assert not alike("ivf", {**small, "probes": 16}, large)
     assert resized("ivf", large, 4)["probes"] == 1
     assert resized("annoy", {"n_trees": 8}, 4) == {"n_trees": 8}
