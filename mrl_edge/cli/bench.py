@@ -144,7 +144,7 @@ def bench(
     ] = 3,
     tail: Annotated[
         float | None,
-        typer.Option(min=90, max=99.99, help="Go on, beyond --max-seconds, until this percentile is known, as 99.9."),
+        typer.Option(help="Go on, beyond --max-seconds, until this percentile is known: 99 or 99.9."),
     ] = None,
     device: Annotated[
         list[str] | None,
@@ -211,6 +211,7 @@ def bench(
     tasks = [(bench_task.read_task(roles, max_queries, size), file) for size, file in sizes]
     if before is not None:
         _refuse_other_data(before, tasks[0][0], baseline)
+    bench_calls.check_tail(tail)
     together = bench_calls.read_calls(batches, concurrency, server, p99_limit_ms, max_seconds)
     grid = replace(
         grid,
