@@ -123,6 +123,19 @@ def test_rows_of_other_parameters_than_those_held_are_refused_and_none_is_held_o
     assert "has no annoy index at dimension 16" in the_one_error_line(refused)
 
 
+def test_labels_alone_are_measured_like_a_file_that_holds_other_indexes(sized, two, tiny_bundle, dev):
+    _, folder = sized
+    rows = [{"text": text, "label": str(number % 2)} for number, text in enumerate(dev["query"][:20])]
+    (folder / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = run_here(
+        "bench", tiny_bundle, "--data", folder / "labels.jsonl", "--text", "text", "--label", "label", "--precision",
+        "int8", "--dims", "16", "--index", "scan", "--tokens", "0", "--max-seconds", "0.1", "--repeats", "1",
+        "--like", folder / "r-600.json", "--out", folder / "labels.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [row.search for row in read_results(folder / "labels.json").measurements] == [None]
+
+
 def test_what_cannot_be_is_one_line(sized, two):
     bench, folder = sized
     out = ("--out", folder / "none.json")
