@@ -115,6 +115,11 @@ def _held_to(device: Device) -> tuple[str | None, int, int]:
     return device.capped_to, device.ram_bytes, device.cores
 
 
+def _like(results: Results) -> str | None:
+    like = results.settings.get("like")
+    return like["sha256"] if like else None
+
+
 def _differing(a: Results, b: Results) -> Iterator[str]:
     for name, of_a, of_b in (
         ("cpu", a.device.cpu, b.device.cpu),
@@ -124,7 +129,7 @@ def _differing(a: Results, b: Results) -> Iterator[str]:
         ("data", a.settings.get("data_sha256"), b.settings.get("data_sha256")),
         ("--vectors", a.settings.get("vectors"), b.settings.get("vectors")),
         ("--recall", a.settings.get("target_recall"), b.settings.get("target_recall")),
-        ("--like", *((file.settings.get("like") or {}).get("sha256") for file in (a, b))),
+        ("--like", _like(a), _like(b)),
     ):
         if of_a != of_b:
             yield name
