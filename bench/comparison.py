@@ -26,7 +26,7 @@ class FilesComparison(msgspec.Struct, frozen=True):
     pairs: tuple[ConfigurationPair, ...]
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
-    differing: tuple[str, ...]  # of cpu, allowance, versions, bundle and data: what is not the same in both
+    differing: tuple[str, ...]  # of machine, versions, bundle, data and settings: what is not the same in both
 
 
 class AgainstBaseline(msgspec.Struct, frozen=True):
@@ -115,6 +115,11 @@ def _held_to(device: Device) -> tuple[str | None, int, int]:
     return device.capped_to, device.ram_bytes, device.cores
 
 
+def _like(results: Results) -> str | None:
+    like = results.settings.get("like")
+    return like["sha256"] if like else None
+
+
 def _differing(a: Results, b: Results) -> Iterator[str]:
     for name, of_a, of_b in (
         ("cpu", a.device.cpu, b.device.cpu),
@@ -122,6 +127,9 @@ def _differing(a: Results, b: Results) -> Iterator[str]:
         ("versions", a.device.versions, b.device.versions),
         ("bundle", a.bundle.sha256, b.bundle.sha256),
         ("data", a.settings.get("data_sha256"), b.settings.get("data_sha256")),
+        ("--vectors", a.settings.get("vectors"), b.settings.get("vectors")),
+        ("--recall", a.settings.get("target_recall"), b.settings.get("target_recall")),
+        ("--like", _like(a), _like(b)),
     ):
         if of_a != of_b:
             yield name

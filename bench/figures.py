@@ -63,9 +63,9 @@ class Figure(msgspec.Struct, frozen=True):
         """Whether nothing can be said of whether b is worse: no interval, or a doubtful one that overlaps."""
         if self.a == self.b or self.kind in ("memory", "disk") or self.apart:
             return False
-        if self.kind == "quality":
+        if self.kind in ("quality", "rate"):
             return self.falls and self.overlap is None
-        return self.stable is False or (self.overlap is None and self.kind == "latency")
+        return self.stable is False or self.overlap is None
 
 
 def figures_of(a: Measurement, b: Measurement, files: tuple[Results, Results]) -> Iterator[Figure]:

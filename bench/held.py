@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 from mrl_edge.bench.results import IndexPlan, Results
 
 from mrl_edge.description import Parameters
+from mrl_edge.errors import ResultsError
 
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import Prepared
@@ -54,16 +56,15 @@ def plain(plan: IndexPlan) -> IndexPlan:
 
 
 def held_in(results: Results) -> tuple[Held, ...]:
-    """Return the parameters that the rows of a results file have."""
+    """Return the parameters that the rows of a results file have, each of a row of its own plan.
+
+    One that ranks again what is asked for does not say which shortlist the index needs by itself.
+    """
     found: dict[tuple[object, ...], Held] = {}
     for row in results.measurements:
-        if row.plan is None or row.search is None:
-            continue
-        own = row.plan == plain(row.plan)
-        ranked = (row.search.shortlist, row.search.rerank_dim) if own else (None, None)
-        key = row.precision, row.depth, row.dim, plain(row.plan)
-        if own or key not in found:
-            found[key] = Held(*key, row.search.parameters, *ranked, row.search.tuned_on)
+        if row.plan is not None and row.search is not None and row.plan == plain(row.plan):
+            key, search = (row.precision, row.depth, row.dim, row.plan), row.search
+            found[key] = Held(*key, search.parameters, search.shortlist, search.rerank_dim, search.tuned_on)
     return tuple(found.values())
 
 
@@ -71,17 +72,14 @@ def held_of(made: Iterable[Prepared], variant: Variant) -> tuple[Held, ...]:
     """Return the parameters of what was made of a variant."""
     found: dict[tuple[object, ...], Held] = {}
     for one in made:
-        if one.plan is None or one.index is None or one.search is None:
-            continue
-        own, sized = one.plan == plain(one.plan), one.index.sized
-        ranked = (sized.shortlist, sized.rerank_dim) if own else (None, None)
-        key = variant.precision, variant.depth, one.dim, plain(one.plan)
-        if own or key not in found:
+        if one.plan is not None and one.index is not None and one.search is not None and one.plan == plain(one.plan):
+            key, sized = (variant.precision, variant.depth, one.dim, one.plan), one.index.sized
+            ranked = sized.shortlist, sized.rerank_dim
             found[key] = Held(*key, sized.parameters, *ranked, one.search.tuned_on, sized.p50_ms)
     return tuple(found.values())
 
 
-def for_variant(held: Sequence[Held], variant: Variant) -> tuple[Held, ...]:
+def for_variant(held: Sequence[Held], variant: Variant | Held) -> tuple[Held, ...]:
     """Return one of each dimension and plan: the variant's own, else another's, whose vectors are nearly the same."""
     own = (variant.precision, variant.depth)
     ordered = sorted(held, key=lambda one: ((one.precision, one.depth) != own, one.depth != variant.depth))
@@ -89,6 +87,20 @@ def for_variant(held: Sequence[Held], variant: Variant) -> tuple[Held, ...]:
     for one in ordered:
         found.setdefault((one.dim, one.plan), one)
     return tuple(found.values())
+
+
+def refuse_others(results: Results, like: Like, out: Path) -> None:
+    """Raise `ResultsError` where rows of a results file have other parameters than those that are held."""
+    for row in held_in(results):
+        for one in for_variant(like.held, row):
+            if (one.dim, one.plan) != (row.dim, row.plan):
+                continue
+            ranked = (one.shortlist, one.rerank_dim) == (row.shortlist, row.rerank_dim)
+            if not (ranked and alike(row.plan.kind, one.parameters, row.parameters)):
+                raise ResultsError(
+                    f"{out}: its {row.plan} index at dimension {row.dim} has other parameters than {like.source}: "
+                    "choose another --out, or use --overwrite"
+                )
 
 
 def resized(kind: str | None, parameters: Parameters, lists: int) -> Parameters:
@@ -100,8 +112,12 @@ def resized(kind: str | None, parameters: Parameters, lists: int) -> Parameters:
 
 
 def alike(kind: str | None, one: Parameters, other: Parameters) -> bool:
-    """Whether two sizes have the same parameters, held as they are."""
+    """Whether two sizes have the same parameters, held as they are.
+
+    Where inverted lists are found is no matter of it: each store says which dimension costs least there.
+    """
     if kind != "ivf" or not one or not other:
         return one == other
+    one, other = ({**each, "cluster_dim": 0} for each in (one, other))
     fewer, more = sorted((one, other), key=lambda each: int(each["lists"]))
     return resized(kind, more, int(fewer["lists"])) == fewer or resized(kind, fewer, int(more["lists"])) == more

@@ -18,6 +18,7 @@ from mrl_edge.description import SizedIndex, VectorsInfo
 from mrl_edge.index.binary import binary_bytes
 from mrl_edge.index.build import LENGTHS, VECTORS, Embedded
 from mrl_edge.index.candidates import Lists, Site, build_like
+from mrl_edge.index.kinds import kind_of
 from mrl_edge.index.tune import LISTS, ORDER, order_by_lists, unordered
 from mrl_edge.index.tuning import Ground, Target, rows_of, tune
 from mrl_edge.index.vectors import VectorStore, VectorWriter
@@ -145,6 +146,7 @@ class Indexes:
 
 def _sized(like: Held, lists: Lists | None) -> SizedIndex:
     """Return an index that is not built yet, with the parameters that are held."""
-    parameters = resized(like.plan.kind, like.parameters, lists.lists) if lists else like.parameters
-    ranked = like.shortlist, like.rerank_dim
-    return SizedIndex(like.dim, like.plan.kind, None, parameters, None, 0.0, like.p50_ms, 0, *ranked)
+    kind, parameters = kind_of(like.plan.kind), like.parameters
+    if kind == "ivf" and lists:  # found anew over these vectors, at the dimension that costs least there
+        parameters = {**resized(kind, parameters, lists.lists), "cluster_dim": lists.cluster_dim}
+    return SizedIndex(like.dim, kind, None, parameters, None, 0.0, like.p50_ms, 0, like.shortlist, like.rerank_dim)

@@ -71,13 +71,21 @@ class Preparations:
     """The embedding of the task, the indexes and their hits, of each variant as far as they are asked for.
 
     A whole sweep makes all indexes of a variant at once, a grid that is `for_choice` those that are asked for. They lie
-    in a work folder with `task.json`, from which an interrupted run goes on; `spend` is told the seconds.
+    in a work folder with `task.json`, from which an interrupted run goes on; `spend` is told the seconds. `known` are
+    the parameters of rows that are there: they are not tuned again.
     """
 
     def __init__(
-        self, bundle: Bundle, grid: Grid, work: Path, spend: Callable[[str, float], None], report: Report
+        self,
+        bundle: Bundle,
+        grid: Grid,
+        work: Path,
+        known: Sequence[Held],
+        spend: Callable[[str, float], None],
+        report: Report,
     ) -> None:
         self._bundle, self._grid, self._work, self._spend, self._report = bundle, grid, work, spend, report
+        self._known = known
         self._kept: dict[tuple[str, int], Kept | jobs.Failure] = {}  # by precision and depth
 
     def of(self, variant: Variant, dim: int, plan: IndexPlan | None) -> jobs.Prepared | jobs.Failure:
@@ -196,23 +204,31 @@ class Preparations:
                 self._write("reference", there)
         return there.embedded.query_vectors if isinstance(there, Kept) else None
 
-    def is_kept(self, variant: Variant) -> bool:
-        """Whether something of a variant is there."""
-        return isinstance(self._there(variant), Kept)
-
     def held(self, variant: Variant) -> tuple[Held, ...]:
-        """Return the parameters of all of a variant's indexes, which are built where they are not there."""
-        made = self.indexed(variant, self._pairs(self._grid.dims))
-        return () if isinstance(made, jobs.Failure) else held_of(made, variant)
+        """Return the parameters of all of a variant's indexes; where rows do not say them, they are tuned and built."""
+        own = self._own(variant)
+        wanted = self._pairs(self._grid.dims)
+        if {(dim, plain(plan)) for dim, plan in wanted} <= {(one.dim, one.plan) for one in own}:
+            return own
+        made = self.indexed(variant, wanted)
+        found = () if isinstance(made, jobs.Failure) else held_of(made, variant)
+        return tuple({(one.dim, one.plan): one for one in (*found, *own)}.values())
 
     def _like(self, variant: Variant, wanted: Sequence[tuple[int, IndexPlan]]) -> tuple[Held, ...]:
-        """Return the parameters to take over: those that are held, or of the first precision before this at its depth.
+        """Return the parameters to take over: those that are held, else of its rows and of a first precision."""
+        if self._grid.like is not None:
+            return for_variant(self._grid.like.held, variant)
+        own = self._own(variant)
+        there = {(one.dim, one.plan) for one in own}
+        rest = [(dim, plan) for dim, plan in wanted if (dim, plain(plan)) not in there]
+        return (*own, *(self._like_first(variant, rest) if rest else ()))
+
+    def _like_first(self, variant: Variant, wanted: Sequence[tuple[int, IndexPlan]]) -> tuple[Held, ...]:
+        """Return the parameters of the first precision before this at its depth.
 
         The vectors of that are nearly the same; where its documents are not embedded, as no budget fits it, there are
         none.
         """
-        if self._grid.like is not None:
-            return for_variant(self._grid.like.held, variant)
         for precision in sorted(self._grid.precisions, key=lambda name: name != "fp32"):  # as they are measured
             if precision == variant.precision:
                 break
@@ -222,6 +238,9 @@ class Preparations:
                 found = self.indexed(first, list(dict.fromkeys((dim, plain(plan)) for dim, plan in wanted)))
                 return () if isinstance(found, jobs.Failure) else held_of(found, first)
         return ()
+
+    def _own(self, variant: Variant) -> tuple[Held, ...]:
+        return tuple(one for one in self._known if (one.precision, one.depth) == (variant.precision, variant.depth))
 
     def _there(self, variant: Variant) -> Kept | jobs.Failure | None:
         """Return what was prepared by this run, or by an interrupted one."""

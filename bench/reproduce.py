@@ -36,6 +36,7 @@ def bench_command(results: Results, out: str) -> str:
         ("--recall", "target_recall"),
         ("--max-seconds", "max_seconds"),
         ("--repeats", "repeats"),
+        ("--tail", "tail"),
     ):
         if name in results.settings:
             words += [option, f"{results.settings[name]}"]

@@ -92,6 +92,8 @@ def resume(out: Path, bundle: Bundle, device: Device, settings: dict[str, Any]) 
     if not out.exists():
         return fresh
     there = read_results(out)
+    if "like" in settings:  # whose rows say their parameters: what others are held beside them is no matter of theirs
+        there = msgspec.structs.replace(there, settings={**there.settings, "like": settings["like"]})
     for name, ours, theirs in (
         ("bundle", fresh.bundle.sha256, there.bundle.sha256),
         ("machine", _kind(fresh.device), _kind(there.device)),

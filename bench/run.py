@@ -17,6 +17,7 @@ from mrl_edge.bench import jobs
 from mrl_edge.bench.agreement import compare, vectors_of
 from mrl_edge.bench.candidates import Candidate, candidate
 from mrl_edge.bench.configuration import Configuration, configuration_of
+from mrl_edge.bench.held import held_in, refuse_others
 from mrl_edge.bench.measuring import Measuring, failed
 from mrl_edge.bench.place import Place, variant_name
 from mrl_edge.bench.preparing import Grid, Preparations
@@ -74,6 +75,8 @@ class Run:
         content = msgspec.json.encode(task)
         settings = settings_of(task, source, grid)
         self.results = resume(out, bundle, place.device, settings)
+        if grid.like is not None:
+            refuse_others(self.results, grid.like, out)
         self.sample = task.latency_sample()
         device = self.results.device
         held = device.capped_to, device.ram_bytes, device.cores
@@ -81,7 +84,7 @@ class Run:
         self.work = work_folder(out) / hashlib.sha256(run).hexdigest()[:12]
         self.work.mkdir(parents=True, exist_ok=True)
         (self.work / "task.json").write_bytes(content)
-        self.preparations = Preparations(bundle, grid, self.work, self._spend, report)
+        self.preparations = Preparations(bundle, grid, self.work, held_in(self.results), self._spend, report)
         self.measuring = Measuring(bundle, task, grid, place, self.work, self._spend)
         ceilings = self.results.ceilings
         self._rooflines = Rooflines(bundle, self.sample, grid, self.results.device, ceilings, self.work, self._spend)

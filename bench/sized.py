@@ -37,7 +37,7 @@ class Point:
     @property
     def pool(self) -> tuple[object, ...]:
         """What encodes alike, whatever is searched."""
-        return self.row.precision, self.row.depth, self.row.threads, self.row.runtime
+        return self.row.precision, self.row.depth, self.row.threads, self.row.runtime, self.row.provider
 
     @property
     def rest_ms(self) -> float:

@@ -79,15 +79,10 @@ def variants_of(bundle: Bundle, grid: Grid) -> list[Variant]:
 
 
 def _held(run: Run, variants: Sequence[Variant]) -> tuple[Held, ...]:
-    """Return what the indexes of a run are tuned to: as its rows say where it is finished, else as they are built."""
-    known = held_in(run.results)
-    found: list[Held] = []
-    for variant in variants:
-        if run.missing(variant) or run.preparations.is_kept(variant):
-            found += run.preparations.held(variant)
-        else:
-            found += [one for one in known if (one.precision, one.depth) == (variant.precision, variant.depth)]
-    return tuple(found)
+    """Return what the indexes of a run are tuned to, those of variants that only its file has among them."""
+    asked = {(variant.precision, variant.depth) for variant in variants}
+    others = [one for one in held_in(run.results) if (one.precision, one.depth) not in asked]
+    return (*others, *(one for variant in variants for one in run.preparations.held(variant)))
 
 
 def _sweep(runs: Sequence[Run], grid: Grid, report: Report) -> None:

@@ -144,7 +144,7 @@ def bench(
     ] = 3,
     tail: Annotated[
         float | None,
-        typer.Option(min=90, max=99.99, help="Go on, beyond --max-seconds, until this percentile is known, as 99.9."),
+        typer.Option(help="Go on, beyond --max-seconds, until this percentile is known: 99 or 99.9."),
     ] = None,
     device: Annotated[
         list[str] | None,
@@ -205,12 +205,13 @@ def bench(
         pair.compare_two(opened, compare, bench_task.read_roles(opened, data, columns), max_seconds, as_json)
         return 0
     grid = bench_task.read_grid(opened, given, pin)
-    if like is not None:
-        grid = replace(grid, like=bench_sizes.read_like(opened, like, grid))
     roles = bench_task.read_roles(opened, data, columns)
     tasks = [(bench_task.read_task(roles, max_queries, size), file) for size, file in sizes]
+    if like is not None:
+        grid = replace(grid, like=bench_sizes.read_like(opened, like, grid, searches=bool(tasks[0][0].documents)))
     if before is not None:
         _refuse_other_data(before, tasks[0][0], baseline)
+    bench_calls.check_tail(tail)
     together = bench_calls.read_calls(batches, concurrency, server, p99_limit_ms, max_seconds)
     grid = replace(
         grid,

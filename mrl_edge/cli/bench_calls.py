@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from mrl_edge.cli import options
 from mrl_edge.errors import UsageError
 
+_TAILS = (99.0, 99.9)
+
 
 @dataclass(frozen=True)
 class Calls:
@@ -32,6 +34,12 @@ def read_calls(
         _refuse_short_trials(p99_limit_ms, max_seconds)
     callers = options.numbers("--concurrency", concurrency) if concurrency else ()
     return Calls(options.numbers("--batches", batches) if batches else (), callers, (callers or (1,)) if server else ())
+
+
+def check_tail(tail: float | None) -> None:
+    """Refuse a percentile that no results file has: going on for it would tell nothing."""
+    if tail not in (None, *_TAILS):
+        raise UsageError(f"--tail {tail:g}: expected 99 or 99.9, the percentiles that are measured")
 
 
 def _refuse_short_trials(p99_limit_ms: float, max_seconds: float) -> None:

@@ -33,8 +33,11 @@ def capped_profile(devices: Sequence[str], fleet: Path | None, capped: bool) -> 
 
 
 @contextmanager
-def open_place(profile_name: str | None, providers: Sequence[str] = (CPU,)) -> Iterator[Place]:
-    """Yield this machine, held to a device's RAM and cores where one is named."""
+def open_place(profile_name: str | None, providers: Sequence[str] | None = None) -> Iterator[Place]:
+    """Yield this machine, held to a device's RAM and cores where one is named.
+
+    `providers` are those of --provider; None of a command that has no such option and computes with the processor.
+    """
     from mrl_edge.bench.place import held_to, here
 
     if profile_name is None:
@@ -45,9 +48,10 @@ def open_place(profile_name: str | None, providers: Sequence[str] = (CPU,)) -> I
 
     profile = resolve(profile_name)
     own = short_name(profile.providers[0])
-    if own not in providers:
+    if own not in (providers or (CPU,)):
+        what = f"with --provider {own} this machine's is measured, if it has one"
         console.note(
-            f"  {profile.name} computes with {own}: with --provider {own} this machine's is measured, if it has one"
+            f"  {profile.name} computes with {own}: {what if providers else 'what is measured is the processor'}"
         )
     with cap_of(profile) as cap:
         left = f"{cap.ram_bytes / 1e6:,.0f} MB and {cap.cores} cores"

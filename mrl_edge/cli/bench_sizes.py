@@ -34,15 +34,15 @@ def read_sizes(text: str | None, out: Path, *, boards: bool, baseline: Path | No
     return [(size, out.with_name(f"{out.stem}-{size}{out.suffix}")) for size in sizes]
 
 
-def read_like(bundle: Bundle, path: Path, grid: Grid) -> Like:
-    """Return the parameters of a results file; every index that the grid asks for must be among them."""
+def read_like(bundle: Bundle, path: Path, grid: Grid, *, searches: bool) -> Like:
+    """Return the parameters of a results file, where the task `searches` of every index that the grid asks for."""
     from mrl_edge.bench.held import Like, held_in, plain
     from mrl_edge.bench.results import read_results
 
     held = held_in(read_results(path))
     there = {(one.dim, one.plan) for one in held}
     full = bundle.manifest.dims[-1]
-    for dim in grid.dims:
+    for dim in grid.dims if searches else ():
         for plan in grid.plans:
             if plan.applies_to(dim, full) and (dim, plain(plan)) not in there:
                 raise ResultsError(

@@ -195,6 +195,30 @@ def test_another_allowance_of_memory_is_said():
     assert found.differing == ("memory or cores allowed",)
 
 
+@pytest.mark.parametrize(
+    ("settings", "differing"),
+    [
+        ({"vectors": "int8"}, "--vectors"),
+        ({"target_recall": 0.9}, "--recall"),
+        ({"like": {"source": "large.json", "sha256": "0" * 64}}, "--like"),
+    ],
+)
+def test_other_settings_of_what_is_searched_are_said(settings, differing):
+    before = results(measurement("int8", 64))
+    before = msgspec.structs.replace(before, settings={**before.settings, "vectors": "fp32", "target_recall": 0.95})
+    other = msgspec.structs.replace(before, settings={**before.settings, **settings})
+    assert compare_files(before, other).differing == (differing,)
+    assert against_baseline(before, other).differing == (differing,)
+
+
+@pytest.mark.parametrize(("now", "undecided"), [(50.0, True), (100.0, False), (150.0, False)])
+def test_a_rate_without_an_interval_that_falls_is_undecided(now, undecided):
+    rows = [msgspec.structs.replace(measurement("int8", 64), batch=8, throughput=Throughput(x)) for x in (100.0, now)]
+    found = against_baseline(*map(results, rows))
+    assert [line.split(": ")[1] for line in found.undecided] == (["texts/s"] if undecided else [])
+    assert found.regressions == ()
+
+
 @pytest.mark.parametrize(("rss_mb", "worse"), [(104, False), (106, True), (50, False)])
 def test_memory_is_worse_beyond_5_percent(rss_mb, worse):
     before, now = measurement("int8", 64, rss_mb=100), measurement("int8", 64, rss_mb=rss_mb)

@@ -15,6 +15,7 @@ from sizes import ENCODE_MS, SIZES, at, changed, disturbed, truth
 
 from mrl_edge.errors import ResultsError, UsageError
 from mrl_edge.index.candidates import list_count
+from mrl_edge.providers import PROVIDERS, short_name
 
 
 @pytest.mark.parametrize("kind", ["scan", "annoy"])
@@ -257,12 +258,15 @@ def test_encoding_is_one_figure_of_all_rows_that_encode_alike():
         query = msgspec.structs.replace(row.query, p50_ms=row.query.p50_ms + slow)
         other = msgspec.structs.replace(row, dim=384, query=query)
         wider = msgspec.structs.replace(row, precision="fp32", query=query)
-        return msgspec.structs.replace(at(n), measurements=(row, other, wider))
+        on_gpu = msgspec.structs.replace(wider, provider=PROVIDERS["cuda"], query=row.query)
+        return msgspec.structs.replace(at(n), measurements=(row, other, wider, on_gpu))
 
-    found = {(row.precision, row.dim): row for row in at_size([both(1000, 0.4), both(2000, 0.8)], 8000).rows}
-    assert found["int8", 64].encode_p50_ms == found["int8", 384].encode_p50_ms
-    assert found["int8", 64].encode_p50_ms == pytest.approx(ENCODE_MS + 0.3)
-    assert found["fp32", 64].encode_p50_ms == pytest.approx(ENCODE_MS + 0.6)
+    rows = at_size([both(1000, 0.4), both(2000, 0.8)], 8000).rows
+    found = {(row.precision, row.dim, short_name(row.provider)): row for row in rows}
+    assert found["int8", 64, "cpu"].encode_p50_ms == found["int8", 384, "cpu"].encode_p50_ms
+    assert found["int8", 64, "cpu"].encode_p50_ms == pytest.approx(ENCODE_MS + 0.3)
+    assert found["fp32", 64, "cpu"].encode_p50_ms == pytest.approx(ENCODE_MS + 0.6)
+    assert found["fp32", 64, "cuda"].encode_p50_ms == pytest.approx(ENCODE_MS)
 
 
 def test_what_an_index_keeps_is_a_curve_of_its_own():

@@ -52,6 +52,29 @@ def test_each_ratio_of_training_has_its_own_side_and_limit():
     assert set(judged({name: {"ci95": interval} for name, interval in slow.items()}).values()) == {"NOT KEPT"}
 
 
+@pytest.mark.parametrize(
+    ("int8", "peer", "said"),
+    [
+        ((2.8, 3.1), (0.6, 1.0), set()),
+        ((2.7, 3.1), (0.6, 1.1), {"UNDECIDED"}),
+        ((2.2, 2.7), (1.1, 1.2), {"NOT KEPT"}),
+        (None, None, {"UNDECIDED"}),
+    ],
+)
+def test_the_ladder_is_faster_by_the_whole_interval(monkeypatch, int8, peer, said):
+    promises = load("ladder_promises")
+    monkeypatch.setattr(promises, "has_vnni", lambda: True)
+    recalls = {f"recall_at_10_d{dim}": 0.5 for dim in promises.DIMS}
+    rows = [
+        {"name": name, "disk_mb": 10, "faster": 3.0, "faster_ci95": int8, **recalls}
+        for name in ("fp32", "int8", "int4")
+    ]
+    peers = [{"name": name, "faster_ci95": peer} for name in promises.PEERS]
+    found = promises.shortfalls(rows, peers, [])
+    assert {line.split(":")[0] for line in found} == said
+    assert len(found) == (1 + len(peers) if said else 0)
+
+
 def row(name, time, cpu=None, recall=0.984, memory=0.24):
     return {
         "index": name, "recall_at_10": recall, "memory_ratio": memory,

@@ -1,24 +1,27 @@
 """Where a sweep measures: under a device's RAM, on boards that are named, and what of an emulator is believed."""
 
 import json
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
 import pytest
 from conftest import run_here, the_one_error_line
-from mrl_edge.bench import jobs
+from mrl_edge.bench import jobs, place
 from mrl_edge.bench.agreement import compare, vectors_of
 from mrl_edge.bench.place import Place
 from mrl_edge.bench.preparing import Grid
 from mrl_edge.bench.results import read_results, write_results
 from mrl_edge.bench.sweep import sweep
 from mrl_edge.devices.local import describe
-from mrl_edge.devices.reach import cgroups
+from mrl_edge.devices.reach import capped, cgroups
 from mrl_edge.devices.reach.address import read_address
 from rows import measurement, results
 
 from mrl_edge.bundle import open_bundle
 from mrl_edge.cli.bench_boards import read_boards, results_file
+from mrl_edge.cli.bench_place import open_place
 from mrl_edge.errors import UnsupportedError
 
 PROFILE = """\
@@ -116,6 +119,16 @@ def test_an_emulators_times_are_not_shown_as_a_boards(command, tmp_path):
     ours = results(measurement("fp32", 16))
     write_results(path, msgspec.structs.replace(ours, device=msgspec.structs.replace(ours.device, emulated=True)))
     assert "emulated machine" in the_one_error_line(run_here(command, path))
+
+
+@pytest.mark.parametrize("providers", [None, ("cpu",), ("cuda",)])
+def test_a_profile_of_a_gpu_names_only_options_that_the_command_has(monkeypatch, capsys, providers):
+    monkeypatch.setattr(capped, "cap_of", lambda _: nullcontext(SimpleNamespace(ram_bytes=10**9, cores=1)))
+    monkeypatch.setattr(place, "held_to", lambda *_: None)
+    with open_place("jetson-orin-nano", providers):
+        said = capsys.readouterr().err
+    assert ("computes with" in said) is (providers != ("cuda",))
+    assert ("--provider" in said) is (providers == ("cpu",))  # `tune` has none
 
 
 @pytest.mark.parametrize(

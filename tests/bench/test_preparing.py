@@ -1,14 +1,17 @@
 """What a variant's vectors and indexes say before anything is timed, beside numpy's search over the same vectors."""
 
+import json
+
 import numpy as np
 import pytest
 from mrl_edge.bench import jobs
-from mrl_edge.bench.held import held_of
+from mrl_edge.bench.held import Held, held_of
 from mrl_edge.bench.prepare import embed
 from mrl_edge.bench.results import IndexPlan
 from mrl_edge.bench.searched import index
 
 from mrl_edge.bundle import open_bundle
+from mrl_edge.index.kinds import kind_of
 from mrl_edge.index.vectors import VectorStore, VectorWriter, block_bytes
 from mrl_edge.metrics import retrieval_task
 
@@ -85,6 +88,30 @@ def test_indexes_made_one_by_one_find_what_those_made_at_once_find(tiny_bundle, 
         assert one.search.exact["recall_at_10"] == pytest.approx(last, abs=1 / QUERIES)
         if one.plan == PLANS[0]:  # a scan of fp32 vectors is exact search
             assert one.quality.recall_at_10 == pytest.approx(by_numpy(vectors, task, one.dim), abs=1 / QUERIES)
+
+
+@pytest.mark.parametrize("kind", ["annoy-dot", "ivf"])
+def test_an_index_like_one_that_was_tuned_is_of_its_kind_and_says_the_lists_that_are_there(
+    tiny_bundle, task, tmp_path, kind
+):
+    vectors = embedded(tiny_bundle, task, tmp_path, "all")
+    parameters = {
+        "annoy-dot": {"metric": "dot", "n_trees": 8, "search_k": 500},
+        "ivf": {"lists": 2, "cluster_dim": 5, "probes": 1},  # found at a dimension that this store has not
+    }[kind]
+    held = (Held("int8", 2, 16, IndexPlan(kind), parameters, None, None, "int8"),)
+    job = jobs.IndexJob(
+        bundle=str(tiny_bundle), precision="int8", depth=2, task=str(tmp_path / "task.json"), embedded=vectors,
+        wanted=((16, IndexPlan(kind)),), plans=(IndexPlan(kind),), target_recall=0.9, storage="fp32", like=held,
+        work=str(tmp_path / "int8"),
+    )  # fmt: skip
+    (made,) = index(job).configurations
+    assert made.index.sized.kind == kind_of(kind)
+    assert made.search.index == kind
+    if kind == "ivf":
+        stored = json.loads((tmp_path / "int8" / "store.json").read_bytes())["lists"]
+        assert made.search.parameters["cluster_dim"] == stored["cluster_dim"] != 5
+        assert made.search.parameters["lists"] == stored["lists"]
 
 
 @pytest.mark.parametrize("storage", ["fp32", "fp16", "int8", "int8-int4"])

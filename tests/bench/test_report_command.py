@@ -114,6 +114,7 @@ def test_peers_are_shown_with_their_ratios_or_why_they_have_none(tmp_path):
 def test_the_command_that_measures_again_names_every_row():
     asked = {"--data": "builtin:wordnet_nouns/dev", "--query": "a gloss", "--positive": "lemmas"}
     settings = {"queries": 500, "texts": 0, "asked": asked, "max_seconds": 4.0, "repeats": 3, "target_recall": 0.95}
+    settings |= {"tail": 99.9}
     fixed = msgspec.structs.replace(measurement("int8", 384, threads=2), tokens=32)
     content = msgspec.structs.replace(results(*ROWS, fixed), settings=settings)
     words = shlex.split(bench_command(content, "out.json"))
@@ -121,7 +122,8 @@ def test_the_command_that_measures_again_names_every_row():
     told = dict(pairwise(words))
     expected = asked | {
         "--precision": "int8,fp32", "--dims": "8,64,384", "--depths": "6", "--threads": "1,2", "--index": "annoy",
-        "--tokens": "32", "--max-queries": "500", "--recall": "0.95", "--repeats": "3", "--out": "out.json",
+        "--tokens": "32", "--max-queries": "500", "--recall": "0.95", "--repeats": "3", "--tail": "99.9",
+        "--out": "out.json",
     }  # fmt: skip
     assert expected.items() <= told.items()
     columns = Columns(query="a gloss", positive="lemmas")

@@ -177,8 +177,9 @@ def test_the_runtimes_own_memory_lies_between_pythons_and_the_models(swept):
         (("--runtime", "no-brakes"), "there is default, no-arena"),
         (("--runtime", "no-arena,no-arena"), "name each setting once"),
         (("--p99-limit-ms", "-1"), "--p99-limit-ms"),
-        (("--tail", "50"), "--tail"),
-        (("--tail", "100"), "--tail"),
+        (("--tail", "50"), "--tail 50: expected 99 or 99.9"),
+        (("--tail", "99.5"), "--tail 99.5: expected 99 or 99.9"),
+        (("--tail", "100"), "--tail 100: expected 99 or 99.9"),
         (("--p99-limit-ms", "5"), "does nothing without --concurrency"),
     ],
 )

@@ -2,12 +2,14 @@
 
 import json
 import re
+import shutil
 
+import msgspec
 import pytest
 from conftest import run_here, the_one_error_line
 from mrl_edge.bench.held import alike, held_in, resized
 from mrl_edge.bench.reproduce import bench_command
-from mrl_edge.bench.results import read_results
+from mrl_edge.bench.results import IndexPlan, read_results, write_results
 
 from mrl_edge.index.candidates import list_count
 
@@ -80,6 +82,60 @@ def test_a_further_size_has_the_same_parameters_in_a_run_of_its_own_too(sized, t
     assert found.settings["like"] == beside.settings["like"]
 
 
+def test_a_complete_sweep_of_sizes_is_run_again_and_widened(sized, two):
+    bench, folder = sized
+    for size in SIZES:
+        shutil.copy(folder / f"r-{size}.json", folder / f"wide-{size}.json")
+    again = bench("150,600", "--out", folder / "wide.json")
+    assert again.returncode == 0, again.stderr
+    assert "measuring" not in again.stderr
+    assert "preparing" not in again.stderr
+    wider = bench("150,600", "--dims", "16,32", "--out", folder / "wide.json")
+    assert wider.returncode == 0, wider.stderr
+    assert {*re.findall(r"measuring \d+/\d+: int8 (\w+)-L2", wider.stderr)} == {"d16"}
+    _, before = two
+    wide = {}
+    for size in SIZES:
+        rows = read_results(folder / f"wide-{size}.json").measurements
+        wide[size] = {(row.dim, row.plan.kind): row.search for row in rows}
+        assert {*wide[size]} == {(dim, kind) for dim in (16, 32) for kind in KINDS}
+        for row in before[size].measurements:
+            assert wide[size][32, row.plan.kind] == row.search
+    assert wide[150][16, "annoy"].parameters == wide[600][16, "annoy"].parameters
+
+
+def test_rows_of_other_parameters_than_those_held_are_refused_and_none_is_held_of_a_row_that_ranks_again(sized, two):
+    bench, folder = sized
+    _, files = two
+    (annoy, *_) = files[600].measurements
+    other = {**annoy.search.parameters, "search_k": annoy.search.parameters["search_k"] + 1}
+    search = msgspec.structs.replace(annoy.search, parameters=other)
+    tuned = msgspec.structs.replace(files[600], measurements=(msgspec.structs.replace(annoy, search=search),))
+    write_results(folder / "tuned.json", tuned)
+    shutil.copy(folder / "r-150.json", folder / "kept.json")
+    refused = bench("150", "--index", "annoy", "--like", folder / "tuned.json", "--out", folder / "kept.json")
+    assert "other parameters than tuned.json" in the_one_error_line(refused)
+    plan = IndexPlan("annoy", 50, 32)
+    again = msgspec.structs.replace(tuned, measurements=(msgspec.structs.replace(annoy, dim=16, plan=plan),))
+    assert held_in(again) == ()
+    write_results(folder / "again.json", again)
+    refused = bench("150", "--index", "annoy", "--dims", "16", "--like", folder / "again.json")
+    assert "has no annoy index at dimension 16" in the_one_error_line(refused)
+
+
+def test_labels_alone_are_measured_like_a_file_that_holds_other_indexes(sized, two, tiny_bundle, dev):
+    _, folder = sized
+    rows = [{"text": text, "label": str(number % 2)} for number, text in enumerate(dev["query"][:20])]
+    (folder / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = run_here(
+        "bench", tiny_bundle, "--data", folder / "labels.jsonl", "--text", "text", "--label", "label", "--precision",
+        "int8", "--dims", "16", "--index", "scan", "--tokens", "0", "--max-seconds", "0.1", "--repeats", "1",
+        "--like", folder / "r-600.json", "--out", folder / "labels.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [row.search for row in read_results(folder / "labels.json").measurements] == [None]
+
+
 def test_what_cannot_be_is_one_line(sized, two):
     bench, folder = sized
     out = ("--out", folder / "none.json")
@@ -99,6 +155,7 @@ def test_inverted_lists_are_probed_in_the_same_share():
     assert small == {"lists": 100, "cluster_dim": 64, "probes": 8}
     assert alike("ivf", small, large)
     assert alike("ivf", large, small)
+    assert alike("ivf", {**small, "cluster_dim": 8}, large)  # which each store says for itself
     assert not alike("ivf", {**small, "probes": 16}, large)
     assert resized("ivf", large, 4)["probes"] == 1
     assert resized("annoy", {"n_trees": 8}, 4) == {"n_trees": 8}
