@@ -237,7 +237,7 @@ def test_a_tied_head_trains_saves_and_exports_as_one_weight(tmp_path, letters):
 
 
 def test_texts_alone_make_an_encoder_nest(minilm, pairs, dev_table, cache, model, tmp_path):
-    """Distillation keeps more of each text's neighbours in the small prefixes than truncation does, in the smallest than PCA too."""
+    """Distillation keeps more neighbours in the small prefixes than truncation, in the smallest than PCA too."""
     out, cached = tmp_path / "m", set(cache.iterdir())
     mrl_edge(
         "train", "--encoder", minilm, "--data", pairs, "--dev", dev_table, "--text", "gloss",
@@ -248,7 +248,8 @@ def test_texts_alone_make_an_encoder_nest(minilm, pairs, dev_table, cache, model
     for dim in ("16", "32", "64"):
         kept = {method: by_dim[dim]["neighbours_at_10"] for method, by_dim in quality.items()}
         assert kept["mrl"] > kept["truncation"] + 0.1, dim
-        assert dim == "64" or kept["mrl"] > kept["pca"], dim  # there PCA of so few texts keeps a little more
+        if dim != "64":  # where PCA keeps a little more
+            assert kept["mrl"] > kept["pca"], dim
     assert quality["truncation"]["384"]["neighbours_at_10"] == 1
 
 
