@@ -133,18 +133,28 @@ def brief_model(model, made_once):
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(made_once):
-    """A bundle in fp32 and int8 of a tiny encoder with random weights, where it does not matter what vectors say."""
-    from train.encoders import tiny_bert
-    from train.untrained import untrained_model
+def tiny_export(made_once):
+    """A function that makes a bundle in some precisions of a tiny encoder with random weights, by name."""
 
-    def export(out):
-        made = out.with_name("tiny-bundle-parts")
-        made.mkdir()
-        model = untrained_model(made / "model", tiny_bert(made / "bert"), (2,), dims=TINY_DIMS)
-        mrl_edge_here("export", model, "--out", out, "--precision", "fp32,int8")
+    def exported(name, precisions):
+        from train.encoders import tiny_bert
+        from train.untrained import untrained_model
 
-    return made_once("tiny-bundle", export)
+        def export(out):
+            made = out.with_name(f"{name}-parts")
+            made.mkdir()
+            model = untrained_model(made / "model", tiny_bert(made / "bert"), (2,), dims=TINY_DIMS)
+            mrl_edge_here("export", model, "--out", out, "--precision", precisions)
+
+        return made_once(name, export)
+
+    return exported
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_export):
+    """A bundle in fp32 and int8, where it does not matter what vectors say."""
+    return tiny_export("tiny-bundle", "fp32,int8")
 
 
 @pytest.fixture(scope="session")

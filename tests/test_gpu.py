@@ -19,18 +19,9 @@ LEAST_COSINE = {"fp32": 0.99999, "fp16": 0.999, "int8": 0.99}
 
 
 @pytest.fixture(scope="module")
-def halves(made_once):
+def halves(tiny_export):
     """The tiny bundle's model in fp32, fp16 and int8, with classes to score."""
-    from train.encoders import tiny_bert
-    from train.untrained import untrained_model
-
-    def export(out):
-        made = out.with_name("gpu-parts")
-        made.mkdir()
-        model = untrained_model(made / "model", tiny_bert(made / "bert"), (2,), dims=TINY_DIMS)
-        mrl_edge_here("export", model, "--out", out, "--precision", "fp32,fp16,int8")
-
-    return made_once("gpu-bundle", export)
+    return tiny_export("gpu-bundle", "fp32,fp16,int8")
 
 
 @pytest.fixture(params=["cuda", "tensorrt"])
