@@ -80,9 +80,7 @@ def train(
     ] = None,
     self_distillation: Annotated[
         float,
-        typer.Option(
-            min=0, help="Weight of the shorter dimensions' learning what the full one finds alike, and its classes."
-        ),
+        typer.Option(min=0, help="Weight of the shorter dimensions' learning what the full one finds alike."),
     ] = 0.0,
     sample_exits: Annotated[
         bool, typer.Option("--sample-exits", help="Train one random exit a step, not all.")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mrl_edge.train.heads import Head, Heads
 from mrl_edge.train.lengths import embed_by_length
 from mrl_edge.train.objectives import Batch, Objective
-from mrl_edge.train.objectives.classification import Classification, class_divergence
+from mrl_edge.train.objectives.classification import Classification
 from mrl_edge.train.objectives.contrastive import Contrastive, Distillation, similarity_divergence
 from mrl_edge.train.objectives.graded import Graded
 from mrl_edge.train.objectives.prefixes import prefix_cosines
@@ -56,8 +56,8 @@ class NestedModel(nn.Module):
         """Return the loss of a batch by role (`query`, `document`, `negative`, `text`) over some exits.
 
         `exits` are places in the trunk's depths and end with the last. An exit before it, and the shorter prefixes of
-        the last, may also learn to find the same texts alike as the last one does at its full dimension; these, with
-        classes, its class probabilities too, each dimension by its weight where weights are given.
+        the last, may also learn to find the same texts alike as the last one does at its full dimension, each dimension
+        by its weight where weights are given.
         """
         outputs = self._outputs(features)
         with torch.autocast(next(self.heads.parameters()).device.type, enabled=False):  # all but the trunk is fp32
@@ -91,9 +91,6 @@ class NestedModel(nn.Module):
             learning = self.settings.self_distillation if exit == exits[-1] else self.settings.exit_distillation
             if learning:
                 total = total + learning * self._self_distillation(everything, place)
-            if logits is not None and exit == exits[-1] and self.settings.self_distillation:
-                shares = self._share("classification") * self._weights(logits)
-                total = total + self.settings.self_distillation * (shares * class_divergence(logits)).sum()
         return total
 
     def _share(self, name: str) -> float:
@@ -102,13 +99,15 @@ class NestedModel(nn.Module):
 
     def _self_distillation(self, everything: Mapping[str, Tensor], place: int) -> Tensor:
         """The divergence of one exit's similarities at every dimension from the last exit's at the full one."""
-        first, second = _compared(everything)
-        with torch.no_grad():
-            a, b = (F.normalize(everything[role][-1], dim=1) for role in (first, second))
-            teacher = a @ b.T
-        student = prefix_cosines(everything[first][place], everything[second][place], self.settings.dims)
-        divergence = similarity_divergence(student, teacher, self.settings.temperature, self_alike=first == second)
-        return (self._weights(divergence) * divergence).sum()
+        total = torch.zeros((), device=next(self.heads.parameters()).device)
+        for first, second in _compared(everything):
+            with torch.no_grad():
+                a, b = (F.normalize(everything[role][-1], dim=1) for role in (first, second))
+                teacher = a @ b.T
+            student = prefix_cosines(everything[first][place], everything[second][place], self.settings.dims)
+            divergence = similarity_divergence(student, teacher, self.settings.temperature, self_alike=first == second)
+            total = total + (self._weights(divergence) * divergence).sum()
+        return total
 
     def _weights(self, like: Tensor) -> Tensor:
         return torch.tensor(self.settings.weights or (1.0,) * len(self.settings.dims), device=like.device)
@@ -134,9 +133,10 @@ def _project(heads: Heads, features: Tensor, exits: Sequence[int]) -> Tensor:
     return torch.stack([heads[exit].projection(features[exit]) for exit in exits])
 
 
-def _compared(everything: Mapping[str, Tensor]) -> tuple[str, str]:
-    """Return which texts an exit compares with which: queries with documents, or texts with each other."""
-    return ("query", "document") if "query" in everything else ("text", "text")
+def _compared(everything: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+    """Return which texts are compared with which: queries with documents, and those with classes with each other."""
+    pairs = [("query", "document")] if "query" in everything else []
+    return [*pairs, ("text", "text")] if "text" in everything else pairs
 
 
 def _gathered(targets: Targets) -> Targets:

@@ -32,9 +32,7 @@ class Settings:
     label_weight: float  # of the classification loss beside the contrastive one
     exit_weight: float  # of the losses of an exit before the last
     exit_distillation: float  # weight of an exit's self-distillation from the last
-    self_distillation: (
-        float  # weight of the shorter prefixes' learning what the full dimension finds alike, and its classes
-    )
+    self_distillation: float  # weight of the shorter prefixes' learning what the full dimension finds alike
     sample_exits: bool  # train one exit before the last a step, not all
     exit_epochs: int  # in which the exits before the last learn on alone, on the fine-tuned trunk
     fine_tune: bool

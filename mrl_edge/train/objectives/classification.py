@@ -64,15 +64,3 @@ class Classification:
         labels = batch.labels.repeat(dims)
         losses = F.cross_entropy(batch.logits.reshape(-1, classes), labels, reduction="none")
         return losses.reshape(dims, rows).mean(dim=1)
-
-
-def class_divergence(logits: Tensor) -> Tensor:
-    """Return [dims] mean Kullback-Leibler divergences of the classes, the full dimension's from each prefix's.
-
-    `logits` is [dims, batch, classes]. The full dimension is the teacher and learns nothing from it (Hinton et al.
-    2015, arXiv 1503.02531, at temperature 1, the teacher a part of the same model as in Zhang et al. 2019, arXiv
-    1905.08094).
-    """
-    given = logits.log_softmax(dim=2)
-    wanted = given[-1].detach()
-    return (wanted.exp() * (wanted - given)).sum(dim=2).mean(dim=1)
