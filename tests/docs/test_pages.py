@@ -1,5 +1,6 @@
 """What the pages tell a reader to run is what there is, and the generated pages hold all of it."""
 
+import ast
 import importlib.util
 import io
 import json
@@ -14,13 +15,16 @@ import pytest
 import typer
 from cli.lines import parse, words
 from msgspec.structs import fields
+from ship.shipping import ship, write_choice
 
-from mrl_edge.bundle import Graph, Manifest
+from mrl_edge.bundle import Graph, Manifest, open_bundle
 from mrl_edge.cli import app, schema
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PROGRAM = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = r"(mrl-edge(?: .*)?)"
 OPTIONS = typer.main.get_command(app).get_params(typer.Context(typer.main.get_command(app)))
 
 
@@ -40,23 +44,40 @@ def commands_of(text):
     """Every command line of ours in the blocks of a page, its continuation lines joined."""
     for block in FENCE.findall(text):
         for line in block.replace("\\\n", " ").splitlines():
-            found = re.match(r"^(?:\$ )?(mrl-edge(?: .*)?)$", line)
+            found = re.match(rf"^\s*(?:\$ |next: |[^#]*; |ExecStart=\S*/)?{COMMAND}$", line)
             if found:
                 yield found[1]
 
 
-def check(line):
-    arguments = words(line)[1:]
+def mentions_of(text):
+    """Every command of ours within the lines of a page, which may leave out what a reader knows."""
+    for span in re.findall(r"`([^`]+)`", FENCE.sub("", text)):
+        found = re.fullmatch(COMMAND, " ".join(span.split()))
+        if found:
+            yield found[1]
+
+
+def check(line, *, shortened=False):
+    arguments = [word for word in words(line)[1:] if word != "…"]
     if arguments and arguments[0].startswith("-"):  # parsed, it would do what it says
         assert arguments[0] in {option for parameter in OPTIONS for option in parameter.opts}
-    elif arguments and not any("…" in word or word == "NAME" for word in arguments):
-        parse(arguments)
+        return
+    try:
+        if arguments:
+            parse(arguments)
+    except typer.TyperException as error:
+        left_out = re.search("^Missing parameter|requires an argument.$", str(error))
+        if not (left_out and (shortened or "…" in line)):
+            raise
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_every_command_of_a_page_is_one_that_there_is(page):
-    for line in commands_of(page.read_text(encoding="utf-8")):
+    text = page.read_text(encoding="utf-8")
+    for line in commands_of(text):
         check(line)
+    for line in mentions_of(text):
+        check(line, shortened=True)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
@@ -85,15 +106,50 @@ def test_a_command_that_there_is_not_would_be_found():
     for line in ("mrl-edge pick results.json --max-rss 5", "mrl-edge fly", "mrl-edge index bundle"):
         with pytest.raises(typer.TyperException):
             check(line)
-    assert list(commands_of("```sh\nmrl-edge a \\\n  b\n$ mrl-edge c\nnot mrl-edge d\n```\nmrl-edge e\n")) == [
-        "mrl-edge a    b", "mrl-edge c",
-    ]  # fmt: skip
+    for line in ("mrl-edge pick … --max-rss 5", "mrl-edge bench … --max-seconds soon", "mrl-edge fly"):
+        with pytest.raises(typer.TyperException):
+            check(line, shortened=True)
+    check("mrl-edge bench … --dims", shortened=True)
+    block = "mrl-edge a \\\n  b\n$ mrl-edge c\nnot mrl-edge d\n  next; mrl-edge e\n# f; mrl-edge f\n"
+    page = f"```sh\n{block}```\n`mrl-edge\ng` h\n"
+    assert list(commands_of(page)) == ["mrl-edge a    b", "mrl-edge c", "mrl-edge e"]
+    assert list(mentions_of(page)) == ["mrl-edge g"]
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if PROGRAM.search(page.read_text())], ids=lambda path: path.name
+)
+def test_every_program_of_a_page_imports_what_there_is(page):
+    for program in PROGRAM.findall(page.read_text(encoding="utf-8")):
+        for node in ast.walk(ast.parse(program)):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                exec(ast.unparse(node), {})
+
+
+@pytest.fixture(scope="module")
+def folder(indexed, tmp_path_factory):
+    """A folder with `bundle`, indexed, and `app`, shipped from it, as the pages name them."""
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / "bundle").symlink_to(indexed)
+    variant = open_bundle(indexed).variant("int8", None)
+    made = {"precision": "int8", "target": variant.target, "depth": variant.depth, "dim": 64}
+    ship(indexed, write_choice(indexed, folder / "choice.json", **made), folder / "app")
+    return folder
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/reference/runtime.md", "docs/shipping.md"])
+def test_the_programs_of_a_page_run_one_after_the_other(page, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    there = {}
+    for program in PROGRAM.findall((ROOT / page).read_text(encoding="utf-8")):
+        exec(compile(program, page, "exec"), there)
+    assert "mrl_edge" in there or "app" in there
 
 
 def test_the_example_of_measuring_any_callable_measures_it():
     """Beside a bare loop over the middle one of its lists."""
     page = (ROOT / "docs" / "measurement.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (example,) = PROGRAM.findall(page)
     there = {}
     with redirect_stdout(io.StringIO()) as said:
         exec(compile(example, "measurement.md", "exec"), there)
