@@ -163,7 +163,7 @@ def test_what_no_gpu_computed_is_tried_again(tiny, tmp_path):
 def test_a_tuning_goes_on_with_the_processor_where_a_gpu_is_not_there(tiny, tmp_path):
     task = jobs.Task([], [], [], ["abc", "def"], ["one", "two"])
     grid = Grid(
-        ("fp32",), (2,), (4, 8), (1,), (), (), max_seconds=0.1, target_recall=0.9, providers=("cuda", "cpu")
+        ("fp32",), (2,), (4, 24), (1,), (), (), max_seconds=0.1, target_recall=0.9, providers=("cuda", "cpu")
     )  # fmt: skip
     budget = Budget(max={"p50_ms": 1000.0})
     found = narrow(open_bundle(tiny / "bundle"), task, "task", grid, budget, tmp_path / "tuned.json")
@@ -269,7 +269,7 @@ def test_a_row_on_a_gpu_is_a_configuration_of_its_own(capsys):
 
 def test_what_a_tuning_left_out_on_a_gpu_is_not_taken_for_the_processors():
     left_out = Unmeasured("fp16", 6, 64, 1, None, "", 1.0, 1.0, 1.0, 1.0, {}, scored=False, provider=CUDA)
-    assert bound(left_out, {}).name == "fp16 at dimension 64, on cuda"
+    assert bound(left_out, {}).name == "fp16 at dimension 64, on cuda, not measured"
 
 
 def test_the_processors_ceilings_and_instructions_say_nothing_of_a_gpu(tiny_bundle, tmp_path):
