@@ -33,7 +33,7 @@ def check_provider(provider: str) -> None:
     if PROVIDERS[provider] not in there:
         raise UnsupportedError(
             f"provider {provider}: onnxruntime {ort.__version__}, which is installed, has {', '.join(there)} alone; "
-            f"where NVIDIA's GPU is: pip uninstall onnxruntime, then pip install '{GPU_PACKAGE}'; {TO_A_BOARD}"
+            f"with a GPU of NVIDIA's: pip uninstall onnxruntime, then pip install '{GPU_PACKAGE}'; {TO_A_BOARD}"
         )
 
 
