@@ -157,6 +157,7 @@ def bound(one: Unmeasured, settings: dict[str, Any], deepest: int = 0) -> Candid
         stable=False,
         quality=dict(one.quality),
         runtime=one.runtime,
+        provider=short_name(one.provider),
         shallow=one.depth < deepest,
         p50_ci95_ms=(one.p50_ms, one.p50_ms),
         energy_mj=0.0,

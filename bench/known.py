@@ -23,6 +23,7 @@ from mrl_edge.description import VectorsInfo
 from mrl_edge.index.binary import binary_bytes
 from mrl_edge.index.kinds import kind_of
 from mrl_edge.index.vectors import block_bytes
+from mrl_edge.providers import PROVIDERS
 
 FAR_OVER = 0.25  # of a limit: so far is no accident of one process
 _OFTEN, _OFTEN_OVER = 6, 0.05  # processes whose fastest pass is no accident so far over either
@@ -141,6 +142,7 @@ class Known:
             quality=self.quality,
             scored=self.stage is Stage.SCORED,
             runtime=one.runtime,
+            provider=PROVIDERS[one.provider],
         )
 
 

@@ -120,9 +120,9 @@ class Search:
                 self._in_play.put(glimpsed(run.bundle, variant, configuration, run.results, metrics))
         self._in_play.sift(self._limits, "the model and its vectors alone: ")
         every = [
-            Configuration(variant.precision, variant.depth, grid.dims[-1], threads, None, None, runtime=runtime)
-            for variant in variants_of(run.bundle, grid)
-            for threads, runtime in product(grid.threads, grid.runtimes)
+            Configuration(name, depth, grid.dims[-1], threads, None, None, runtime=runtime, provider=provider)
+            for name, depth in ((variant.precision, variant.depth) for variant in variants_of(run.bundle, grid))
+            for provider, threads, runtime in product(grid.providers, grid.threads, grid.runtimes)
         ] * _GLIMPSES
         for number, alone in enumerate(every):
             those = self._in_play.run_as(alone)
@@ -252,5 +252,5 @@ class Search:
 
 def _asked(budget: Budget, grid: Grid) -> str:
     """Return what tells one narrowing from another of the same bundle, data and settings."""
-    among = grid.precisions, grid.depths, grid.dims, grid.threads, grid.plans, grid.runtimes
+    among = grid.precisions, grid.depths, grid.dims, grid.threads, grid.plans, grid.runtimes, grid.providers
     return hashlib.sha256(msgspec.json.encode((budget, among))).hexdigest()[:16]

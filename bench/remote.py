@@ -14,11 +14,13 @@ from mrl_edge.bench.order import INTERRUPTED, ORDER, RESULTS, Order, Said
 from mrl_edge.bench.results import Results, read_results
 from mrl_edge.bench.run import settings_of
 from mrl_edge.devices.deploy.bring import BUNDLES, FOLDER, bring, name_of
+from mrl_edge.devices.deploy.onnxruntime_of import Onnxruntime
 from mrl_edge.devices.reach.ssh import SshMachine
 
 from mrl_edge.bundle import Bundle
 from mrl_edge.errors import ConnectionLostError, ReachError, ResultsError
 from mrl_edge.progress import Report
+from mrl_edge.providers import CPU
 
 _FETCH_S = 10.0  # between two copies of the results while they grow
 _STOP_S = 30.0
@@ -30,9 +32,18 @@ _THERE = 'cd -- "$1" && shift && HOME=$PWD/env && export HOME && unset XDG_CACHE
 
 
 async def sweep_there(
-    machine: SshMachine, bundle: Bundle, order: Order, cache: Path, out: Path, overwrite: bool, report: Report
+    machine: SshMachine,
+    bundle: Bundle,
+    order: Order,
+    onnxruntime: str | None,
+    cache: Path,
+    out: Path,
+    overwrite: bool,
+    report: Report,
 ) -> Results:
     """Measure an order on a machine and bring the results to `out`, which grows meanwhile.
+
+    `onnxruntime` names the one that is brought (`Onnxruntime.named`).
 
     Ended here by a cancellation, it ends there too; what was measured stays in both places, and the same call goes on.
     Raises `ResultsError` when `out` holds another run's results, and what reaching and deploying raise.
@@ -44,7 +55,8 @@ async def sweep_there(
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
     if out.exists() and not overwrite:
         mine.check(read_results(out), f"{out} holds the results")
-    await bring(machine, bundle, cache, report, run)
+    wanted = Onnxruntime(onnxruntime, for_gpu=set(order.grid.providers) != {CPU})
+    await bring(machine, bundle, wanted, cache, report, run)
     if overwrite:
         await _board(machine, "stop", run)
         await machine.run(["rm", "-rf", "--", f"{FOLDER}/{run}"])

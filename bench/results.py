@@ -307,6 +307,7 @@ class Unmeasured(msgspec.Struct, frozen=True):
     quality: dict[str, float]
     scored: bool  # its hits were: `quality` is what it has
     runtime: tuple[str, ...] = ()
+    provider: str = "CPUExecutionProvider"
 
 
 class HeldLimits(msgspec.Struct, frozen=True):

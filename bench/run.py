@@ -30,7 +30,7 @@ from mrl_edge.bench.scenarios import with_scenarios
 from mrl_edge.bundle import Bundle, Variant
 from mrl_edge.errors import UnsupportedError
 from mrl_edge.progress import Report
-from mrl_edge.providers import CPU, PROVIDERS
+from mrl_edge.providers import CPU, ON_GPU, PROVIDERS
 
 _LEFT_OUT = ("cold_start_dropped_ms", "fidelity", "roofline", "search_roofline")
 _NOT_FOR_A_CHOICE = "no budget asks for it: mrl-edge bench measures it"
@@ -200,9 +200,12 @@ class Run:
     def _complete(self, row: Measurement) -> bool:
         """Whether nothing is to be measured for a row of the results file; what failed is tried again.
 
-        A row of a tuning lacks figures that a sweep has.
+        So is what no GPU computed: its libraries, or another onnxruntime, may be there by now. A row of a tuning lacks
+        figures that a sweep has.
         """
         if not self.grid.for_choice and _NOT_FOR_A_CHOICE in row.null_because.values():
+            return False
+        if row.status == "unsupported" and row.provider in ON_GPU:
             return False
         return row.status not in {"ok", "failed"} or processes_of(row) == self.grid.processes(configuration_of(row))
 

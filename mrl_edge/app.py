@@ -72,6 +72,7 @@ class AppInfo:
     target: str
     threads: int
     runtime: tuple[str, ...]  # `mrl_edge.levers`
+    provider: str  # `mrl_edge.providers`
     encoder: EncoderInfo
     classes: tuple[str, ...]
     levels: tuple[ShippedLevel, ...]  # best first

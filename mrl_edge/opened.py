@@ -78,7 +78,8 @@ class App:
         level, info = self.info.levels[number], self.info
         # onnxruntime reads a graph beside Python, which imports and opens the index meanwhile.
         graph = self._folder / level.graph
-        session = Later(lambda: open_session(graph, self._threads, info.target, info.runtime))
+        how = self._threads, info.target, info.runtime, info.provider, info.precision
+        session = Later(lambda: open_session(graph, *how))
         try:
             index, documents = self._searched(level.index)
             feeder = TextFeeder(self._tokenizer, info.encoder, level.inputs)

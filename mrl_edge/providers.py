@@ -7,7 +7,10 @@ from mrl_edge.errors import UnsupportedError, UsageError
 CPU, CUDA, TENSORRT = "cpu", "cuda", "tensorrt"
 PROVIDERS = {CPU: "CPUExecutionProvider", CUDA: "CUDAExecutionProvider", TENSORRT: "TensorrtExecutionProvider"}
 ON_GPU = frozenset({PROVIDERS[CUDA], PROVIDERS[TENSORRT]})
-PACKAGE = "onnxruntime-gpu[cuda,cudnn]"  # it stands in the place of `onnxruntime`, whose modules have the same names
+GPU_PACKAGE = (
+    "onnxruntime-gpu[cuda,cudnn]"  # it stands in the place of `onnxruntime`, whose modules have the same names
+)
+TO_A_BOARD = f"to a board mrl-edge brings it with --onnxruntime '{GPU_PACKAGE}', or the path of a wheel"
 
 
 def short_name(provider: str) -> str:
@@ -15,17 +18,22 @@ def short_name(provider: str) -> str:
     return next((short for short, name in PROVIDERS.items() if name == provider), provider)
 
 
-def check_provider(provider: str) -> None:
-    """Raise `UsageError` for an unknown provider, `UnsupportedError` for one that the installed onnxruntime lacks."""
+def check_name(provider: str) -> None:
+    """Raise `UsageError` for an unknown provider."""
     if provider not in PROVIDERS:
         raise UsageError(f"unknown provider {provider!r}: there is {', '.join(PROVIDERS)}")
+
+
+def check_provider(provider: str) -> None:
+    """Raise as `check_name`, and `UnsupportedError` for a provider that the installed onnxruntime lacks."""
+    check_name(provider)
     import onnxruntime as ort  # not above: what only names providers need not load it
 
     there = ort.get_available_providers()
     if PROVIDERS[provider] not in there:
         raise UnsupportedError(
-            f"provider {provider}: onnxruntime {ort.__version__}, which is installed, has {', '.join(there)} alone; on "
-            f"a machine with a GPU of NVIDIA's: pip uninstall onnxruntime, then pip install '{PACKAGE}'"
+            f"provider {provider}: onnxruntime {ort.__version__}, which is installed, has {', '.join(there)} alone; "
+            f"with a GPU of NVIDIA's: pip uninstall onnxruntime, then pip install '{GPU_PACKAGE}'; {TO_A_BOARD}"
         )
 
 

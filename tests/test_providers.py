@@ -12,11 +12,14 @@ import onnxruntime as ort
 import pytest
 from conftest import TINY_DIMS, run_here, the_one_error_line
 from mrl_edge.bench import jobs
-from mrl_edge.bench.candidates import candidate
+from mrl_edge.bench.budget import Budget
+from mrl_edge.bench.candidates import bound, candidate
 from mrl_edge.bench.configuration import configuration_of
 from mrl_edge.bench.fleet import side_by_side
+from mrl_edge.bench.narrowing import narrow
 from mrl_edge.bench.preparing import Grid
 from mrl_edge.bench.reproduce import bench_command
+from mrl_edge.bench.results import Unmeasured, write_results
 from mrl_edge.bench.roofline import Rooflines
 from mrl_edge.bench.slower import slower_than_fp32
 from mrl_edge.bench.sweep import sweep
@@ -112,7 +115,9 @@ BENCH = ("--data", "DATA", "--text", "answer", "--label", "label")
         (("index", "BUNDLE", "DATA", "--text", "answer", "--provider", "cuda"), "onnxruntime-gpu"),
         (("serve", "BUNDLE", "--provider", "cuda"), "onnxruntime-gpu"),
         (("bench", "BUNDLE", *BENCH, "--provider", "cpu,cuda"), "onnxruntime-gpu"),
-        (("bench", "BUNDLE", *BENCH, "--provider", "cuda", "--device", "pi@board"), "computes on its processor"),
+        (("tune", "BUNDLE", *BENCH, "--max-p50-ms", "9", "--provider", "cpu,cuda"), "onnxruntime-gpu"),
+        (("evaluate", "BUNDLE", *BENCH, "--provider", "cuda"), "onnxruntime-gpu"),
+        (("bench", "BUNDLE", *BENCH, "--provider", "rocm", "--device", "pi@board"), "unknown provider 'rocm'"),
         (("bench", "BUNDLE", *BENCH, "--provider", "cpu,cpu"), "name each provider once"),
         (("bench", "BUNDLE", *BENCH, "--provider", "rocm"), "unknown provider 'rocm'"),
         (("bench", "BUNDLE", *BENCH[:4], "--compare", "fp32:d4:cuda", "fp32:d4"), "onnxruntime-gpu"),
@@ -136,6 +141,36 @@ def test_a_row_of_a_provider_that_is_not_there_is_no_row_of_the_processors(tiny,
     ours = next(row for row in found if row.provider == CUDA)
     assert "onnxruntime-gpu" in ours.reason
     assert (ours.encode, ours.memory, ours.cold_start_ms) == (None, None, None)
+
+
+@absent
+def test_what_no_gpu_computed_is_tried_again(tiny, tmp_path):
+    """Its libraries may be there by now; what the processor measured is not measured again."""
+    out, task = tmp_path / "results.json", jobs.Task([], [], [], ["abc", "def"], ["one", "two"])
+    grid = Grid(
+        ("fp32",), (2,), (4,), (1,), (), (), max_seconds=0.1, target_recall=0.9, providers=("cpu", "cuda"),
+        for_choice=True,
+    )  # fmt: skip
+    first = sweep(open_bundle(tiny / "bundle"), task, "task", grid, out)
+    earlier = [msgspec.structs.replace(row, reason=row.reason and "of then") for row in first.measurements]
+    write_results(out, msgspec.structs.replace(first, measurements=tuple(earlier)))
+    again = sweep(open_bundle(tiny / "bundle"), task, "task", grid, out).measurements
+    assert [row.encode for row in again] == [row.encode for row in first.measurements]
+    assert [row.reason for row in again] == [row.reason for row in first.measurements]
+
+
+@absent
+def test_a_tuning_goes_on_with_the_processor_where_a_gpu_is_not_there(tiny, tmp_path):
+    task = jobs.Task([], [], [], ["abc", "def"], ["one", "two"])
+    grid = Grid(
+        ("fp32",), (2,), (4, 24), (1,), (), (), max_seconds=0.1, target_recall=0.9, providers=("cuda", "cpu")
+    )  # fmt: skip
+    budget = Budget(max={"p50_ms": 1000.0})
+    found = narrow(open_bundle(tiny / "bundle"), task, "task", grid, budget, tmp_path / "tuned.json")
+    assert {(row.provider, row.status) for row in found.measurements} == {(PROVIDERS["cpu"], "ok")}
+    ((why, count),) = found.narrowing.failed.items()
+    assert "onnxruntime-gpu" in why
+    assert count == 2
 
 
 def test_graphs_are_opened_on_a_gpu_one_after_the_other(tiny_bundle, monkeypatch):
@@ -230,6 +265,11 @@ def test_a_row_on_a_gpu_is_a_configuration_of_its_own(capsys):
     out, errors = capsys.readouterr()
     assert "cuda" in out
     assert "fp16 of 6 layers on cuda: nodes computed 40 by cuda, 3 by cpu" in errors
+
+
+def test_what_a_tuning_left_out_on_a_gpu_is_not_taken_for_the_processors():
+    left_out = Unmeasured("fp16", 6, 64, 1, None, "", 1.0, 1.0, 1.0, 1.0, {}, scored=False, provider=CUDA)
+    assert bound(left_out, {}).name == "fp16 at dimension 64, on cuda, not measured"
 
 
 def test_the_processors_ceilings_and_instructions_say_nothing_of_a_gpu(tiny_bundle, tmp_path):

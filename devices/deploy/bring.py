@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 from mrl_edge.devices.deploy.holder import LOCK, Holder
+from mrl_edge.devices.deploy.onnxruntime_of import Onnxruntime
 from mrl_edge.devices.deploy.room import room_of
 from mrl_edge.devices.deploy.wheelhouse import environment_bytes, gather
 from mrl_edge.devices.probe import lacking
@@ -44,6 +45,7 @@ class Deployed(msgspec.Struct, frozen=True):
     kept: int
     sent_bytes: int
     installed: bool  # the environment was made anew
+    providers: tuple[str, ...]  # that the onnxruntime there was built with; whether one starts is seen by measuring
 
 
 class _Settled(msgspec.Struct, frozen=True):
@@ -51,6 +53,7 @@ class _Settled(msgspec.Struct, frozen=True):
 
     installed: bool
     problems: tuple[str, ...]
+    providers: tuple[str, ...] = ()
 
 
 async def refuse_busy(machine: Machine, unless: str | None = None) -> None:
@@ -66,7 +69,9 @@ async def refuse_busy(machine: Machine, unless: str | None = None) -> None:
         raise ReachError(f"{machine.name} is measuring {holder[:200]!a}: one run at a time; wait for it to end")
 
 
-async def bring(machine: Machine, bundle: Bundle, cache: Path, report: Report, run: str | None = None) -> Deployed:
+async def bring(
+    machine: Machine, bundle: Bundle, onnxruntime: Onnxruntime, cache: Path, report: Report, run: str | None = None
+) -> Deployed:
     """Bring a bundle and all it needs to a machine, and check it there: every SHA-256, and every import.
 
     `run` is the run that it is brought for, which may go on there already.
@@ -81,7 +86,8 @@ async def bring(machine: Machine, bundle: Bundle, cache: Path, report: Report, r
     lacks = lacking(facts)
     if lacks or facts.python is None:
         raise UnsupportedError(f"{machine.name} lacks what a deployment needs: {'; '.join(lacks)}")
-    wheels = {path.name: path for path in await asyncio.to_thread(gather, facts, facts.python, cache, report)}
+    gathered = await asyncio.to_thread(gather, facts, facts.python, onnxruntime, cache, report)
+    wheels = {path.name: path for path in gathered}
     place = f"{BUNDLES}/{name_of(bundle.folder)}"
     there = {f"{FOLDER}/wheels/{name}": path for name, path in wheels.items()}
     there |= {f"{FOLDER}/{place}/{name}": bundle.folder / name for name in files}
@@ -105,6 +111,7 @@ async def bring(machine: Machine, bundle: Bundle, cache: Path, report: Report, r
         kept=sent.kept,
         sent_bytes=sent.bytes,
         installed=settled.installed,
+        providers=settled.providers,
     )
 
 

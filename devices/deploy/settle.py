@@ -14,11 +14,13 @@ import sys
 import venv
 from pathlib import Path
 
-_IMPORTS = "import annoy, msgspec, numpy, onnxruntime, tokenizers, mrl_edge.encoder, mrl_edge.index.kinds"
+# mrl_edge first, which keeps onnxruntime from reporting what runs here.
+_IMPORTS = "import mrl_edge, annoy, msgspec, numpy, onnxruntime, tokenizers, mrl_edge.encoder, mrl_edge.index.kinds"
+_PROVIDERS = "print(*onnxruntime.get_available_providers())"
 
 
 def settle(bundle: str, files: dict[str, str], wheels: dict[str, str]) -> dict[str, object]:
-    """Return whether the environment was made anew, and what is wrong, a line each."""
+    """Return whether the environment was made anew, what is wrong, a line each, and what onnxruntime can compute by."""
     problems = [*_compare(Path("wheels"), wheels), *_compare(Path(bundle), files)]
     if problems:
         return {"installed": False, "problems": problems}
@@ -33,10 +35,10 @@ def settle(bundle: str, files: dict[str, str], wheels: dict[str, str]) -> dict[s
         # Only what is imported gets compiled, below and later: most of what the wheels hold never is.
         options = ["--quiet", "--no-index", "--no-deps", "--no-cache-dir", "--no-compile"]
         _run([python, pip, "install", *options, *paths], problems)
-    _run([python, "-c", _IMPORTS], problems)
+    providers = _run([python, "-c", f"{_IMPORTS}; {_PROVIDERS}"], problems).split()
     if installed and not problems:
         stamp.write_text(wanted)
-    return {"installed": installed, "problems": problems}
+    return {"installed": installed, "problems": problems, "providers": providers}
 
 
 def _compare(folder: Path, wanted: dict[str, str]) -> list[str]:
@@ -63,7 +65,7 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _run(command: list[str], problems: list[str]) -> None:
+def _run(command: list[str], problems: list[str]) -> str:
     # pip (through rustup) and onnxruntime leave files in the home folder as soon as they start: theirs is `env`.
     home = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
     home["HOME"] = str(Path("env").absolute())
@@ -71,6 +73,7 @@ def _run(command: list[str], problems: list[str]) -> None:
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         problems.append(f"{' '.join(command[:3])}: {last}")
+    return done.stdout
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """The wheels that a board needs, gathered here for its processor, its Python and its glibc.
 
-What has wheels is downloaded in the versions that are installed here, so that both compute alike; Annoy has none for
-Linux and is compiled for the board's instructions.
+What has wheels is downloaded in the versions that are installed here, so that both compute alike, unless another
+onnxruntime is asked for; Annoy has none for Linux and is compiled for the board's instructions.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -19,11 +20,13 @@ from collections.abc import Iterable
 from importlib.metadata import requires, version
 from pathlib import Path
 
+from mrl_edge.devices.deploy.onnxruntime_of import Onnxruntime
 from mrl_edge.devices.deploy.own_wheel import write_own_wheel
 from mrl_edge.devices.facts import Facts, Python, version_of
 
 from mrl_edge.atomic import new_folder
 from mrl_edge.errors import UnsupportedError
+from mrl_edge.hashing import sha256
 from mrl_edge.progress import Report
 
 # A cross-compiler's name by architecture; Debian's package is g++-<this without the last part>.
@@ -36,7 +39,7 @@ _BLOCK = 4096  # a file takes whole ones
 _BESIDE = 12_000_000  # folders, and what Python compiles of what it imports: 9 MB of an environment that was used
 
 
-def gather(facts: Facts, python: Python, cache: Path, report: Report) -> list[Path]:
+def gather(facts: Facts, python: Python, onnxruntime: Onnxruntime, cache: Path, report: Report) -> list[Path]:
     """Return the wheels that a machine needs, kept under `cache` so that only what changed is made again.
 
     Raises `UnsupportedError` when one cannot be had, with the reason.
@@ -47,9 +50,10 @@ def gather(facts: Facts, python: Python, cache: Path, report: Report) -> list[Pa
             f" run mrl-edge with its Python, since Annoy is compiled here for it"
         )
     report("wheels", 0, 2, "download")
-    folder = cache / _kind(facts)
+    runtime = onnxruntime.requirement(facts)
+    folder = cache / _kind(facts, runtime)
     annoy = f"annoy=={version('annoy')}"
-    wanted = sorted([*_pinned(), f"pip=={version('pip')}"])
+    wanted = sorted([*_pinned(), f"pip=={version('pip')}", runtime])
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # boards of one kind, deployed to at once, gather once
@@ -99,9 +103,14 @@ def _check_architecture(wheels: list[Path], facts: Facts) -> None:
             )
 
 
-def _kind(facts: Facts) -> str:
+def _kind(facts: Facts, runtime: str) -> str:
+    """Name the wheels' folder: one for each kind of machine, and for each onnxruntime that is not the usual one."""
     vector = "-avx2" if "avx2" in facts.features else ""
-    return f"{facts.arch}{vector}-cp{sys.version_info[0]}{sys.version_info[1]}-glibc{facts.glibc}"
+    kind = f"{facts.arch}{vector}-cp{sys.version_info[0]}{sys.version_info[1]}-glibc{facts.glibc}"
+    if runtime.startswith("onnxruntime=="):
+        return kind
+    content = sha256(Path(runtime)) if runtime.endswith(".whl") else ""
+    return f"{kind}-{hashlib.sha256(f'{runtime}{content}'.encode()).hexdigest()[:12]}"
 
 
 def _is_gathered(folder: Path, wanted: list[str]) -> bool:
@@ -110,16 +119,17 @@ def _is_gathered(folder: Path, wanted: list[str]) -> bool:
 
 
 def _pinned() -> list[str]:
-    """Return what mrl-edge's base install requires, in the versions that are here, without Annoy."""
+    """Return what mrl-edge's base install requires, in the versions that are here, without Annoy and onnxruntime."""
     lines = [line for line in requires("mrl-edge") or [] if "extra ==" not in line]
     names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in lines if "python_version <" not in line]
-    return [f"{name}=={version(name)}" for name in names if name.lower() != "annoy"]
+    return [f"{name}=={version(name)}" for name in names if name.lower() not in ("annoy", "onnxruntime")]
 
 
 def _download(facts: Facts, wanted: list[str], folder: Path) -> None:
     newest = version_of(facts.glibc or "2.17")[1]
     tags = [f"manylinux_2_{minor}_{facts.arch}" for minor in range(newest, _OLDEST_GLIBC - 1, -1)]
-    platforms = [part for tag in [*tags, f"manylinux2014_{facts.arch}"] for part in ("--platform", tag)]
+    tags += [f"manylinux2014_{facts.arch}", f"linux_{facts.arch}"]  # the last: NVIDIA's wheels for its Jetsons
+    platforms = [part for tag in tags for part in ("--platform", tag)]
     short = f"{sys.version_info[0]}{sys.version_info[1]}"
     python = ["--implementation", "cp", "--python-version", short, "--abi", f"cp{short}", "--abi", "abi3"]
     python += ["--abi", "none"]

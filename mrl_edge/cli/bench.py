@@ -23,7 +23,6 @@ from mrl_edge.cli import (
     pair,
 )
 from mrl_edge.errors import ResultsError, UsageError
-from mrl_edge.providers import PROVIDERS
 
 if TYPE_CHECKING:
     from mrl_edge.bench.jobs import Task
@@ -48,6 +47,8 @@ mrl-edge bench bundle --data dev.csv --query question --positive answer --device
 mrl-edge bench bundle --data dev.csv --query question --positive answer --device pi-zero-2w --capped
 
 mrl-edge bench bundle --data dev.csv --query question --positive answer --precision fp16 --provider cpu,cuda
+
+mrl-edge bench bundle --data dev.csv --query question --positive answer --provider cpu,cuda --device me@gpu-box
 
 mrl-edge bench bundle --data dev.csv --query question --compare int8:d64 fp32:d384
 
@@ -85,13 +86,7 @@ def bench(
     dims: options.Dims = None,
     depths: options.Depths = None,
     threads: Annotated[str, typer.Option(help="Intra-op threads to measure with, as in 1,2.")] = "1",
-    provider: Annotated[
-        str,
-        typer.Option(
-            help="Execution providers to measure with, as in cpu,cuda: cpu, cuda, tensorrt.",
-            autocompletion=completions.list_of(*PROVIDERS),
-        ),
-    ] = "cpu",
+    provider: options.Providers = "cpu",
     index: Annotated[
         str,
         typer.Option(
@@ -156,6 +151,7 @@ def bench(
     fleet: Annotated[
         Path | None, typer.Option(help='A file of boards: a table [[board]] with host = "user@host" for each.')
     ] = None,
+    onnxruntime: options.Onnxruntime = None,
     capped: Annotated[
         bool, typer.Option("--capped", help="Hold this machine to the RAM and cores of --device.")
     ] = False,
@@ -189,12 +185,13 @@ def bench(
     from mrl_edge.bench.resuming import discard
     from mrl_edge.bench.sweep import sweep_sizes
     from mrl_edge.bundle import open_bundle
-    from mrl_edge.cli.providers import read_providers
+    from mrl_edge.cli.providers import read_onnxruntime, read_providers
 
     profile = bench_place.capped_profile(device or [], fleet, capped)
     boards = () if profile else bench_boards.read_boards(device or [], fleet)
     if boards and image is not None:
         raise UsageError("--device: images are files of this machine, and no board has them: measure texts there")
+    brought = read_onnxruntime(onnxruntime, bool(boards))
     if boards and baseline is not None:
         raise UsageError("--baseline compares on this machine: leave --device and --fleet out")
     sizes = bench_sizes.read_sizes(max_documents, out, boards=bool(boards), baseline=baseline)
@@ -226,7 +223,7 @@ def bench(
     )
     calls = bench_table.Calls(1 in together.batches or 1 in together.callers, p99_limit_ms)
     if boards:
-        wanted = bench_boards.Sweep(opened, tasks[0][0], data, grid)
+        wanted = bench_boards.Sweep(opened, tasks[0][0], data, grid, onnxruntime=brought)
         bench_boards.measure_on_boards(wanted, boards, out, overwrite, as_json, calls)
         return 0
     with bench_place.open_place(profile, grid.providers) as place:

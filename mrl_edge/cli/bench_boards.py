@@ -45,6 +45,7 @@ class Sweep:
     source: str
     grid: Grid
     budget: Budget | None = None  # measure only what can be the choice within it
+    onnxruntime: str | None = None  # the one that boards get, as `read_named` returns it
 
 
 def read_boards(devices: Sequence[str], fleet: Path | None) -> tuple[Address, ...]:
@@ -141,7 +142,8 @@ async def _sweep_one(
 
     order: Order = Order(str(address), "", sweep.task, Path(sweep.source).name, sweep.grid, expected, sweep.budget)
     async with SshMachine(address) as machine:
-        return await sweep_there(machine, sweep.bundle, order, WHEELS.expanduser(), out, overwrite, report)
+        cache = WHEELS.expanduser()
+        return await sweep_there(machine, sweep.bundle, order, sweep.onnxruntime, cache, out, overwrite, report)
 
 
 def _named(report: Report, address: Address, boards: int) -> Report:

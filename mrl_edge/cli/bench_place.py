@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mrl_edge.cli import console
 from mrl_edge.errors import UsageError
-from mrl_edge.providers import CPU, short_name
+from mrl_edge.providers import short_name
 
 if TYPE_CHECKING:
     from mrl_edge.bench.place import Place
@@ -33,11 +33,8 @@ def capped_profile(devices: Sequence[str], fleet: Path | None, capped: bool) -> 
 
 
 @contextmanager
-def open_place(profile_name: str | None, providers: Sequence[str] | None = None) -> Iterator[Place]:
-    """Yield this machine, held to a device's RAM and cores where one is named.
-
-    `providers` are those of --provider; None of a command that has no such option and computes with the processor.
-    """
+def open_place(profile_name: str | None, providers: Sequence[str]) -> Iterator[Place]:
+    """Yield this machine, held to a device's RAM and cores where one is named; `providers` are those of --provider."""
     from mrl_edge.bench.place import held_to, here
 
     if profile_name is None:
@@ -48,10 +45,9 @@ def open_place(profile_name: str | None, providers: Sequence[str] | None = None)
 
     profile = resolve(profile_name)
     own = short_name(profile.providers[0])
-    if own not in (providers or (CPU,)):
-        what = f"with --provider {own} this machine's is measured, if it has one"
+    if own not in providers:
         console.note(
-            f"  {profile.name} computes with {own}: {what if providers else 'what is measured is the processor'}"
+            f"  {profile.name} computes with {own}: with --provider {own} this machine's is measured, if it has one"
         )
     with cap_of(profile) as cap:
         left = f"{cap.ram_bytes / 1e6:,.0f} MB and {cap.cores} cores"

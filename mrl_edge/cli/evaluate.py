@@ -72,6 +72,7 @@ def evaluate(
     ),
     seed: Annotated[int, typer.Option(help="Seed of the halves, the few examples and the random features.")] = 0,
     threads: options.Threads = None,
+    provider: options.Provider = "cpu",
     as_json: options.AsJson = False,
 ) -> None:
     """Score every dimension and depth on a task's own labels, beside PCA, SVD and random features.
@@ -81,6 +82,7 @@ def evaluate(
     Cascades over dimensions, adaptive and funnel retrieval come with their cost. Models of --beside are scored at
     their full depth; an untouched encoder's rows are its plain truncation, PCA, SVD and random features.
     """
+    from mrl_edge.cli.providers import read_provider
     from mrl_edge.datasets import Columns, read_table
     from mrl_edge.evaluation.beside import open_beside
     from mrl_edge.evaluation.run import evaluate as run
@@ -96,6 +98,7 @@ def evaluate(
         linear_probe=linear_probe,
         seed=seed,
     )
+    read_provider(provider)
     wanted = parse_dims(dims) if dims else None
     columns = Columns(
         text=text, image=image, label=label, query=query, positive=positive, score=score, superclass=superclass
@@ -103,13 +106,13 @@ def evaluate(
     table = read_table(data, columns)
     labelled = Columns(text=text, image=image, label=label, superclass=superclass)
     task = make_task(table, read_table(reference, labelled) if reference else None, max_queries)
-    source = open_source(model, precision, wanted, threads)
+    source = open_source(model, precision, wanted, threads, provider)
     if source.modality != task.modality:
         raise UsageError(f"{model} embeds {source.modality}s, and these columns hold {task.modality}s")
     if depth is not None and depth not in source.depths:
         there = ", ".join(map(str, source.depths))
         raise UsageError(f"--depth {depth}: {model} has no such depth; it has {there}")
-    others = open_beside(beside or (), source, task, precision, threads)
+    others = open_beside(beside or (), source, task, precision, threads, provider)
     with console.progress_bar() as report:
         found = run(source, task, settings, report, None if depth is None else (depth,), others)
     if as_json:

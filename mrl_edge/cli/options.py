@@ -44,6 +44,21 @@ Provider = Annotated[
         autocompletion=completions.one_of(*PROVIDERS),
     ),
 ]
+Providers = Annotated[
+    str,
+    typer.Option(
+        "--provider",
+        help="Execution providers to measure with, as in cpu,cuda: cpu, cuda, tensorrt.",
+        autocompletion=completions.list_of(*PROVIDERS),
+    ),
+]
+Onnxruntime = Annotated[
+    str | None,
+    typer.Option(
+        "--onnxruntime",
+        help="The onnxruntime that a board gets: a wheel's path, or what pip downloads, as in onnxruntime-gpu==1.31.1.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote at --out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
 DeviceProfile = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,6 +48,7 @@ def tune(
     dims: options.Dims = None,
     depths: options.Depths = None,
     threads: Annotated[str, typer.Option(help="Intra-op threads to choose among, as in 1,2.")] = "1",
+    provider: options.Providers = "cpu",
     index: Annotated[
         str, typer.Option(help="Kinds of index: scan, binary, annoy, annoy-dot, annoy-euclidean, hnsw, ivf.")
     ] = "annoy,scan",
@@ -69,6 +71,7 @@ def tune(
         list[str] | None, typer.Option(help="A board, as user@host, once or often; with --capped a device's profile.")
     ] = None,
     fleet: Annotated[Path | None, typer.Option(help="A file of boards, as for mrl-edge bench.")] = None,
+    onnxruntime: options.Onnxruntime = None,
     capped: Annotated[
         bool, typer.Option("--capped", help="Hold this machine to the RAM and cores of --device.")
     ] = False,
@@ -86,20 +89,23 @@ def tune(
     given = dict(locals())
     from mrl_edge.bench.demands import refuse_unanswerable
     from mrl_edge.bundle import open_bundle
+    from mrl_edge.cli.providers import read_onnxruntime, read_providers
 
     wanted = _budget_of(limits)
     profile = bench_place.capped_profile(device or [], fleet, capped)
     boards = () if profile else bench_boards.read_boards(device or [], fleet)
     if boards and image is not None:
         raise UsageError("--device: images are files of this machine, and no board has them: measure texts there")
+    brought = read_onnxruntime(onnxruntime, bool(boards))
     if choice is not None and len(boards) > 1:
         raise UsageError("--choice writes one choice: tune each board alone")
     opened = open_bundle(bundle)
-    grid = bench_task.read_grid(opened, given, pin=False)
+    providers = read_providers(provider, bool(boards))
+    grid = replace(bench_task.read_grid(opened, given, pin=False), providers=providers)
     roles = bench_task.read_roles(opened, data, bench_task.columns_of(given))
     task = bench_task.read_task(roles, max_queries, _documents(wanted, roles, max_documents))
     refuse_unanswerable(wanted, task, opened, grid)
-    what = bench_boards.Sweep(opened, task, data, grid, wanted)
+    what = bench_boards.Sweep(opened, task, data, grid, wanted, brought)
     if boards:
         return _on_boards(what, boards, out, overwrite, choice, as_json)
     return _here(what, profile, out, overwrite, choice, as_json)
@@ -139,7 +145,7 @@ def _here(
     from mrl_edge.bench.narrowing import narrow
     from mrl_edge.bench.resuming import discard
 
-    with bench_place.open_place(profile) as place:
+    with bench_place.open_place(profile, what.grid.providers) as place:
         if overwrite:
             discard(out)
         with console.progress_bar() as report:

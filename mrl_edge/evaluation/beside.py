@@ -26,12 +26,12 @@ class Beside:
 
 
 def open_beside(
-    given: Sequence[str], evaluated: Source, task: Task, precision: str | None, threads: int | None
+    given: Sequence[str], evaluated: Source, task: Task, precision: str | None, threads: int | None, provider: str
 ) -> tuple[Beside, ...]:
     """Open each `NAME=FOLDER`, or `FOLDER`, at the evaluated model's dimensions.
 
-    `precision` is that of every bundle. Raises `UsageError` for what cannot stand in the same table: a folder that
-    is no model, one without a dimension, of other inputs or of other classes.
+    `precision` and `provider` are those of every bundle. Raises `UsageError` for what cannot stand in the same table:
+    a folder that is no model, one without a dimension, of other inputs or of other classes.
     """
     found: dict[str, Beside] = {}
     for text in given:
@@ -39,7 +39,7 @@ def open_beside(
         if name in found:
             raise UsageError(f"--beside {text}: two models are called {name}: name them, as in NAME=FOLDER")
         try:
-            found[name] = Beside(name, folder, _open(folder, evaluated.dims, precision, threads))
+            found[name] = Beside(name, folder, _open(folder, evaluated.dims, precision, threads, provider))
         except MrlEdgeError as error:
             raise UsageError(f"--beside {text}: {error}") from None
         for source in found[name].sources:
@@ -58,19 +58,23 @@ def _parse(text: str) -> tuple[str, str]:
     return name, folder
 
 
-def _open(folder: str, dims: tuple[int, ...], precision: str | None, threads: int | None) -> tuple[Source, ...]:
+def _open(
+    folder: str, dims: tuple[int, ...], precision: str | None, threads: int | None, provider: str
+) -> tuple[Source, ...]:
     alone = _models_of_one_dimension(Path(folder))
     if not alone:
-        return (_open_one(folder, dims, precision, threads),)
+        return (_open_one(folder, dims, precision, threads, provider),)
     chosen = select_dims(dims, sorted(alone), folder)
-    sources = tuple(_open_one(str(alone[dim]), (dim,), precision, threads) for dim in chosen)
+    sources = tuple(_open_one(str(alone[dim]), (dim,), precision, threads, provider) for dim in chosen)
     for source in sources:
         source.method = "ff"
     return sources
 
 
-def _open_one(folder: str, dims: tuple[int, ...], precision: str | None, threads: int | None) -> Source:
-    return open_source(folder, precision if (Path(folder) / MANIFEST).is_file() else None, dims, threads)
+def _open_one(folder: str, dims: tuple[int, ...], precision: str | None, threads: int | None, provider: str) -> Source:
+    if (Path(folder) / MANIFEST).is_file():
+        return open_source(folder, precision, dims, threads, provider)
+    return open_source(folder, None, dims, threads)
 
 
 def _models_of_one_dimension(folder: Path) -> dict[int, Path]:

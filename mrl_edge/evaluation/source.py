@@ -10,6 +10,7 @@ from mrl_edge.bundle import MANIFEST, open_bundle
 from mrl_edge.encoder import NestedEncoder, load_nested
 from mrl_edge.errors import ModelError, UsageError
 from mrl_edge.nesting import Floats, select_dims
+from mrl_edge.providers import CPU
 
 ENCODER = ("config.json", "modules.json")  # what makes a folder an encoder
 # Their activations are not quantised, so a text's vector does not depend on the others of its batch.
@@ -35,7 +36,11 @@ class Source(Protocol):
 
 
 def open_source(
-    name: str, precision: str | None = None, dims: Sequence[int] | None = None, threads: int | None = None
+    name: str,
+    precision: str | None = None,
+    dims: Sequence[int] | None = None,
+    threads: int | None = None,
+    provider: str = CPU,
 ) -> Source:
     """Open a bundle, or (which imports torch) a trained model, or an encoder's folder or hub id.
 
@@ -44,11 +49,13 @@ def open_source(
     """
     folder = Path(name)
     if (folder / MANIFEST).is_file():
-        return BundleSource(folder, precision, dims, threads)
+        return BundleSource(folder, precision, dims, threads, provider)
     if folder.is_dir() and not any((folder / file).is_file() for file in ("mrl.json", *ENCODER)):
         raise ModelError(f"{name} is no bundle, no trained model and no encoder")
     if precision is not None:
         raise UsageError(f"--precision chooses from a bundle, and {name} is none")
+    if provider != CPU:
+        raise UsageError(f"--provider is where a bundle's graphs are computed, and {name} is none")
     from mrl_edge.evaluation.torch_source import open_encoder, open_model
 
     opener = open_model if (folder / "mrl.json").is_file() else open_encoder
@@ -62,11 +69,13 @@ class BundleSource:
     scaled by the batch, so that a batched text is another vector. Documents are batched, as `mrl-edge index` does.
     """
 
-    def __init__(self, folder: Path, precision: str | None, dims: Sequence[int] | None, threads: int | None) -> None:
+    def __init__(
+        self, folder: Path, precision: str | None, dims: Sequence[int] | None, threads: int | None, provider: str
+    ) -> None:
         bundle = open_bundle(folder)
         manifest = bundle.manifest
         self.name = str(folder)
-        self.precision: str | None = precision or bundle.leanest(None).precision
+        self.precision: str | None = precision or bundle.leanest(None, provider).precision
         self.method = "mrl" if manifest.matryoshka else "truncation"
         self.modality = manifest.encoder.modality
         self.dims = select_dims(dims, manifest.dims, str(folder))
@@ -77,7 +86,7 @@ class BundleSource:
         self.depths = tuple(sorted({variant.depth for variant in variants}))
         self.classes = manifest.classes
         self._full = manifest.dims[-1]
-        self._threads = threads
+        self._threads, self._provider = threads, provider
         self._encoders: dict[int, NestedEncoder] = {}
 
     def embed(self, texts: Sequence[str], role: str, depth: int) -> Floats:
@@ -91,7 +100,7 @@ class BundleSource:
 
     def _encoder(self, depth: int) -> NestedEncoder:
         if depth not in self._encoders:
-            self._encoders[depth] = load_nested(self.name, self.precision, depth, self._threads)
+            self._encoders[depth] = load_nested(self.name, self.precision, depth, self._threads, self._provider)
         return self._encoders[depth]
 
     def _batch_size(self, role: str) -> int:

@@ -75,7 +75,7 @@ def references(bundle: Bundle, levels: Sequence[Wanted], info: AppInfo, made: Se
     texts, found = _texts(bundle), []
     documents = open_documents(bundle) if made else None
     for number, (level, shipped) in enumerate(zip(levels, info.levels, strict=True)):
-        encoder = open_encoder(bundle, level.variant, shipped.dim, info.threads, info.runtime)
+        encoder = open_encoder(bundle, level.variant, shipped.dim, info.threads, info.runtime, info.provider)
         own = made[number] if made else None
         expected = tuple(Expected(text, _rows(encoder, own, text)) for text in texts)
         dim = level.steps[-1].dim if level.steps else level.dim

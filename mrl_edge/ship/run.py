@@ -20,7 +20,7 @@ from mrl_edge.errors import UnsupportedError
 from mrl_edge.export.repack import repack  # first, as it needs onnx, which reading a bundle does not
 from mrl_edge.index.corpus import require_index
 from mrl_edge.progress import Report
-from mrl_edge.providers import CPU, package_version
+from mrl_edge.providers import CPU, GPU_PACKAGE, check_provider, package_version
 from mrl_edge.ship.archive import write_archive
 from mrl_edge.ship.check import Check, check
 from mrl_edge.ship.levels import Wanted
@@ -32,7 +32,7 @@ from mrl_edge.ship.unit import unit
 
 _MODEL = "model"
 _LESS = 0.95  # of what a better level of its depth reads: with more than that a level is no use
-_NEEDS = ("numpy", "onnxruntime", "tokenizers")  # and what the kind of index is of
+_NEEDS = ("numpy", "tokenizers")  # and onnxruntime, and what the kind of index is of
 _KINDS = {"annoy": "annoy", "hnsw": "usearch"}
 
 
@@ -62,23 +62,21 @@ def ship(
 ) -> Shipped:
     """Write the folder of a choice, checked, and its archive, or nothing; `fresh` checks it in a new environment.
 
-    `levels` are best first. Raises `UnsupportedError` for what cannot be shipped, `BundleError` where the folder does
-    not answer as the bundle does.
+    `levels` are best first. Raises `UnsupportedError` for what cannot be shipped, among it a choice on a provider that
+    is not here to check it with, and `BundleError` where the folder does not answer as the bundle does.
     """
     if bundle.manifest.encoder.image is not None:
         raise UnsupportedError(f"{bundle.folder} embeds images, which cannot be shipped yet: use mrl-edge deploy")
-    if configuration.provider != CPU:
-        raise UnsupportedError(
-            f"the choice was measured on {configuration.provider}, and a shipped folder computes on the processor: "
-            "pick from results of that, or use mrl-edge serve --pick"
-        )
+    if systemd and configuration.provider != CPU:
+        raise UnsupportedError(f"--systemd's unit sees no GPU, and the choice was measured on {configuration.provider}")
+    check_provider(configuration.provider)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as name:
         work, by = Path(name), None
         with new_folder(out) as folder:
             made = make_indexes(bundle, configuration, levels, work, report)
             info = _write(bundle, configuration, levels, made, folder, report)
-            needs = _requirements(made)
+            needs = _requirements(made, configuration.provider)
             _write_texts(info, needs, folder, out.name, systemd)
             _write_manifest(info, folder)
             seen = check(folder, references(bundle, levels, info, made), fresh, report)
@@ -140,6 +138,7 @@ def _write(
         target=levels[0].variant.target,
         threads=configuration.threads,
         runtime=configuration.levers,
+        provider=configuration.provider,
         encoder=manifest.encoder,
         classes=manifest.classes,
         levels=tuple(shipped),
@@ -181,10 +180,11 @@ def _copy_documents(bundle: Bundle, folder: Path) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def _requirements(made: Sequence[Made]) -> tuple[str, ...]:
+def _requirements(made: Sequence[Made], provider: str) -> tuple[str, ...]:
     """Return what the folder needs, in the versions that are here and made the reference."""
+    runtime = f"{'onnxruntime' if provider == CPU else GPU_PACKAGE}=={package_version('onnxruntime')}"
     kinds = dict.fromkeys(_KINDS[each.shipped.kind] for each in made if each.shipped.kind in _KINDS)
-    return tuple(f"{name}=={package_version(name)}" for name in (*_NEEDS, *kinds))
+    return (runtime, *(f"{name}=={package_version(name)}" for name in (*_NEEDS, *kinds)))
 
 
 def _write_texts(info: AppInfo, needs: Sequence[str], folder: Path, name: str, systemd: bool) -> None:

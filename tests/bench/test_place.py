@@ -121,14 +121,13 @@ def test_an_emulators_times_are_not_shown_as_a_boards(command, tmp_path):
     assert "emulated machine" in the_one_error_line(run_here(command, path))
 
 
-@pytest.mark.parametrize("providers", [None, ("cpu",), ("cuda",)])
-def test_a_profile_of_a_gpu_names_only_options_that_the_command_has(monkeypatch, capsys, providers):
+@pytest.mark.parametrize("providers", [("cpu",), ("cuda",)])
+def test_a_profile_of_a_gpu_says_how_one_is_measured_unless_it_is(monkeypatch, capsys, providers):
     monkeypatch.setattr(capped, "cap_of", lambda _: nullcontext(SimpleNamespace(ram_bytes=10**9, cores=1)))
     monkeypatch.setattr(place, "held_to", lambda *_: None)
     with open_place("jetson-orin-nano", providers):
         said = capsys.readouterr().err
-    assert ("computes with" in said) is (providers != ("cuda",))
-    assert ("--provider" in said) is (providers == ("cpu",))  # `tune` has none
+    assert ("computes with cuda: with --provider cuda" in said) is (providers != ("cuda",))
 
 
 @pytest.mark.parametrize(

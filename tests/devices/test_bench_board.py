@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 import pytest
 from conftest import run_mrl_edge, the_one_error_line
 from mrl_edge.bench.results import read_results
+
+from mrl_edge.providers import PROVIDERS
 
 pytestmark = [
     pytest.mark.deploy,
@@ -88,6 +91,44 @@ def test_a_board_measures_itself_and_its_vectors_are_the_hosts(lasting_board, bu
     assert all(row.host_cosine > 0.9999 for row in rows)
     assert not list((lasting_board.home / ".mrl-edge" / "runs" / bundle.name).iterdir())
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+NO_GPU = pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a GPU, and is the board")
+
+
+@NO_GPU
+def test_rows_of_a_gpu_say_what_the_board_lacks_and_the_processors_are_measured(
+    lasting_board, bundle, task, tmp_path, wheels
+):
+    """At first what is brought is the processor's, then a wheel that is named, which has no CUDA either."""
+    out, rows = tmp_path / "results.json", []
+    for named in (False, True):
+        wheel = next(wheels.glob(f"*/onnxruntime-{version('onnxruntime')}-*.whl")) if named else None
+        options = ("--onnxruntime", shutil.copy(wheel, tmp_path)) if named else ()
+        done = bench(lasting_board, bundle, task, out, "--provider", "cpu,cuda", *options)
+        assert done.returncode == 0, done.stderr
+        before, rows = rows, read_results(out).measurements
+        assert [row.status for row in rows if row.provider == PROVIDERS["cpu"]] == ["ok"] * ROWS
+        lacking = [row for row in rows if row.provider == PROVIDERS["cuda"]]
+        assert [row.status for row in lacking] == ["unsupported"] * ROWS
+        for row in lacking:
+            assert row.reason.startswith(f"provider cuda: onnxruntime {version('onnxruntime')}, which is installed, ")
+            assert "to a board mrl-edge brings it with --onnxruntime 'onnxruntime-gpu[cuda,cudnn]'" in row.reason
+            assert row.encode is None
+    assert [row.encode for row in rows] == [row.encode for row in before]  # what was measured is not measured again
+
+
+@NO_GPU
+def test_tuning_a_board_without_a_gpu_chooses_among_what_its_processor_ran(lasting_board, bundle, task, tmp_path):
+    done = run_mrl_edge(
+        "tune", bundle, "--data", task, "--query", "q", "--positive", "p", "--dims", "16", "--index", "scan",
+        "--repeats", "1", "--max-seconds", "0.5", "--max-p50-ms", "1000", "--device", "board", "--provider", "cuda,cpu",
+        "--out", tmp_path / "tuned.json", "--json", env=lasting_board.environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["configuration"]["provider"] == "cpu"
+    assert "onnxruntime-gpu" in next(iter(answer["failed"]))
 
 
 def test_a_cut_connection_stops_nothing(lasting_board, bundle, task, tmp_path):

@@ -12,13 +12,16 @@ import sys
 import zipfile
 from importlib.metadata import version
 
+import msgspec
 import numpy as np
 import pytest
-from conftest import run_mrl_edge, the_one_error_line
+from conftest import run_here, run_mrl_edge, the_one_error_line
 from mrl_edge.devices.deploy import settle as module
+from mrl_edge.devices.deploy.onnxruntime_of import Onnxruntime
 from mrl_edge.devices.deploy.own_wheel import write_own_wheel
 from mrl_edge.devices.deploy.settle import settle
-from mrl_edge.devices.deploy.wheelhouse import _kind, _pinned
+from mrl_edge.devices.deploy.wheelhouse import _download, _kind, _pinned
+from mrl_edge.devices.facts import GraphicsProcessor
 from mrl_edge.devices.reach.local import LocalMachine
 
 from mrl_edge.encoder import load
@@ -51,9 +54,10 @@ def deployed(bundle):
 def wheelhouse(board, folder, wheels):
     """A wheelhouse of the board's kind that says of itself that it is whole: the board's facts, and where it is."""
     facts = asyncio.run(LocalMachine(folder).info())
-    made = board.client / ".cache" / "mrl-edge" / "wheels" / _kind(facts)
+    runtime = f"onnxruntime=={version('onnxruntime')}"
+    made = board.client / ".cache" / "mrl-edge" / "wheels" / _kind(facts, runtime)
     made.mkdir(parents=True)
-    wanted = [*sorted([*_pinned(), f"pip=={version('pip')}"]), f"annoy=={version('annoy')}"]
+    wanted = [*sorted([*_pinned(), f"pip=={version('pip')}", runtime]), f"annoy=={version('annoy')}"]
     (made / "gathered.json").write_text(json.dumps(wanted))
     for name, content in wheels.items():
         (made / name).write_bytes(content)
@@ -66,6 +70,73 @@ def packed(zeros):
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as wheel:
         wheel.writestr("zeros.bin", bytes(zeros))
     return content.getvalue()
+
+
+def runtime_wheel(folder, platform_tag):
+    """A wheel of an onnxruntime for this Python that holds nothing."""
+    tag = f"cp{sys.version_info[0]}{sys.version_info[1]}"
+    path, info = folder / f"onnxruntime_gpu-9.9-{tag}-{tag}-{platform_tag}.whl", "onnxruntime_gpu-9.9.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: onnxruntime-gpu\nVersion: 9.9\n")
+        wheel.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nTag: {tag}-{tag}-{platform_tag}\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return path
+
+
+def test_a_gpu_gets_an_onnxruntime_that_there_is_for_it_and_what_is_named_is_taken(tmp_path):
+    here = version("onnxruntime")
+    plain = msgspec.structs.replace(asyncio.run(LocalMachine(tmp_path).info()), arch="x86_64", gpu=None)
+    card = msgspec.structs.replace(plain, gpu=GraphicsProcessor("T4", "7.5", 16 << 30))
+    jetson = msgspec.structs.replace(card, arch="aarch64")
+    asked = [Onnxruntime(), Onnxruntime(for_gpu=True), Onnxruntime("onnxruntime-gpu[cuda,cudnn]", for_gpu=True)]
+    assert [[one.requirement(machine) for one in asked] for machine in (plain, card, jetson)] == [
+        [f"onnxruntime=={here}", f"onnxruntime=={here}", "onnxruntime-gpu[cuda,cudnn]"],
+        [f"onnxruntime=={here}", f"onnxruntime-gpu<={here}", "onnxruntime-gpu[cuda,cudnn]"],
+        [f"onnxruntime=={here}", f"onnxruntime=={here}", "onnxruntime-gpu[cuda,cudnn]"],
+    ]
+
+
+def test_a_jetsons_wheel_is_taken_as_it_is_and_each_wheel_gets_a_folder_of_its_own(tmp_path):
+    """NVIDIA's have the platform `linux_aarch64`, which PyPI takes of nobody."""
+    jetson = msgspec.structs.replace(asyncio.run(LocalMachine(tmp_path).info()), arch="aarch64", glibc="2.35")
+    wheel = runtime_wheel(tmp_path, "linux_aarch64")
+    (tmp_path / "gathered").mkdir()
+    _download(jetson, [str(wheel)], tmp_path / "gathered")
+    assert [path.name for path in (tmp_path / "gathered").iterdir()] == [wheel.name]
+    usual, first = _kind(jetson, "onnxruntime==1.32.0"), _kind(jetson, str(wheel))
+    with zipfile.ZipFile(wheel, "a") as more:
+        more.writestr("another.bin", b"x")
+    assert len({usual, first, _kind(jetson, str(wheel)), _kind(jetson, "onnxruntime-gpu")}) == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("missing.whl", "no such file"),
+        ("numpy-2.0-py3-none-any.whl", "no wheel of onnxruntime's"),
+        ("--index-url=http://x", "as in onnxruntime-gpu==1.31.1"),
+        ("numpy", "as in onnxruntime-gpu==1.31.1"),
+        ("onnxruntime-gpu @ file:///x", "as in onnxruntime-gpu==1.31.1"),
+    ],
+)
+def test_what_is_no_onnxruntime_is_one_line(tiny_bundle, tmp_path, monkeypatch, given, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "numpy-2.0-py3-none-any.whl").write_bytes(packed(1))
+    assert said in the_one_error_line(run_here("deploy", tiny_bundle, "board", f"--onnxruntime={given}"))
+
+
+def test_an_onnxruntime_without_a_board_is_one_line(tiny_bundle, tmp_path):
+    for command in (("bench",), ("tune", "--max-p50-ms", "9")):
+        done = run_here(command[0], tiny_bundle, "--data", tmp_path, *command[1:], "--onnxruntime", "onnxruntime-gpu")
+        assert "it is brought to boards: name one" in the_one_error_line(done)
+
+
+def test_an_onnxruntime_of_another_processor_is_named_before_anything_is_sent(board, tiny_bundle, tmp_path):
+    other = {"x86_64": "aarch64", "aarch64": "x86_64"}[platform.machine()]
+    wheel = runtime_wheel(tmp_path, f"linux_{other}")
+    line = the_one_error_line(deploy(tiny_bundle, "--onnxruntime", wheel))
+    assert f"{wheel.name} is not a supported wheel on this platform" in line
+    assert list(board.home.iterdir()) == []
 
 
 @pytest.mark.deploy

@@ -6,11 +6,15 @@ import shutil
 import numpy as np
 import pytest
 from conftest import run_here, the_one_error_line
+from onnxruntime import get_available_providers
 
 from mrl_edge.app import open_app
 from mrl_edge.bundle import open_bundle
-from mrl_edge.errors import BundleError
+from mrl_edge.errors import BundleError, UnsupportedError
+from mrl_edge.providers import PROVIDERS
 from mrl_edge.ship import run as run_module
+
+absent = pytest.mark.skipif(PROVIDERS["cuda"] in get_available_providers(), reason="this onnxruntime has CUDA")
 
 
 @pytest.mark.parametrize("file", ["model/weights.bin", "index/vectors.bin", "mrl_edge/app.py", "tokenizer.json"])
@@ -26,6 +30,17 @@ def test_a_changed_or_missing_file_is_named(shipped, tmp_path, file):
     path.unlink()
     with pytest.raises(BundleError, match=f"{path.name} is missing"):
         open_app(app)
+
+
+@absent
+def test_a_folder_for_a_gpu_says_what_is_missing_and_does_not_take_the_processor(shipped, tmp_path):
+    app = tmp_path / "app"
+    shutil.copytree(shipped, app)
+    said = json.loads((app / "app.json").read_text())
+    assert said["provider"] == "cpu"
+    (app / "app.json").write_text(json.dumps({**said, "provider": "cuda"}))
+    with pytest.raises(UnsupportedError, match=r"provider cuda: onnxruntime .* pip install 'onnxruntime-gpu"):
+        open_app(app).search("abc")
 
 
 def test_every_file_is_listed_and_the_manifest_itself_is_checked(small, shipped, tmp_path):
@@ -73,7 +88,8 @@ def test_every_file_is_listed_and_the_manifest_itself_is_checked(small, shipped,
         ({"vectors": "int3"}, (), "cannot be stored as int3"),
         ({"runtime": 3}, (), "is not what mrl-edge pick --out writes"),
         ({"provider": "npu"}, (), "unknown provider 'npu'"),
-        ({"provider": "cuda"}, (), "was measured on cuda, and a shipped folder computes on the processor"),
+        ({"provider": "cuda"}, ("--systemd",), "--systemd's unit sees no GPU"),
+        pytest.param({"provider": "cuda"}, (), "provider cuda: onnxruntime", marks=absent),
         ({"index": "ivf", "parameters": {"lists": 999, "cluster_dim": 10, "probes": 1}}, (), "999 lists"),
         ({"index": "ivf", "parameters": {"lists": 9, "cluster_dim": 11, "probes": 1}}, (), "dimension 11"),
         ({}, ("--also", "d4-L3"), "has depths 1, 2"),
