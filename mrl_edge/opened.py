@@ -134,7 +134,8 @@ class OpenLevel:
 
     def shares(self, text: str) -> Floats:
         """Return a text's class probabilities [classes]."""
-        return self.encoder.classify([text])[0]
+        shares: Floats = self.encoder.classify([text])[0]
+        return shares
 
 
 def _open_index(folder: Path, index: ShippedIndex) -> Index:
