@@ -9,18 +9,22 @@ anyway, and not `statistics`, which takes longer to import than all of this.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from mrl_edge.errors import UsageError
 
+S = TypeVar("S")
 T = TypeVar("T")
+U = TypeVar("U")
 _WINDOW = 9  # times of a level and length that the median is of: 5 slow ones move it
 _RETRY = 32  # answers of a lesser level until a better one, which was too slow, is tried again
 _WARMED = (1, 4, 16)  # a text so often after itself: lengths differ more than levels do
@@ -88,42 +92,65 @@ class _Wait:
 
 
 @dataclass(frozen=True)
-class Level(Generic[T]):
-    """One way to answer: `open` loads it and returns what answers, `close` lets go of it.
-
-    `resident_bytes` is about what it keeps in memory while it is open.
-    """
+class Level(Generic[S]):
+    """One way to answer: `open` loads what answers; `resident_bytes` is about what that keeps in memory."""
 
     name: str
-    open: Callable[[], Callable[..., T]]
+    open: Callable[[], S]
     resident_bytes: int = 0
-    close: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True)
 class Answer(Generic[T]):
-    """What a level made of a text, which level, and how long it took; `expected_ms` is what was known before."""
+    """What a level made of a text, which level, and how long it took; `expected_ms` is what was known before.
+
+    Where it climbed (`Adaptive.climb`) both are of all levels that were asked, and `stopped` says why it went no
+    further: this one is "sure", or the "best"; the next takes more than is left of the "deadline", or of the "memory".
+    """
 
     value: T
     level: str
     ms: float
     expected_ms: float | None
+    stopped: str | None = None
+
+
+def _call(opened: Callable[..., T], text: str, *arguments: Any) -> T:
+    return opened(text, *arguments)
 
 
 class Adaptive(Generic[T]):
     """Levels, best first, opened when they are first used. Threads may share it: one text is answered at a time.
 
-    `clock` returns seconds.
+    `clock` returns seconds; `ask` has what a level opened answer a text, and by default calls it.
     """
 
     def __init__(
-        self, levels: Sequence[Level[T]], pace: Pace | None = None, clock: Callable[[], float] = time.perf_counter
+        self,
+        levels: Sequence[Level[Any]],
+        pace: Pace | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+        ask: Callable[..., T] = _call,
     ) -> None:
         self.levels = tuple(levels)
         self.pace = pace or Pace()
         self._clock = clock
-        self._open: dict[int, Callable[..., T]] = {}
-        self.lock = threading.RLock()  # held while a level opens, closes or answers
+        self._ask = ask
+        self._open: dict[int, Any] = {}
+        self._lock = threading.RLock()  # held while a level opens, closes or answers
+
+    def asking(self, ask: Callable[..., U]) -> Adaptive[U]:
+        """Return the same levels, asked for something else: times are its own, what is open and its memory shared."""
+        other = Adaptive(self.levels, None, self._clock, ask)
+        other._open, other._lock = self._open, self._lock
+        return other
+
+    def opened(self, number: int) -> Any:
+        """Return what a level opened, by its number."""
+        with self._lock:
+            if number not in self._open:
+                self._open[number] = self.levels[number].open()
+            return self._open[number]
 
     def warm_up(self, text: str, *arguments: Any, max_bytes: int | None = None) -> None:
         """Open every level that fits the memory and let it answer, so that no later text pays for it.
@@ -131,12 +158,10 @@ class Adaptive(Generic[T]):
         The first answer of a level takes longer than all others and does not count; then it answers the text once more,
         and longer ones made of it. The best level is the last, and stays open where not all fit together.
         """
-        with self.lock:
+        with self._lock:
             for number in reversed(self._within(max_bytes)):
-                self._make_room(number, max_bytes)
-                self._opened(number)(text, *arguments)
-                for times in _WARMED:
-                    self._timed(number, " ".join([text] * times), arguments, None)
+                self._make_room([number], max_bytes)
+                self._warm(number, text, arguments)
 
     def __call__(
         self,
@@ -148,17 +173,61 @@ class Adaptive(Generic[T]):
     ) -> Answer[T]:
         """Answer a text with the best level that fits the memory and is expected within the deadline.
 
-        `arguments` are handed on to what a level opened. What is open together never has more than `max_bytes`:
-        others are closed before one is opened. `level` names the one that answers, whatever it takes. Raises
-        `UsageError` when none fits, or none has the name.
+        `arguments` are handed on to `ask`. What is open together never has more than `max_bytes`: others are closed
+        before one is opened. `level` names the one that answers, whatever it takes. Raises `UsageError` when none fits,
+        or none has the name.
         """
-        with self.lock:
+        with self._lock:
             fitting = self._within(max_bytes, level)
             chosen = fitting[0] if deadline_ms is None else self.pace.choose(fitting, len(text), deadline_ms)
-            self._make_room(chosen, max_bytes)
+            self._make_room([chosen], max_bytes)
             expected_ms = self.pace.expected_ms(chosen, len(text))
             value, ms = self._timed(chosen, text, arguments, deadline_ms)
         return Answer(value, self.levels[chosen].name, ms, expected_ms)
+
+    def climb(
+        self,
+        text: str,
+        enough: Callable[[int, T], bool],
+        deadline_ms: float | None = None,
+        max_bytes: int | None = None,
+    ) -> Answer[T]:
+        """Answer a text with the least level, and ever better ones until a value is `enough`.
+
+        A better one is asked where it is expected within what is left of the deadline, and fits the memory beside those
+        below it: one that took their place would have them opened anew for each text. `enough` gets the number of the
+        level, 1 is the best but one, and the value. Raises `UsageError` when no level fits.
+        """
+        with self._lock:
+            rising = self._together(max_bytes)
+            self._make_room(rising, max_bytes)
+            expected: list[float | None] = []
+            spent_ms, at = 0.0, rising[0]
+            for number in rising:
+                left_ms = math.inf if deadline_ms is None else deadline_ms - spent_ms
+                if number != rising[0] and (left_ms <= 0 or self.pace.choose([number, at], len(text), left_ms) == at):
+                    stopped = "deadline"
+                    break
+                at = number
+                expected.append(self.pace.expected_ms(at, len(text)))
+                value, ms = self._timed(at, text, (), None if deadline_ms is None else left_ms)
+                spent_ms += ms
+                if at > 0 and enough(at, value):
+                    stopped = "sure"
+                    break
+            else:
+                stopped = "memory" if at > 0 else "best"
+        known = [ms for ms in expected if ms is not None]
+        expected_ms = sum(known) if len(known) == len(expected) else None
+        return Answer(value, self.levels[at].name, spent_ms, expected_ms, stopped)
+
+    def warm_up_climb(self, text: str, max_bytes: int | None = None) -> None:
+        """Do what `warm_up` does for those levels that a climb within the memory may ask: all of them stay open."""
+        with self._lock:
+            rising = self._together(max_bytes)
+            self._make_room(rising, max_bytes)
+            for number in rising:
+                self._warm(number, text, ())
 
     def _within(self, max_bytes: int | None, name: str | None = None) -> list[int]:
         sizes = {n: level.resident_bytes for n, level in enumerate(self.levels) if name in (None, level.name)}
@@ -169,25 +238,29 @@ class Adaptive(Generic[T]):
             raise UsageError(f"no level fits {max_bytes} bytes: the smallest takes {min(sizes.values())}")
         return fitting
 
-    def _make_room(self, chosen: int, max_bytes: int | None) -> None:
-        """Close other levels, the largest first, until what is left and the chosen one fit together."""
+    def _together(self, max_bytes: int | None) -> list[int]:
+        """Return the levels that fit the memory, from the least on as many as fit together."""
+        rising = self._within(max_bytes)[::-1]
+        held = accumulate(self.levels[number].resident_bytes for number in rising)
+        return [number for number, size in zip(rising, held, strict=True) if max_bytes is None or size <= max_bytes]
+
+    def _make_room(self, chosen: Sequence[int], max_bytes: int | None) -> None:
+        """Close other levels, the largest first, until what is left and the chosen ones fit together."""
         if max_bytes is None:
             return
-        others = sorted((n for n in self._open if n != chosen), key=lambda n: self.levels[n].resident_bytes)
-        while others and sum(self.levels[n].resident_bytes for n in (chosen, *others)) > max_bytes:
-            largest = others.pop()
-            del self._open[largest]
-            self.levels[largest].close()
+        others = sorted((n for n in self._open if n not in chosen), key=lambda n: self.levels[n].resident_bytes)
+        while others and sum(self.levels[n].resident_bytes for n in (*chosen, *others)) > max_bytes:
+            del self._open[others.pop()]
 
-    def _opened(self, number: int) -> Callable[..., T]:
-        if number not in self._open:
-            self._open[number] = self.levels[number].open()
-        return self._open[number]
+    def _warm(self, number: int, text: str, arguments: tuple[Any, ...]) -> None:
+        self._ask(self.opened(number), text, *arguments)
+        for times in _WARMED:
+            self._timed(number, " ".join([text] * times), arguments, None)
 
     def _timed(self, number: int, text: str, arguments: tuple[Any, ...], deadline_ms: float | None) -> tuple[T, float]:
         fresh = number not in self._open
         started = self._clock()
-        value = self._opened(number)(text, *arguments)
+        value = self._ask(self.opened(number), text, *arguments)
         ms = 1000 * (self._clock() - started)
         if not fresh:  # what opens says nothing of what answers
             self.pace.observe(number, len(text), ms, deadline_ms)

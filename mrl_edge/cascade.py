@@ -3,17 +3,20 @@
     cascade = Cascade(dims=(8, 64, 384), thresholds=(0.9, 0.7))
     answer = cascade.decide(nested_encoder.classify(texts))
 
-Imports numpy alone: this is what runs on a board.
+`Cascade` decides over probabilities of every dimension, which one pass gave; `AdaptiveClassifier` over levels that are
+a pass each, of which it makes no more than are needed, and than a deadline and the memory allow. Imports numpy alone:
+this is what runs on a board.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
+from mrl_edge.adaptive import Adaptive, Answer
 from mrl_edge.errors import UsageError
 from mrl_edge.metrics import Ids
 from mrl_edge.nesting import Floats
@@ -57,14 +60,46 @@ class Cascade:
             open_rows &= ~sure
         return Answers(classes, dims)
 
-    def first_sure(self, ask: Callable[[int], Floats]) -> tuple[int, int]:
-        """Return the class and the dimension that chose it for one text, asking no larger dimension than needed.
 
-        `ask` returns the class probabilities [classes] at a dimension.
+@dataclass(frozen=True)
+class Chosen:
+    """The class that was chosen for a text, and its probability."""
+
+    name: str
+    probability: float
+
+
+class AdaptiveClassifier:
+    """Levels that give class probabilities [classes], asked from the least on until one is sure enough.
+
+        classify = AdaptiveClassifier(adaptive_classes("bundle", [(384, 6), (64, 3)]), [0.9], classes)
+        answer = classify("a small musical phrase", deadline_ms=20)  # answer.value, answer.level, answer.stopped
+
+    `thresholds` are of the levels from the least on, but for the best, which always answers. Raises `UsageError` where
+    there are not as many.
+    """
+
+    def __init__(self, levels: Adaptive[Floats], thresholds: Sequence[float], classes: Sequence[str]) -> None:
+        if len(thresholds) != len(levels.levels) - 1:
+            raise UsageError(f"{len(levels.levels)} levels take one threshold fewer, not {len(thresholds)}")
+        self.classes = tuple(classes)
+        self._levels = levels
+        self._thresholds = tuple(thresholds)
+
+    def warm_up(self, text: str, max_bytes: int | None = None) -> None:
+        """Open every level that may be asked within the memory, so that no later text pays for it."""
+        self._levels.warm_up_climb(text, max_bytes)
+
+    def __call__(self, text: str, deadline_ms: float | None = None, max_bytes: int | None = None) -> Answer[Chosen]:
+        """Return the class that the first level that is sure gave a text.
+
+        Where no better level is expected within what is left of the deadline, or fits the memory beside those that were
+        asked (`Adaptive.climb`), the one that was asked last decides, sure or not; `stopped` says so.
         """
-        *smaller, last = self.dims
-        for dim, threshold in zip(smaller, self.thresholds, strict=True):
-            probabilities = ask(dim)
-            if probabilities.max() >= threshold:
-                return int(probabilities.argmax()), dim
-        return int(ask(last).argmax()), last
+        answer = self._levels.climb(text, self._is_sure, deadline_ms, max_bytes)
+        chosen = int(answer.value.argmax())
+        value = Chosen(self.classes[chosen], float(answer.value[chosen]))
+        return Answer(value, answer.level, answer.ms, answer.expected_ms, answer.stopped)
+
+    def _is_sure(self, number: int, probabilities: Floats) -> bool:
+        return bool(probabilities.max() >= self._thresholds[-number])

@@ -6,6 +6,7 @@ What a level alone needs is imported when it opens, while onnxruntime reads its 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,8 @@ from mrl_edge.runtime import Encoder, Model, open_session
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from mrl_edge.app import AppInfo, ShippedIndex
+    from mrl_edge.app import AppInfo, ShippedIndex, ShippedLevel
+    from mrl_edge.cascade import AdaptiveClassifier
     from mrl_edge.index import Index
     from mrl_edge.index.documents import Documents, Hit
     from mrl_edge.nesting import Floats
@@ -31,8 +33,8 @@ class App:
     def __init__(self, folder: Path, info: AppInfo, threads: int, tokenizer: Tokenizer) -> None:
         self.info = info
         self._folder, self._threads, self._tokenizer = folder, threads, tokenizer
-        self._levels: dict[int, OpenLevel] = {}
-        self._adaptive = Adaptive([self._way(number, level.name) for number, level in enumerate(info.levels)])
+        ways = [Way(each.name, partial(self._opened, each), each.resident_bytes) for each in info.levels]
+        self._adaptive = Adaptive(ways, ask=OpenLevel.ask)
 
     def ask(
         self,
@@ -69,13 +71,21 @@ class App:
 
     def level(self, number: int) -> OpenLevel:
         """Return one of `info.levels` by its number, opened once."""
-        with self._adaptive.lock:
-            if number not in self._levels:
-                self._levels[number] = self._opened(number)
-            return self._levels[number]
+        level: OpenLevel = self._adaptive.opened(number)
+        return level
 
-    def _opened(self, number: int) -> OpenLevel:
-        level, info = self.info.levels[number], self.info
+    def adaptive_classifier(self, thresholds: Sequence[float]) -> AdaptiveClassifier:
+        """Return all levels as one classifier: the least whose answer is at least as sure as its threshold answers.
+
+        `thresholds` are of the levels from the least on, but for the best, which always answers. Like `ask` it takes a
+        deadline and a memory limit with each text; what is open is shared with it.
+        """
+        from mrl_edge.cascade import AdaptiveClassifier
+
+        return AdaptiveClassifier(self._adaptive.asking(OpenLevel.shares), thresholds, self.info.classes)
+
+    def _opened(self, level: ShippedLevel) -> OpenLevel:
+        info = self.info
         # onnxruntime reads a graph beside Python, which imports and opens the index meanwhile.
         graph = self._folder / level.graph
         how = self._threads, info.target, info.runtime, info.provider, info.precision
@@ -96,17 +106,6 @@ class App:
 
         documents = Documents(self._folder / self.info.documents, self._folder / self.info.offsets)
         return _open_index(self._folder, index), documents
-
-    def _way(self, number: int, name: str) -> Way[list[Hit]]:
-        size = self.info.levels[number].resident_bytes
-        return Way(name, lambda: self.level(number).ask, size, lambda: self._levels.pop(number, None))
-
-    def adaptive_classifier(self, thresholds: Sequence[float]) -> AdaptiveClassifier:
-        """Return all levels as one classifier: the least whose answer is at least as sure as its threshold answers.
-
-        `thresholds` are of the levels from the least on, but for the best, which always answers (`Cascade`).
-        """
-        return AdaptiveClassifier([self.level(number).encoder for number in range(len(self.info.levels))], thresholds)
 
 
 class OpenLevel:
@@ -131,30 +130,13 @@ class OpenLevel:
 
         if not self.encoder.classes:
             return [Hit(i, float(value), "") for i, value in enumerate(self.encoder.encode([text], "query")[0])]
-        shares = self.encoder.classify([text])[0]
+        shares = self.shares(text)
         return [Hit(int(i), float(shares[i]), self.encoder.classes[i]) for i in top_k(shares, k)]
 
-
-class AdaptiveClassifier:
-    """Encoders, best first, asked from the least on until one is sure enough (`Cascade`)."""
-
-    def __init__(self, encoders: Sequence[Encoder], thresholds: Sequence[float]) -> None:
-        from mrl_edge.cascade import Cascade
-
-        self._encoders = list(reversed(encoders))
-        self._cascade = Cascade(tuple(range(1, len(encoders) + 1)), tuple(thresholds))
-        self.classes = encoders[0].classes
-
-    def __call__(self, text: str) -> tuple[str, float, Encoder]:
-        """Return a text's class, its probability, and the encoder that was sure of it."""
-        probabilities: dict[int, Floats] = {}
-
-        def ask(place: int) -> Floats:
-            probabilities[place] = self._encoders[place - 1].classify([text])[0]
-            return probabilities[place]
-
-        chosen, place = self._cascade.first_sure(ask)
-        return self.classes[chosen], float(probabilities[place][chosen]), self._encoders[place - 1]
+    def shares(self, text: str) -> Floats:
+        """Return a text's class probabilities [classes]."""
+        shares: Floats = self.encoder.classify([text])[0]
+        return shares
 
 
 def _open_index(folder: Path, index: ShippedIndex) -> Index:

@@ -4,39 +4,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from clocked import TEXT, Machine
 
-from mrl_edge.adaptive import Adaptive, Level, Pace
+from mrl_edge.adaptive import Adaptive, Level
 from mrl_edge.errors import UsageError
-
-TEXT = "a text of some length"
-
-
-class Machine:
-    """Levels whose answers take as many milliseconds as they are told to."""
-
-    def __init__(self, **costs_ms):
-        self.costs_ms = costs_ms
-        self.now_s = 0.0
-        self.opened, self.closed = [], []
-
-    def levels(self, sizes=(0, 0, 0)):
-        return [
-            Level(name, lambda name=name: self._open(name), size, lambda name=name: self.closed.append(name))
-            for name, size in zip(self.costs_ms, sizes, strict=False)
-        ]
-
-    def adaptive(self, sizes=(0, 0, 0), **pace):
-        return Adaptive(self.levels(sizes), Pace(**pace), clock=lambda: self.now_s)
-
-    def _open(self, name):
-        self.opened.append(name)
-        self.now_s += 0.5
-
-        def answer(text):
-            self.now_s += self.costs_ms[name] / 1000
-            return f"{name} of {text}"
-
-        return answer
 
 
 def used(adaptive, times, deadline_ms, text=TEXT):
@@ -125,23 +96,16 @@ def test_levels_that_do_not_fit_the_memory_are_closed_or_never_opened():
 def test_what_is_open_together_never_exceeds_the_memory():
     """Each level fits by itself, and two of the three do."""
     machine = Machine(large=50, middle=20, small=5)
-    sizes = {"large": 500, "middle": 400, "small": 300}
-    adaptive = machine.adaptive(sizes=tuple(sizes.values()))
-
-    def held():
-        still = list(machine.opened)
-        for name in machine.closed:
-            still.remove(name)
-        return sum(sizes[name] for name in still)
-
+    sizes = (500, 400, 300)
+    adaptive = machine.adaptive(sizes)
     adaptive.warm_up(TEXT, max_bytes=800)
-    most = [held()]
+    most = [machine.held(sizes)]
     for deadline_ms in (60, 10, 30, 10, 60):
         adaptive(TEXT, deadline_ms=deadline_ms, max_bytes=800)
-        most.append(held())
+        most.append(machine.held(sizes))
     assert max(most) == 800
     adaptive(TEXT, max_bytes=500)
-    assert held() == 500
+    assert machine.held(sizes) == 500
 
 
 def test_a_level_that_is_too_slow_for_short_texts_is_not_tried_on_longer_ones():
@@ -188,22 +152,13 @@ def test_threads_share_it_and_each_gets_its_own_answer():
     assert (len(opened), max(most)) == (1, 1)
 
 
-def test_a_cascade_asks_no_further_than_it_must():
-    import numpy as np
-
-    from mrl_edge.cascade import Cascade
-
-    cascade = Cascade((8, 16, 64), (0.9, 0.6))
-    random = np.random.default_rng(0)
-    for _ in range(50):
-        rows = {dim: random.dirichlet([0.3] * 4).astype(np.float32) for dim in cascade.dims}
-        asked = []
-
-        def ask(dim, rows=rows, asked=asked):
-            asked.append(dim)
-            return rows[dim]
-
-        chosen, dim = cascade.first_sure(ask)
-        together = cascade.decide({dim: row[None, :] for dim, row in rows.items()})
-        assert (chosen, dim) == (together.classes[0], together.dims[0])
-        assert asked == [d for d in cascade.dims if d <= dim]
+def test_levels_that_are_asked_for_two_things_share_their_memory_and_not_their_times():
+    machine = Machine(large=50, small=5)
+    adaptive = machine.adaptive(sizes=(500, 300))
+    louder = adaptive.asking(lambda opened, text: opened(text).upper())
+    adaptive.warm_up(TEXT)
+    assert louder(TEXT, deadline_ms=10).value == f"LARGE OF {TEXT.upper()}"  # not seen yet: tried
+    assert louder(TEXT, deadline_ms=10).level == "small"
+    assert machine.opened == ["small", "large"]
+    assert louder(TEXT, max_bytes=300).level == "small"
+    assert machine.held((500, 300)) == 300

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import mrl_edge_here
 
+import mrl_edge
 from mrl_edge.encoder import load_nested
 from mrl_edge.search import Search
 
@@ -45,6 +46,23 @@ def test_a_class_is_the_first_sure_dimensions(tiny):
         dim = next((d for d in encoder.dims[:-1] if probabilities[d][row].max() >= sure), encoder.dims[-1])
         best = probabilities[dim][row]
         assert line == f"{texts[row]}: {encoder.classes[best.argmax()]} ({best.max():.3f}, dimension {dim})"
+
+
+@pytest.mark.parametrize(
+    ("sure", "deadline_ms", "depth", "stopped"),
+    [("0", "10000", 1, "sure"), ("2", "10000", 2, "best"), ("2", "0.0001", 1, "deadline")],
+)
+def test_a_class_is_the_best_exits_that_is_needed_and_in_time(tiny, sure, deadline_ms, depth, stopped):
+    texts = ["a little phrase", "words in a row"]
+    lines = example(
+        "classify_within_deadline.py", tiny / "bundle", *texts, "--sure", sure, "--deadline-ms", deadline_ms
+    )
+    assert len(lines) == len(texts)
+    encoder = mrl_edge.load(tiny / "bundle", 24, "int8", depth)
+    for text, line, row in zip(texts, lines, encoder.classify(texts), strict=True):
+        wanted = f"{text}: {encoder.classes[row.argmax()]} ({row.max():.3f}, d24-L{depth}, "
+        assert line.startswith(wanted)
+        assert line.endswith(f" ms, {stopped})")
 
 
 def test_a_choice_within_a_budget_runs(tiny):

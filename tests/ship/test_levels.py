@@ -8,6 +8,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import weakref
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,8 +19,10 @@ from ship.shipping import QUERIES, K, assert_exact, ship
 from train.untrained import CLASSES
 
 import mrl_edge
+from mrl_edge.adaptive import Adaptive, Level, Pace
 from mrl_edge.app import open_app
 from mrl_edge.bundle_levels import adaptive_classes, adaptive_search
+from mrl_edge.cascade import AdaptiveClassifier
 from mrl_edge.errors import UsageError
 from mrl_edge.nesting import prefix
 from mrl_edge.search import Search
@@ -36,9 +40,12 @@ def test_a_bundles_own_dimensions_and_exits_are_levels_too(small):
         adaptive_search(small, [24])
     classes = adaptive_classes(small, [(24, 2), (4, 1)], threads=1)
     classes.warm_up("abc")
+    unsure = AdaptiveClassifier(classes, [1.1], CLASSES)
     for deadline_ms, dim, depth in ((None, 24, 2), (1e-6, 4, 1)):
         wanted = mrl_edge.load(small, dim, "fp32", depth).classify(["abc de f"])[0]
         np.testing.assert_allclose(classes("abc de f", deadline_ms=deadline_ms).value, wanted, atol=1e-6)
+        answer = unsure("abc de f", deadline_ms)
+        assert (answer.level, answer.value.name) == (f"d{dim}-L{depth}", CLASSES[wanted.argmax()])
 
 
 def test_levels_share_their_bytes_and_each_answers_for_its_depth(small, choose, embedded, documents, tmp_path):
@@ -64,8 +71,9 @@ def test_a_deadline_that_only_the_least_level_meets_steps_down_and_none_steps_ba
     assert stepped.level == "d4-L1"
     assert [hit.id for hit in stepped.value] == [hit.id for hit in app.level(1).search("abc", K)]
     assert app.ask("abc", deadline_ms=60_000).level == "d24-L2"
-    smallest = app.info.levels[1].resident_bytes
+    smallest, best = app.info.levels[1].resident_bytes, weakref.ref(app.level(0))
     assert app.ask("abc", max_bytes=smallest).level == "d4-L1"
+    assert best() is None  # whatever opened it
     with pytest.raises(UsageError, match="no level fits"):
         app.ask("abc", max_bytes=smallest - 1)
 
@@ -75,11 +83,62 @@ def test_a_funnel_ranks_again_at_every_step(small, choose, embedded, documents, 
     app = open_app(tmp_path / "app")
     stored, queries = embedded[2]
     for query, vector in zip(QUERIES, queries, strict=True):
-        left = np.arange(len(documents))
-        for dim, keep in ((4, 60), (10, 20), (24, K)):
-            cosines = prefix(stored[left], dim) @ prefix(vector[None, :], dim)[0]
-            left = left[np.argsort(-cosines, kind="stable")[:keep]]
-        assert [hit.id for hit in app.search(query, K)] == left.tolist()
+        assert [hit.id for hit in app.search(query, K)] == funnel(stored, vector, (4, 60), (10, 20), (24, K))
+
+
+def funnel(stored, vector, *steps):
+    """Return the ids that numpy has left after some steps, each a dimension and how many it keeps."""
+    left = np.arange(len(stored))
+    for dim, keep in steps:
+        cosines = prefix(stored[left], dim) @ prefix(vector[None, :], dim)[0]
+        left = left[np.argsort(-cosines, kind="stable")[:keep]]
+    return left.tolist()
+
+
+def test_a_funnel_steps_down_and_back_within_a_deadline_and_a_memory_limit(small, choose, embedded, tmp_path):
+    """The shipped levels' own answers, on a clock that moves as it is told to; the extremes on the real one too."""
+    ship(small, choose(dim=10), tmp_path / "app", "--funnel", "60@24", "--also", "d4,d4-L1")
+    app = open_app(tmp_path / "app", threads=1)
+    best, less, least = (level.name for level in app.info.levels)
+    query = QUERIES[1]
+    wanted = {
+        best: funnel(embedded[2][0], embedded[2][1][1], (10, 60), (24, K)),
+        less: funnel(embedded[2][0], embedded[2][1][1], (4, 60), (24, K)),
+        least: funnel(embedded[1][0], embedded[1][1][1], (4, K)),
+    }
+    assert wanted[best] != wanted[less] != wanted[least]
+    now_s, costs_ms = [0.0], {best: 8, less: 5, least: 2}
+
+    def opened(number, name):
+        def answer(text, k):
+            now_s[0] += costs_ms[name] / 1000
+            return app.level(number).ask(text, k)
+
+        return answer
+
+    levels = [
+        Level(each.name, partial(opened, n, each.name), each.resident_bytes) for n, each in enumerate(app.info.levels)
+    ]
+    clocked = Adaptive(levels, Pace(window=3, retry=10), clock=lambda: now_s[0])
+
+    def used(times, ask=clocked, **limits):
+        answers = [ask(query, K, **limits) for _ in range(times)]
+        assert all([hit.id for hit in answer.value] == wanted[answer.level] for answer in answers)
+        return [answer.level for answer in answers]
+
+    clocked.warm_up(query, K)
+    assert used(5, deadline_ms=10) == [best] * 5
+    assert used(2, deadline_ms=6) == [less] * 2
+    costs_ms.update({best: 32, less: 20, least: 8})
+    assert used(6, deadline_ms=10) == [best, best, less, less, least, least]  # two of three slow ones move a median
+    costs_ms.update({best: 8, less: 5, least: 2})
+    assert used(10, deadline_ms=10)[-4:] == [best] * 4
+    app.warm_up(query)
+    for ask in (clocked, app.ask):
+        assert used(1, ask, deadline_ms=1e-6) == [least]
+        assert used(1, ask, deadline_ms=60_000) == [best]
+        assert used(1, ask, max_bytes=app.info.levels[2].resident_bytes) == [least]
+        assert used(1, ask) == [best]
 
 
 def test_a_choice_without_an_index_ships_no_corpus_and_classifies_or_encodes(small, choose, tmp_path):
@@ -92,11 +151,21 @@ def test_a_choice_without_an_index_ships_no_corpus_and_classifies_or_encodes(sma
     assert [app.ask(text).value[0].text for text in QUERIES] == [CLASSES[row.argmax()] for row in shares]
     with pytest.raises(UsageError, match="without documents"):
         app.search("abc")
-    for threshold, encoder in ((0.0, least), (1.1, best)):
-        chosen, probability, by = app.adaptive_classifier([threshold])("abc de f")
+    smallest = app.info.levels[1].resident_bytes
+    for threshold, limits, encoder, level, stopped in (
+        (0.0, {}, least, "d4-L1", "sure"),
+        (1.1, {}, best, "d10-L2", "best"),
+        (1.1, {"deadline_ms": 1e-6}, least, "d4-L1", "deadline"),
+        (1.1, {"max_bytes": smallest}, least, "d4-L1", "memory"),
+        (1.1, {"deadline_ms": 60_000}, best, "d10-L2", "best"),
+    ):
+        answer = app.adaptive_classifier([threshold])("abc de f", **limits)
         row = encoder.classify(["abc de f"])[0]
-        assert (chosen, by.dim) == (CLASSES[row.argmax()], encoder.dim)
-        assert probability == pytest.approx(row.max(), abs=1e-5)
+        assert (answer.value.name, answer.level, answer.stopped) == (CLASSES[row.argmax()], level, stopped)
+        assert answer.value.probability == pytest.approx(row.max(), abs=1e-5)
+    unsure = app.adaptive_classifier([1.1])
+    unsure.warm_up("abc de f")
+    assert [unsure("abc de f", ms).level for ms in (60_000, 1e-6, 60_000)] == ["d10-L2", "d4-L1", "d10-L2"]
 
 
 def test_the_server_of_the_unit_answers_over_http(small, choose, embedded, documents, tmp_path):
