@@ -4,12 +4,15 @@ import json
 
 import pytest
 from conftest import run_here, the_one_error_line
+from jsonschema import Draft202012Validator
 from mrl_edge.bench.budget import Budget
 from mrl_edge.bench.candidates import candidates
 from mrl_edge.bench.pick import pick
 from mrl_edge.bench.results import read_results
 from mrl_edge.devices.energy import find_rapl
 from mrl_edge.devices.power import find_power
+
+from mrl_edge.cli.schema import File, json_schema
 
 QUERIES = 60
 
@@ -135,6 +138,13 @@ def test_what_was_not_measured_is_not_forgotten(int8_alone, swept):
     assert wide.returncode == 0
     assert "No configuration has a better" not in wide.stdout
     assert "may be better within this budget" in wide.stdout
+
+
+def test_what_is_answered_is_a_choice_by_its_schema(int8_alone, nothing_measured):
+    schema = Draft202012Validator(json_schema(File.choice))
+    for answer in (int8_alone[2], nothing_measured[1]):
+        assert list(schema.iter_errors(answer)) == []
+        assert answer["left_out"]
 
 
 def test_a_share_of_a_model_that_a_tuning_did_not_look_at_is_refused(int8_alone):
