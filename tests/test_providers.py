@@ -17,7 +17,7 @@ from mrl_edge.bench.candidates import candidate
 from mrl_edge.bench.configuration import configuration_of
 from mrl_edge.bench.fleet import side_by_side
 from mrl_edge.bench.preparing import Grid
-from mrl_edge.bench.reproduce import bench_command
+from mrl_edge.bench.reproduce import command_of
 from mrl_edge.bench.roofline import Rooflines
 from mrl_edge.bench.slower import slower_than_fp32
 from mrl_edge.bench.sweep import sweep
@@ -224,8 +224,8 @@ def test_a_row_on_a_gpu_is_a_configuration_of_its_own(capsys):
     assert len(side_by_side([[first], [second]])) == 2
     assert second.name == "fp16 at dimension 64, on cuda"
     assert (configuration(first).provider, configuration(second).provider) == ("cpu", "cuda")
-    assert "--provider cpu,cuda" in bench_command(content, "new.json")
-    assert "--provider" not in bench_command(results(plain), "new.json")
+    assert "--provider cpu,cuda" in command_of(content, "new.json")
+    assert "--provider" not in command_of(results(plain), "new.json")
     print_results(content)
     out, errors = capsys.readouterr()
     assert "cuda" in out
