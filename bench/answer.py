@@ -155,5 +155,5 @@ def configuration(row: Candidate) -> Configuration:
 
 
 def _row(row: Candidate) -> Row:
-    figures = {name: getattr(row, name) for name in Row.__struct_fields__ if name not in OBJECTIVES}
-    return Row(**figures, **row.quality)
+    figures: dict[str, Any] = {name: getattr(row, name) for name in Row.__struct_fields__ if name not in OBJECTIVES}
+    return Row(**{**figures, **row.quality})

@@ -22,10 +22,8 @@ def command_of(results: Results, out: str) -> str:
     reached, and a budget that options cannot say. What a tuning could not run is not among its configurations.
     """
     measured, narrowing = results.measurements, results.narrowing
-    if narrowing is None:
-        command, rows, own = "bench", [*measured], _bench(measured)
-    else:
-        command, rows, own = "tune", [*measured, *narrowing.unmeasured], _budget(narrowing.held)
+    rows: list[Measurement | Unmeasured] = [*measured, *(narrowing.unmeasured if narrowing else ())]
+    command, own = ("tune", _budget(narrowing.held)) if narrowing else ("bench", _bench(measured))
     words = ["mrl-edge", command, results.bundle.name, *_data(results), *_variants(rows), *own, *_settings(results)]
     return shlex.join([*words, "--out", out])
 
