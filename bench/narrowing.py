@@ -103,9 +103,7 @@ class Search:
             self._objective = objective_of(rows, self._budget)
             self._descend()
         said = msgspec.structs.replace(said, full_quality=full.quality if full else {}, finished=True, asked=asked)
-        asked_for = self._budget
-        held = HeldLimits(asked_for.max, asked_for.min, asked_for.keep if full else {}, asked_for.confidence)
-        said = msgspec.structs.replace(said, held=held)
+        said = msgspec.structs.replace(said, held=HeldLimits(**msgspec.structs.asdict(self._budget)))
         stopped = dict(Counter(self._played.stopped()))
         run.narrowed(self._in_play.said(msgspec.structs.replace(said, stopped=stopped)))
         run.finish()
@@ -251,6 +249,7 @@ class Search:
 
 
 def _asked(budget: Budget, grid: Grid) -> str:
-    """Return what tells one narrowing from another of the same bundle, data and settings."""
-    among = grid.precisions, grid.depths, grid.dims, grid.threads, grid.plans, grid.runtimes, grid.providers
-    return hashlib.sha256(msgspec.json.encode((budget, among))).hexdigest()[:16]
+    """Return what tells one narrowing from another of the same bundle, data and settings, in whatever order it is."""
+    parts = grid.precisions, grid.depths, grid.dims, grid.threads, grid.plans, grid.runtimes, grid.providers
+    among = [sorted(map(str, part)) for part in parts]
+    return hashlib.sha256(msgspec.json.encode((budget, among), order="sorted")).hexdigest()[:16]

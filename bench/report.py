@@ -25,7 +25,7 @@ from mrl_edge.bench.report_devices import ResultsFile, Shown, devices_of
 from mrl_edge.bench.report_notes import notes
 from mrl_edge.bench.report_peers import Peers
 from mrl_edge.bench.report_rows import by_class, shared
-from mrl_edge.bench.reproduce import bench_command
+from mrl_edge.bench.reproduce import command_of
 
 from mrl_edge.errors import ResultsError, UsageError
 from mrl_edge.metrics import TITLES, method_title
@@ -92,7 +92,7 @@ def render(
         peers=peers,
         where=peers.where(frozenset(device.results.device.cpu for device in shown)) if peers else "",
         configuration_of=configuration_of,
-        bench_command=bench_command,
+        command_of=command_of,
         commands=[f"{device['pick']}{_options(budget, metric)}" for device in data["devices"]],
         report=command or shlex.join(["mrl-edge", "report", *(file.path for file in files)]),
         style=Markup(_read("page.css")),  # noqa: S704 our own file

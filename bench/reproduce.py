@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mrl_edge.bench.results import Measurement, Results
+from mrl_edge.bench.budget import option
+from mrl_edge.bench.results import HeldLimits, Measurement, Results, Unmeasured
 
 from mrl_edge.datasets import Columns
 from mrl_edge.providers import CPU, short_name
@@ -14,38 +15,16 @@ from mrl_edge.providers import CPU, short_name
 _LEAST_ASKED = 10  # queries or documents that mrl-edge bench takes as a number
 
 
-def bench_command(results: Results, out: str) -> str:
-    """Return `mrl-edge bench …` as one line for a shell, for the rows that are there.
+def command_of(results: Results, out: str) -> str:
+    """Return `mrl-edge bench …`, or `tune …` of a tuning, as one line for a shell, for what it was to choose among.
 
-    What the file does not record stands in capitals: of the data, as files of earlier versions, and how a board is
-    reached.
+    What the file does not record stands in capitals: of the data, as files of earlier versions, how a board is
+    reached, and a budget that options cannot say. What a tuning could not run is not among its configurations.
     """
-    rows = results.measurements
-    words = ["mrl-edge", "bench", results.bundle.name, *_data(results)]
-    words += _listed("--precision", (row.precision for row in rows))
-    words += _listed("--dims", sorted({row.dim for row in rows if row.tokens is None}))
-    words += _listed("--depths", sorted({row.depth for row in rows}))
-    words += _listed("--threads", sorted({row.threads for row in rows}))
-    providers = [short_name(row.provider) for row in rows]
-    words += _listed("--provider", providers) if {*providers} - {CPU} else []
-    words += _search(rows)
-    words += ["--tokens", ",".join(map(str, sorted({row.tokens for row in rows if row.tokens}))) or "0"]
-    words += _calls(rows) + _runtime(rows)
-    for option, name in (
-        ("--vectors", "vectors"),
-        ("--recall", "target_recall"),
-        ("--max-seconds", "max_seconds"),
-        ("--repeats", "repeats"),
-        ("--tail", "tail"),
-    ):
-        if name in results.settings:
-            words += [option, f"{results.settings[name]}"]
-    if isinstance(like := results.settings.get("like"), dict):
-        words += ["--like", f"{like['source']}"]
-    if results.device.capped_to:
-        words += ["--device", results.device.capped_to, "--capped"]
-    elif results.device.name != "local":  # over SSH; the file says which board, not how it is reached
-        words += ["--device", "USER@HOST"]
+    measured, narrowing = results.measurements, results.narrowing
+    rows: list[Measurement | Unmeasured] = [*measured, *(narrowing.unmeasured if narrowing else ())]
+    command, own = ("tune", _budget(narrowing.held)) if narrowing else ("bench", _bench(measured))
+    words = ["mrl-edge", command, results.bundle.name, *_data(results), *_variants(rows), *own, *_settings(results)]
     return shlex.join([*words, "--out", out])
 
 
@@ -72,7 +51,55 @@ def _data(results: Results) -> list[str]:
     return words
 
 
-def _search(rows: Iterable[Measurement]) -> list[str]:
+def _variants(rows: Sequence[Measurement | Unmeasured]) -> list[str]:
+    words = _listed("--precision", (row.precision for row in rows))
+    words += _listed("--dims", sorted({row.dim for row in rows if isinstance(row, Unmeasured) or row.tokens is None}))
+    words += _listed("--depths", sorted({row.depth for row in rows}))
+    words += _listed("--threads", sorted({row.threads for row in rows}))
+    providers = [short_name(row.provider) for row in rows]
+    words += _listed("--provider", providers) if {*providers} - {CPU} else []
+    return words + _search(rows) + _runtime(rows)
+
+
+def _bench(rows: Sequence[Measurement]) -> list[str]:
+    words = ["--tokens", ",".join(map(str, sorted({row.tokens for row in rows if row.tokens}))) or "0"]
+    return words + _calls(rows)
+
+
+def _budget(held: HeldLimits | None) -> list[str]:
+    if held is None:  # interrupted, or of an earlier version
+        return ["--budget", "BUDGET"]
+    words = ["--budget", "BUDGET"] if held.utility else []
+    words += [word for name, limit in held.max.items() for word in (option(name), f"{limit:.15g}")]
+    for table, floors in (("min", held.min), ("keep", held.keep)):
+        words += [word for name, at in floors.items() for word in (f"--{table}-quality", f"{name}={at:.15g}")]
+    for name in ("confidence", "objective", "corpus", "corpus_now"):
+        if (value := getattr(held, name)) is not None:
+            words += [f"--{name.replace('_', '-')}", f"{value}"]
+    return words
+
+
+def _settings(results: Results) -> list[str]:
+    words = []
+    for asked_by, name in (
+        ("--vectors", "vectors"),
+        ("--recall", "target_recall"),
+        ("--max-seconds", "max_seconds"),
+        ("--repeats", "repeats"),
+        ("--tail", "tail"),
+    ):
+        if name in results.settings:
+            words += [asked_by, f"{results.settings[name]}"]
+    if isinstance(like := results.settings.get("like"), dict):
+        words += ["--like", f"{like['source']}"]
+    if results.device.capped_to:
+        words += ["--device", results.device.capped_to, "--capped"]
+    elif results.device.name != "local":  # over SSH; the file says which board, not how it is reached
+        words += ["--device", "USER@HOST"]
+    return words
+
+
+def _search(rows: Iterable[Measurement | Unmeasured]) -> list[str]:
     plans = [row.plan for row in rows if row.plan is not None]
     words = _listed("--index", (plan.kind for plan in plans))
     if any(plan.tuned for plan in plans):
@@ -87,12 +114,12 @@ def _calls(rows: Iterable[Measurement]) -> list[str]:
     served = [row for row in rows if row.p99_limit_ms is not None]
     alone = [row for row in rows if row.p99_limit_ms is None]
     words = []
-    for option, numbers in (("--batches", {row.batch for row in alone}), ("--concurrency", {r.callers for r in alone})):
-        words += _listed(option, sorted(numbers)) if max(numbers, default=1) > 1 else []
+    for asked_by, numbers in (("--batches", {r.batch for r in alone}), ("--concurrency", {r.callers for r in alone})):
+        words += _listed(asked_by, sorted(numbers)) if max(numbers, default=1) > 1 else []
     return [*words, *(["--server", "--p99-limit-ms", f"{served[0].p99_limit_ms:g}"] if served else [])]
 
 
-def _runtime(rows: Iterable[Measurement]) -> list[str]:
+def _runtime(rows: Iterable[Measurement | Unmeasured]) -> list[str]:
     sets = list(dict.fromkeys(row.runtime for row in rows))
     levers = ["+".join(name for name in names if name != "pinned") or "default" for names in sets]
     words = ["--pin"] if any("pinned" in names for names in sets) else []

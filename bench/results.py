@@ -311,12 +311,16 @@ class Unmeasured(msgspec.Struct, frozen=True):
 
 
 class HeldLimits(msgspec.Struct, frozen=True):
-    """What `mrl-edge tune` held against every configuration: its budget's limits."""
+    """What `mrl-edge tune` held against every configuration, its budget's limits, and what it was to maximise."""
 
     max: dict[str, float] = {}
     min: dict[str, float] = {}
     keep: dict[str, float] = {}  # shares of `Narrowing.full_quality`
     confidence: float | None = None
+    objective: str | None = None
+    utility: dict[str, float] = {}
+    corpus: int | None = None
+    corpus_now: int | None = None
 
 
 class Narrowing(msgspec.Struct, frozen=True):

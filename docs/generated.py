@@ -34,7 +34,8 @@ _FILES = {
     schema.File.budget: ("budget.toml", "A [budget](../choosing.md#the-budget), in TOML."),
     schema.File.choice: (
         "choice.json",
-        "What of the file that `mrl-edge pick --out` writes `mrl-edge ship` and `mrl-edge serve` read.",
+        "What `mrl-edge pick` writes with `--out` and prints with `--json`, and `mrl-edge tune` with `--choice`. "
+        "`mrl-edge ship` and `mrl-edge serve` read its bundle and its configuration.",
     ),
     schema.File.app: ("app.json", "What a [shipped](../shipping.md) folder is, as `mrl-edge ship` writes it."),
     schema.File.model: ("mrl.json", "What a model folder says of its training, as `mrl-edge train` writes it."),
@@ -101,7 +102,8 @@ def formats_page() -> str:
         made = schema.json_schema(file)
         link = f"[{file.value}.schema.json](../schemas/{file.value}.schema.json)"
         page += [f"## `{name}`", f"{what} As a schema: {link}, or `mrl-edge schema {file.value}`."]
-        page += [_type_table(key, found, _remarks(schema.type_of(file), key)) for key, found in made["$defs"].items()]
+        top = schema.types_of(file)[-1]
+        page += [_type_table(key, found, _remarks(top, key)) for key, found in made["$defs"].items()]
     return "\n\n".join(page) + "\n"
 
 

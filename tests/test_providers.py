@@ -12,13 +12,14 @@ import onnxruntime as ort
 import pytest
 from conftest import TINY_DIMS, run_here, the_one_error_line
 from mrl_edge.bench import jobs
+from mrl_edge.bench.answer import configuration
 from mrl_edge.bench.budget import Budget
 from mrl_edge.bench.candidates import bound, candidate
 from mrl_edge.bench.configuration import configuration_of
 from mrl_edge.bench.fleet import side_by_side
 from mrl_edge.bench.narrowing import narrow
 from mrl_edge.bench.preparing import Grid
-from mrl_edge.bench.reproduce import bench_command
+from mrl_edge.bench.reproduce import command_of
 from mrl_edge.bench.results import Unmeasured, write_results
 from mrl_edge.bench.roofline import Rooflines
 from mrl_edge.bench.slower import slower_than_fp32
@@ -27,7 +28,6 @@ from rows import measurement, results
 
 import mrl_edge
 from mrl_edge.bundle import Bundle, open_bundle
-from mrl_edge.cli.answers import _configuration
 from mrl_edge.cli.bench_table import print_results
 from mrl_edge.encoder import open_session
 from mrl_edge.errors import UnsupportedError, UsageError
@@ -258,9 +258,9 @@ def test_a_row_on_a_gpu_is_a_configuration_of_its_own(capsys):
     first, second = (candidate(row, content.settings) for row in (plain, gpu))
     assert len(side_by_side([[first], [second]])) == 2
     assert second.name == "fp16 at dimension 64, on cuda"
-    assert (_configuration(first).provider, _configuration(second).provider) == ("cpu", "cuda")
-    assert "--provider cpu,cuda" in bench_command(content, "new.json")
-    assert "--provider" not in bench_command(results(plain), "new.json")
+    assert (configuration(first).provider, configuration(second).provider) == ("cpu", "cuda")
+    assert "--provider cpu,cuda" in command_of(content, "new.json")
+    assert "--provider" not in command_of(results(plain), "new.json")
     print_results(content)
     out, errors = capsys.readouterr()
     assert "cuda" in out

@@ -1,10 +1,9 @@
-"""A choice as a person and as a program read it: in words, as a table, as JSON."""
+"""A choice as a person reads it, in words and as a table; and its file."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mrl_edge.cli import console
 
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     from mrl_edge.bench.fleet import Board
     from mrl_edge.bench.limits import FullModel
     from mrl_edge.bench.pick import Choice
-    from mrl_edge.bench.results import BundleRef, Results
-    from mrl_edge.choice import Configuration
+    from mrl_edge.bench.results import Results
 
 _HEADS = {
     "p50_ms": "p50 ms",
@@ -106,47 +104,6 @@ def print_front(choice: Choice, axes: Sequence[str]) -> None:
     ]
     heads = ["", "precision", "dim", "index", *shown, *(_HEADS.get(name) or titled(name)[0] for name in axes)]
     console.print_table("\nPareto front: nothing is better in everything", [*heads, choice.objective.title], rows)
-
-
-def as_object(choice: Choice, bundle: BundleRef) -> dict[str, object]:
-    """Return the chosen row's figures at the top, the rest beside them."""
-    chosen = choice.chosen
-    return {
-        "fits": chosen is not None,
-        "bundle": {"name": bundle.name, "sha256": bundle.sha256},
-        "configuration": _configuration(chosen) if chosen else None,
-        **(_figures(chosen) if chosen else {}),
-        "objective": choice.objective.name,
-        "value": choice.objective.value(chosen) if chosen else None,
-        "why": choice.why,
-        "uncertain": choice.uncertain,
-        "trades": [_with_row(trade) for trade in choice.trades],
-        "relaxations": [_with_row(one) for one in choice.relaxations],
-        "next_better": _figures(choice.next_better) if choice.next_better else None,
-        "nearest": _figures(choice.nearest) if choice.nearest else None,
-        "full": {"name": choice.full.name, **asdict(choice.full)} if choice.full else None,
-        "over": [asdict(excess) for excess in choice.over],
-        "corpora": [_figures(row) for row in choice.corpora],
-        "pareto": [_figures(row) for row in choice.pareto],
-    }
-
-
-def _configuration(row: Candidate) -> Configuration:
-    """Return what a device runs, as `ship` and `serve` read it."""
-    from mrl_edge.choice import Configuration
-
-    return Configuration(**{name: getattr(row, name) for name in Configuration.__struct_fields__})
-
-
-def _with_row(one: Any) -> dict[str, object]:
-    found = asdict(replace(one, row=None))
-    return {**found, "row": _figures(one.row) if one.row else None}
-
-
-def _figures(row: Candidate) -> dict[str, object]:
-    figures = asdict(row)
-    quality: dict[str, float] = figures.pop("quality")
-    return {"name": row.name, **figures, **quality}
 
 
 def write_choice(out: Path, found: object) -> None:

@@ -73,6 +73,7 @@ def pick(
     Files of one machine are taken together; of several machines each gets a choice, or all one; or a board that was
     not measured gets one, predicted from them.
     """
+    from mrl_edge.bench.answer import answer
     from mrl_edge.bench.fleet import boards_of
     from mrl_edge.bench.results import read_results
 
@@ -91,7 +92,7 @@ def pick(
         choices = _elsewhere(board, elsewhere.machines(results, read, profile), wanted, axes, read)
     else:
         choices = _measured(boards, wanted, axes, read, one_for_all)
-    objects = {name: answers.as_object(choice, boards[0].bundle) for name, choice in choices.items()}
+    objects = {name: answer(choice, boards[0].bundle) for name, choice in choices.items()}
     found = next(iter(objects.values())) if len(choices) == 1 else {"boards": objects}
     if out is not None:
         answers.write_choice(out, found)

@@ -47,49 +47,49 @@ def schema(
 
 
 def json_schema(file: File) -> dict[str, Any]:
-    """Return the schema (draft 2020-12) that a file is validated by when it is read.
+    """Return the schema (draft 2020-12) that a file is validated by when it is read; a choice, as it is written.
 
     Keys that a newer version may add are allowed, except in the TOML of a device or a budget.
     """
     import msgspec
 
-    made = msgspec.json.schema(type_of(file))
+    made, types = msgspec.json.schema_components(types_of(file), ref_template="#/$defs/{name}")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"mrl-edge {file.value}",
-        **_plain(made),
+        **_plain({**(made[0] if len(made) == 1 else {"anyOf": [*made]}), "$defs": types}),
     }
 
 
-def type_of(file: File) -> Any:
-    """Return the type that a file is read as."""
+def types_of(file: File) -> tuple[Any, ...]:
+    """Return the types that a file may be of."""
     if file is File.bundle:
         from mrl_edge.bundle import Manifest
 
-        return Manifest
+        return (Manifest,)
     if file is File.results:
         from mrl_edge.bench.results import Results
 
-        return Results
+        return (Results,)
     if file is File.budget:
         from mrl_edge.bench.budget import Budget
 
-        return Budget
+        return (Budget,)
     if file is File.choice:
-        from mrl_edge.choice import Choice
+        from mrl_edge.bench.answer import Boards, Chosen
 
-        return Choice
+        return Chosen, Boards
     if file is File.app:
         from mrl_edge.ship.manifest import AppManifest
 
-        return AppManifest
+        return (AppManifest,)
     if file is File.model:
         from mrl_edge.train.record import Record
 
-        return Record
+        return (Record,)
     from mrl_edge.devices.profiles import Profile
 
-    return Profile
+    return (Profile,)
 
 
 def _plain(value: Any) -> Any:

@@ -193,6 +193,7 @@ def _answer(results: Results, budget: Budget, out: Path, as_json: bool) -> dict[
 
     Raises `ResultsError` where nothing could be run, which no budget is to blame for.
     """
+    from mrl_edge.bench.answer import answer
     from mrl_edge.bench.candidates import candidates, unmeasured
     from mrl_edge.bench.pick import pick as choose
     from mrl_edge.bench.results import Narrowing, refuse_emulated
@@ -215,7 +216,7 @@ def _answer(results: Results, budget: Budget, out: Path, as_json: bool) -> dict[
             for why, count in counted.items():
                 console.say(f"{what}: {count} {why}")
     kept = {"left_out": said.left_out, "stopped": said.stopped, "failed": said.failed}
-    return {**answers.as_object(choice, results.bundle), **kept}
+    return {**answer(choice, results.bundle), **kept}
 
 
 def _budget(what: bench_boards.Sweep) -> Budget:

@@ -1,15 +1,20 @@
 """`mrl-edge tune` beside the whole sweep: the same choice from fewer measurements."""
 
 import json
+import shlex
 
 import pytest
 from conftest import run_here, the_one_error_line
+from jsonschema import Draft202012Validator
 from mrl_edge.bench.budget import Budget
 from mrl_edge.bench.candidates import candidates
 from mrl_edge.bench.pick import pick
+from mrl_edge.bench.reproduce import command_of
 from mrl_edge.bench.results import read_results
 from mrl_edge.devices.energy import find_rapl
 from mrl_edge.devices.power import find_power
+
+from mrl_edge.cli.schema import File, json_schema
 
 QUERIES = 60
 
@@ -137,6 +142,13 @@ def test_what_was_not_measured_is_not_forgotten(int8_alone, swept):
     assert "may be better within this budget" in wide.stdout
 
 
+def test_what_is_answered_is_a_choice_by_its_schema(int8_alone, nothing_measured):
+    schema = Draft202012Validator(json_schema(File.choice))
+    for answer in (int8_alone[2], nothing_measured[1]):
+        assert list(schema.iter_errors(answer)) == []
+        assert answer["left_out"]
+
+
 def test_a_share_of_a_model_that_a_tuning_did_not_look_at_is_refused(int8_alone):
     out, _, _ = int8_alone
     error = the_one_error_line(run_here("pick", out, "--keep-quality", "ndcg_at_10=0.5"))
@@ -151,6 +163,26 @@ def test_the_same_command_again_measures_nothing(int8_alone, arguments):
     assert "measuring" not in done.stderr
     assert again == answer
     assert out.read_bytes() == before
+
+
+def test_the_command_that_the_report_gives_asks_for_the_same(int8_alone, arguments, tmp_path):
+    """So that it measures nothing again: of limits alone, and of all that can be asked for."""
+    out, _, _ = int8_alone
+    every, asked = tmp_path / "every.json", (
+        "--max-disk-mb", "0.001", "--max-p99-ms", "0.25", "--max-p50-ms", "0.1", "--min-quality", "ndcg_at_10=0.125",
+        "--confidence", "0.9", "--objective", "mrr_at_10", "--corpus", QUERIES - 1, "--corpus-now", "60",
+        "--precision", "int8,fp32", "--threads", "1,2", "--index", "scan,annoy", "--rerank-dim", "32",
+        "--shortlist", "20", "--runtime", "default,no-arena", "--vectors", "int8", "--recall", "0.9",
+    )  # fmt: skip
+    assert tune(arguments, every, *asked)[0].returncode == 3
+    for file in (out, every):
+        before = file.read_bytes()
+        words = shlex.split(command_of(read_results(file), str(file)))
+        words[2], words[words.index("--data") + 1] = arguments[0], arguments[2]  # their folders are not recorded
+        again = run_here(*words[1:])
+        assert again.returncode == (0 if file == out else 3), again.stderr
+        assert "glimpse" not in again.stderr
+        assert file.read_bytes() == before
 
 
 def test_a_sweep_completes_what_tuning_began(int8_alone, arguments, swept, tmp_path):

@@ -12,6 +12,7 @@ from mrl_edge.bench import jobs, place
 from mrl_edge.bench.agreement import compare, vectors_of
 from mrl_edge.bench.place import Place
 from mrl_edge.bench.preparing import Grid
+from mrl_edge.bench.reproduce import command_of
 from mrl_edge.bench.results import read_results, write_results
 from mrl_edge.bench.sweep import sweep
 from mrl_edge.devices.local import describe
@@ -56,11 +57,16 @@ def bench(bundle, task, *options):
     return run_here("bench", bundle, "--data", task, *columns, "--repeats", "1", "--max-seconds", "0.2", *options)
 
 
-def test_what_does_not_fit_is_a_row_and_the_sweep_ends(bundle, task, tmp_path):
+@pytest.fixture(scope="module")
+def capping():
+    """Skip where this machine does not let us cap, for the reason that it gives."""
     try:
         cgroups.make(1 << 26).remove()
     except UnsupportedError as error:
         pytest.skip(str(error))
+
+
+def test_what_does_not_fit_is_a_row_and_the_sweep_ends(capping, bundle, task, tmp_path):
     statuses, own = [], {}
     for _ in range(2):  # in plenty, then in what lies between the memory of the two that no file backs
         mb = round(sum(own.values()) / 2e6) if own else 400
@@ -73,6 +79,27 @@ def test_what_does_not_fit_is_a_row_and_the_sweep_ends(bundle, task, tmp_path):
         statuses.append({row.precision: row.status for row in found.measurements})
         own = own or {row.precision: row.memory.anonymous_bytes for row in found.measurements}
     assert statuses == [{"fp32": "ok", "int8": "ok"}, {"fp32": "out_of_memory", "int8": "ok"}]
+
+
+def test_a_choice_is_looked_for_under_a_boards_limits(capping, tiny_bundle, task, tmp_path):
+    """In plenty something fits; in what Python alone takes every process is killed, which is no budget's fault."""
+    board, said = tmp_path / "tiny.toml", {}
+    for mb in (400, 20):
+        board.write_text(PROFILE.format(mb=mb, ram=(mb + 50) * 10**6))
+        said[mb] = run_here(
+            "tune", tiny_bundle, "--data", task, "--query", "q", "--positive", "p", "--dims", "32", "--index", "scan",
+            "--max-p50-ms", "1000", "--repeats", "1", "--max-seconds", "0.2", "--device", board, "--capped",
+            "--out", tmp_path / f"{mb}.json", "--json",
+        )  # fmt: skip
+    assert said[400].returncode == 0, said[400].stderr
+    assert "this machine, held to 400 MB and 1 cores as tiny has for an application" in said[400].stderr
+    assert json.loads(said[400].stdout)["fits"]
+    fitted, failed = (read_results(tmp_path / f"{mb}.json") for mb in (400, 20))
+    assert (fitted.device.capped_to, fitted.device.cores, fitted.device.ram_bytes) == ("tiny", 1, 400 * 10**6)
+    assert "--device tiny --capped" in command_of(fitted, "again.json")
+    assert "nothing could be measured: the kernel killed the process" in the_one_error_line(said[20])
+    assert set(failed.narrowing.failed) == {"the kernel killed the process (SIGKILL)"}
+    assert failed.measurements == ()
 
 
 def test_a_machine_agrees_with_itself_and_not_with_other_vectors(tiny_bundle, dev, tmp_path):

@@ -6,12 +6,13 @@ from itertools import pairwise
 
 import msgspec
 import pytest
+from cli.lines import parse
 from conftest import mrl_edge_here, run_here, the_one_error_line
 from mrl_edge.bench.budget import Budget
 from mrl_edge.bench.report_peers import read_peers
 from mrl_edge.bench.reproduce import asked as named
-from mrl_edge.bench.reproduce import bench_command
-from mrl_edge.bench.results import write_results
+from mrl_edge.bench.reproduce import command_of
+from mrl_edge.bench.results import HeldLimits, IndexPlan, Narrowing, Unmeasured, write_results
 from report_page import ROWS, TRAINING, Page, on, page_of
 from rows import measurement, results
 
@@ -84,13 +85,13 @@ def test_peers_say_where_they_were_measured_and_miss_what_they_miss(tmp_path):
 
 def test_the_command_that_measures_again_names_the_corpus_and_the_board():
     board = on("pi4", *ROWS, documents=1200)
-    told = dict(pairwise(shlex.split(bench_command(board, "out.json"))))
+    told = dict(pairwise(shlex.split(command_of(board, "out.json"))))
     assert (told["--max-documents"], told["--device"]) == ("1200", "USER@HOST")
-    here = shlex.split(bench_command(results(*ROWS), "out.json"))
+    here = shlex.split(command_of(results(*ROWS), "out.json"))
     assert "--device" not in here
     assert "--max-documents" not in here
     device = msgspec.structs.replace(results().device, name="pi-zero-2w", capped_to="pi-zero-2w")
-    capped = shlex.split(bench_command(msgspec.structs.replace(results(*ROWS), device=device), "out.json"))
+    capped = shlex.split(command_of(msgspec.structs.replace(results(*ROWS), device=device), "out.json"))
     assert capped[capped.index("--device") + 1 :][:2] == ["pi-zero-2w", "--capped"]
 
 
@@ -117,7 +118,7 @@ def test_the_command_that_measures_again_names_every_row():
     settings |= {"tail": 99.9}
     fixed = msgspec.structs.replace(measurement("int8", 384, threads=2), tokens=32)
     content = msgspec.structs.replace(results(*ROWS, fixed), settings=settings)
-    words = shlex.split(bench_command(content, "out.json"))
+    words = shlex.split(command_of(content, "out.json"))
     assert words[:3] == ["mrl-edge", "bench", "model"]
     told = dict(pairwise(words))
     expected = asked | {
@@ -129,9 +130,52 @@ def test_the_command_that_measures_again_names_every_row():
     columns = Columns(query="a gloss", positive="lemmas")
     assert named("builtin:wordnet_nouns/dev", columns) == asked
     assert named("somewhere/else/dev.csv", columns)["--data"] == "dev.csv"
-    assert "--query QUERY --positive POSITIVE" in bench_command(
+    assert "--query QUERY --positive POSITIVE" in command_of(
         msgspec.structs.replace(content, settings={"data": "dev.csv", "queries": 500}), "out.json"
     )
+
+
+def tuned(**held):
+    """A tuning's file: int8 measured, fp32 left out, within limits or interrupted."""
+    left = Unmeasured("fp32", 6, 384, 2, IndexPlan("scan", 200, 384), "too slow", 9.0, 1.0, 1.0, 1.0, {}, False)
+    narrowing = Narrowing({}, unmeasured=(left,), held=HeldLimits(**held) if held else None)
+    asked = {"--data": "my data.csv", "--query": "it's a gloss", "--positive": "lemmas"}
+    settings = {"queries": 500, "documents": 1200, "asked": asked, "max_seconds": 4.0, "repeats": 3, "vectors": "fp32"}
+    content = results(measurement("int8", 64, search_ms=0.2), name="a bundle")
+    return msgspec.structs.replace(content, settings=settings, narrowing=narrowing)
+
+
+def test_a_tuning_is_measured_again_by_tune_with_its_budget_and_all_that_it_chose_among():
+    held = {
+        "max": {"p50_ms": 20.0, "disk_mb": 30.5}, "min": {"mrr_at_10": 0.3}, "keep": {"ndcg_at_10": 0.97},
+        "confidence": 0.95, "objective": "recall_at_10", "corpus": 1200, "corpus_now": 1000,
+    }  # fmt: skip
+    words = shlex.split(command_of(tuned(**held), "out of it.json"))
+    assert words[:3] == ["mrl-edge", "tune", "a bundle"]
+    parse(words[1:])  # every option is one that the command has
+    told = dict(pairwise(words))
+    expected = {
+        "--data": "my data.csv", "--query": "it's a gloss", "--precision": "int8,fp32", "--dims": "64,384",
+        "--threads": "1,2", "--index": "annoy,scan", "--rerank-dim": "384", "--shortlist": "200",
+        "--max-p50-ms": "20", "--max-disk-mb": "30.5", "--min-quality": "mrr_at_10=0.3",
+        "--keep-quality": "ndcg_at_10=0.97", "--confidence": "0.95", "--objective": "recall_at_10",
+        "--corpus": "1200", "--corpus-now": "1000", "--max-documents": "1200", "--repeats": "3",
+        "--out": "out of it.json",
+    }  # fmt: skip
+    assert expected.items() <= told.items()
+    assert "--tokens" not in words
+    assert "--budget" not in words
+
+
+@pytest.mark.parametrize("content", [tuned(), tuned(max={"p50_ms": 20.0}, utility={"ndcg_at_10": 1.0})])
+def test_a_budget_that_options_cannot_say_stands_in_capitals(content):
+    """Of a tuning that was interrupted, and a utility."""
+    assert "--budget BUDGET" in command_of(content, "out.json")
+    assert ("--max-p50-ms 20" in command_of(content, "out.json")) is (content.narrowing.held is not None)
+    assert any("put in what stands in capitals" in cell for cell in page_of(content).cells)
+    told = tuned(max={"p50_ms": 20.0})
+    assert command_of(told, "device-0.json") in page_of(told).cells
+    assert not any("put in what stands in capitals" in cell for cell in page_of(told).cells)
 
 
 def test_the_command_writes_the_page_and_says_where(tmp_path):

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from conftest import run_here, the_one_error_line
 from mrl_edge.bench.held import alike, held_in, resized
-from mrl_edge.bench.reproduce import bench_command
+from mrl_edge.bench.reproduce import command_of
 from mrl_edge.bench.results import IndexPlan, read_results, write_results
 
 from mrl_edge.index.candidates import list_count
@@ -66,7 +66,7 @@ def test_the_parameters_are_those_of_the_largest(two):
     assert shares[0] == pytest.approx(shares[1], abs=1 / list_count(150))
     assert files[150].settings["like"]["source"] == "r-600.json"
     assert "like" not in files[600].settings
-    assert "--like r-600.json" in bench_command(files[150], "again.json")
+    assert "--like r-600.json" in command_of(files[150], "again.json")
 
 
 def test_a_further_size_has_the_same_parameters_in_a_run_of_its_own_too(sized, two):
