@@ -99,7 +99,8 @@ def _environment(folder: Path, path: Path) -> Path:
     venv.create(path, with_pip=False)
     python = path / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     command = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
-    command += ["install", "--quiet", "--no-input", "--requirement", str(folder / "requirements.txt")]
+    # Not compiled: `_run` has a place of its own for what Python compiles, where it would not be found.
+    command += ["install", "--quiet", "--no-input", "--no-compile", "--requirement", str(folder / "requirements.txt")]
     instead = "the check can be made with this Python instead: --no-verify"
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PIP_S)

@@ -5,7 +5,7 @@ import json
 import msgspec
 import numpy as np
 import pytest
-from conftest import mrl_edge, needs_usearch
+from conftest import mrl_edge_here, needs_usearch
 from mrl_edge.bench.path import QueryPath
 from mrl_edge.bench.results import IndexPlan, read_results
 from rows import measurement, results
@@ -25,7 +25,7 @@ def rows(bundle, dev, tmp_path_factory):
     task, out = folder / "task.jsonl", folder / "results.json"
     pairs = zip(dev["query"][:ROWS], dev["positive"][:ROWS], strict=True)
     task.write_text("".join(json.dumps({"q": q, "p": p}) + "\n" for q, p in pairs))
-    mrl_edge(
+    mrl_edge_here(
         "bench", bundle, "--data", task, "--query", "q", "--positive", "p", "--dims", "16,384", "--precision", "int8",
         "--index", ",".join(KINDS), "--rerank-dim", "tuned", "--vectors", "int8", "--target-recall", "0.9",
         "--tokens", "0", "--max-seconds", "0.2", "--repeats", "1", "--out", out,
@@ -116,7 +116,7 @@ def test_hnsw_is_measured_where_usearch_is_installed(bundle, dev, tmp_path):
     task, out = tmp_path / "task.jsonl", tmp_path / "results.json"
     pairs = zip(dev["query"][:60], dev["positive"][:60], strict=True)
     task.write_text("".join(json.dumps({"q": q, "p": p}) + "\n" for q, p in pairs))
-    mrl_edge(
+    mrl_edge_here(
         "bench", bundle, "--data", task, "--query", "q", "--positive", "p", "--dims", "64", "--precision", "int8",
         "--index", "hnsw", "--tokens", "0", "--max-seconds", "0.2", "--repeats", "1", "--out", out,
     )  # fmt: skip
