@@ -10,6 +10,7 @@ from mrl_edge.bench.measure.timing import Doubt, TailInterval
 from mrl_edge.devices.local import Device
 
 from mrl_edge.atomic import write_file
+from mrl_edge.description import Step
 from mrl_edge.errors import ResultsError
 
 SCHEMA_VERSION = 1
@@ -125,6 +126,7 @@ class SearchResult(msgspec.Struct, frozen=True):
     shortlist_p50_ms: float | None = None  # null where nothing is reranked, as is the next
     rerank_p50_ms: float | None = None
     parameters: dict[str, int | str] = {}
+    funnel: tuple[Step, ...] = ()  # as of a `SizedIndex`
     vectors: str = "fp32"  # how the vectors are stored
     tuned_on: str | None = None  # the precision whose vectors the parameters were chosen on
     same_hits: float | None = None  # share of the timed queries whose hits are those that the quality is of

@@ -106,6 +106,7 @@ class _Searched:
             n_items=indexes.n_items,
             shortlist=sized.shortlist,
             rerank_dim=sized.rerank_dim,
+            funnel=sized.funnel,
             p50_ms=None,
             p99_ms=None,
             build_s=made.build_s,
