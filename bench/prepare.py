@@ -121,7 +121,11 @@ class _Embedding:
         nearest = nearest_labels(embeddings, labels) if len(labels) > 1 else np.array([""])  # one has no neighbour
         predicted = None if probabilities is None else likeliest(probabilities[: len(labels)], self.encoder.classes)
         names = {"knn_top1": nearest, "accuracy": predicted}
-        right = {metric: given == np.asarray(labels) for metric, given in names.items() if given is not None}
+        right = {
+            metric: (given == np.asarray(labels)).astype(np.float64)
+            for metric, given in names.items()
+            if given is not None
+        }
         return msgspec.structs.replace(
             Quality(),
             **means(right),

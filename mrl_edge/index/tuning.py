@@ -165,9 +165,10 @@ class _Dimension:
         return built
 
     def _rank(self, trial: Trial) -> tuple[float, float]:
+        """Return what a larger build must better: the recall up to the target, in hundredths, then the time."""
         if trial.recall_at_10_full is None or trial.p50_ms is None:
             return -1.0, 0.0
-        return min(trial.recall_at_10_full, self.target.recall), -trial.p50_ms
+        return math.floor(100 * min(trial.recall_at_10_full, self.target.recall)) / 100, -trial.p50_ms
 
     def _narrow(self, trial: Trial, candidate: Candidate, recall: float) -> None:
         """Try to rank the best one's shortlist in two steps, by way of a smaller dimension."""
