@@ -4,36 +4,62 @@ from __future__ import annotations
 
 import base64
 import math
+import zlib
+from contextlib import suppress
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-_ONE_IN = 20  # draws that chance alone may be taken for a difference in
+_STEPS = 255  # of a score from 0 to 1, as it is kept
+_BY_CHANCE = 0.05  # share of draws that chance alone may be taken for a difference in
+_FEW = 100  # changed queries, of which chance is counted out; of more their sum is normal enough
 
 
 def packed(scores: NDArray[np.float64]) -> str:
-    """Return scores [n] from 0 to 1 as base64 of a byte each, 255 for 1."""
-    return base64.b64encode(np.rint(scores * 255).astype(np.uint8).tobytes()).decode("ascii")
+    """Return scores [n] from 0 to 1, a byte each, as base64."""
+    steps = np.rint(scores * _STEPS).astype(np.uint8)
+    return base64.b64encode(zlib.compress(steps.tobytes())).decode("ascii")
 
 
 def unpacked(text: str) -> NDArray[np.float64]:
     """Return the scores [n] of what `packed` returned, good to 1/510; none of what is no such text."""
     try:
-        return np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8) / 255
+        content = base64.b64decode(text, validate=True)
     except ValueError:
-        return np.empty(0)
+        content = b""
+    with suppress(zlib.error):  # the recalls of earlier files are not compressed
+        content = zlib.decompress(content)
+    return np.array(bytearray(content), dtype=np.uint8) / _STEPS
 
 
-def by_chance(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
-    """Return whether the scores [n] of the same queries may have changed from a to b by chance alone.
+def change_of_mean(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 95% interval of how far the mean score of the same queries [n] changed from a to b.
 
-    The exact sign test of the queries whose score changed (Conover, Practical Nonparametric Statistics, §3.4),
-    two-sided at 5%; of hits and misses it is McNemar's. Their number counts, not by how much: where it points the other
-    way than the mean, nothing is shown.
+    By Fisher's randomisation test (Smucker et al. 2007): were the change chance, each query's could as well have had
+    the other sign. The interval is as far around the mean as 95% of such draws come from 0, so that it excludes 0
+    where the test, two-sided, rejects at 5%; of hits and misses that is McNemar's exact test. A Student's interval
+    would find a difference in four queries that fell, which chance makes of one draw in eight.
     """
-    rose, fell = int(np.count_nonzero(b > a)), int(np.count_nonzero(b < a))
-    if (float(b.mean()) - float(a.mean())) * (rose - fell) <= 0:
-        return True
-    fewer, all_changed = min(rose, fell), rose + fell
-    tail = sum(math.comb(all_changed, k) for k in range(fewer + 1))
-    return 2 * tail * _ONE_IN > 1 << all_changed  # in whole numbers: a float ends at 2^1024
+    changes = np.rint((b - a) * _STEPS).astype(np.int64)
+    total, reach = int(changes.sum()), _by_chance(np.abs(changes[changes != 0]))
+    whole = _STEPS * max(1, len(changes))
+    return (total - reach) / whole, (total + reach) / whole
+
+
+def _by_chance(steps: NDArray[np.int64]) -> float:
+    """Return the largest sum of steps [k] of random signs that more than 5% of the draws reach, up or down."""
+    if not len(steps):
+        return 0.0
+    unit = int(np.gcd.reduce(steps))
+    if len(steps) > _FEW:  # sums lie 2 units apart: half of that is the correction for continuity
+        return NormalDist().inv_cdf(1 - _BY_CHANCE / 2) * math.sqrt(float((steps.astype(float) ** 2).sum())) + unit
+    chances = np.ones(1)  # of each sum in units, from the least to the largest
+    for step in steps // unit:
+        wider = np.zeros(len(chances) + 2 * int(step))
+        wider[: len(chances)] += chances / 2
+        wider[len(wider) - len(chances) :] += chances / 2
+        chances = wider
+    at_least = np.cumsum(chances[::-1])  # from the largest sum down
+    largest = len(chances) // 2
+    return float(unit * (largest - int(np.argmax(2 * at_least > _BY_CHANCE))))

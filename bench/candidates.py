@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from mrl_edge.bench.results import Measurement, Quality, Results, Unmeasured, refuse_emulated
 
+from mrl_edge.description import Step
 from mrl_edge.errors import ResultsError, UsageError
 from mrl_edge.providers import CPU, short_name
 
@@ -46,6 +48,7 @@ class Candidate:
     samples: dict[str, int] = field(default_factory=dict)  # queries, or texts, that each metric is a mean over
     parameters: dict[str, int | str] = field(default_factory=dict)  # of the index
     plan: str | None = None  # what was asked of the search
+    funnel: tuple[Step, ...] = ()  # as of a `SizedIndex`
     vectors: str | None = None  # how the corpus is stored
     n_items: int | None = None
     target_recall: float | None = None  # that the index was tuned to
@@ -74,7 +77,8 @@ class Candidate:
         if self.index:
             parts.append(f"{self.index} search")
         if self.rerank_dim:
-            parts.append(f"{self.shortlist} hits reranked at {self.rerank_dim}")
+            by_way = "".join(f"{step.dim}, {kept.shortlist} of them at " for step, kept in pairwise(self.funnel))
+            parts.append(f"{self.shortlist} hits reranked at {by_way}{self.rerank_dim}")
         if self.threads > 1:
             parts.append(f"{self.threads} threads")
         if self.provider != CPU:
@@ -240,6 +244,7 @@ def candidate(row: Measurement, settings: dict[str, Any]) -> Candidate | None:
         energy_mj=row.energy_mj,
         samples=_samples_of(settings),
         parameters=search.parameters if search else {},
+        funnel=search.funnel if search else (),
         plan=str(row.plan) if row.plan else None,
         vectors=search.vectors if search else None,
         n_items=search.n_items if search else None,

@@ -68,10 +68,11 @@ def against_baseline(baseline: Results, now: Results) -> AgainstBaseline:
 
     A latency is when its 95% interval lies wholly above the baseline's: that of a query's or an encoding's median,
     stable or not (that stands beside it), that of the processes' search medians and cold starts. The rate of texts that
-    come by chance is when one that exceeded the limit is below one that kept it in the baseline; recall@10 when more of
-    the same queries lost answers than won some, beyond chance; other scores when their interval lies wholly below; a
-    peak RSS when it is more than 5% above, a disk 1%; so is a configuration that the baseline measured and that now
-    fails. Raises `ResultsError` when the two share no configuration: nothing would be compared, or found worse.
+    come by chance is when one that exceeded the limit is below one that kept it in the baseline; a score when the 95%
+    interval of its change over the same queries, or texts, lies wholly below 0, or, where a file does not say each
+    one's, its own interval wholly below; a peak RSS when it is more than 5% above, a disk 1%; so is a configuration
+    that the baseline measured and that now fails. Raises `ResultsError` when the two share no configuration: nothing
+    would be compared, or found worse.
     """
     before = _measured(baseline)
     again = [row for row in now.measurements if configuration_of(row) in before]
@@ -98,8 +99,11 @@ def _regression(configuration: str, figure: Figure) -> Regression:
         "rate": "a rate below the baseline's exceeds the limit",
         "memory": f"more than {MEMORY_TOLERANCE:.0%} above",
         "disk": f"more than {DISK_TOLERANCE:.0%} above",
-        "quality": "more of the same queries lost answers" if figure.paired else "its 95% interval lies below",
+        "quality": "its 95% interval lies below",
     }[figure.kind]
+    if figure.change_ci95 is not None:
+        low, high = figure.change_ci95
+        beyond = f"of the same queries or texts by {-high:.3f} to {-low:.3f}, 95% interval"
     remarks = [f"not stable in both: {', '.join(figure.doubts)}"] if figure.stable is False else []
     remarks += ["of one process, whose interval is too narrow: --repeats 3"] if figure.one_process else []
     said = f" ({'; '.join(remarks)})" if remarks else ""

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import msgspec
+import numpy as np
 from mrl_edge.bench.budget import Z95
-from mrl_edge.bench.by_query import by_chance, unpacked
+from mrl_edge.bench.by_query import change_of_mean, unpacked
 from mrl_edge.bench.candidates import wilson
 from mrl_edge.bench.measure.intervals import interval_of_processes
 from mrl_edge.bench.measure.timing import Doubt
 from mrl_edge.bench.results import Measurement, Query, Results
+from numpy.typing import NDArray
 
 MEMORY_TOLERANCE = 0.05  # of the peak RSS: pages that come and go by allocation alone are less
 DISK_TOLERANCE = 0.01  # graphs that another version writes differ by a few bytes
@@ -27,8 +29,8 @@ Interval = tuple[float, float] | None
 class Figure(msgspec.Struct, frozen=True):
     """One figure of a configuration in both files.
 
-    `overlap` says whether the difference may be chance: of the 95% intervals; where `paired` by the queries that both
-    were asked, of which too few changed, or as many for the better.
+    `overlap` says whether the difference may be chance: the 95% intervals overlap, or that of the change over what both
+    were asked holds 0.
     """
 
     name: str
@@ -39,7 +41,7 @@ class Figure(msgspec.Struct, frozen=True):
     overlap: bool | None  # null of what has no interval
     stable: bool | None  # both medians; null of what is no median of calls
     doubts: tuple[Doubt, ...] = ()  # of either
-    paired: bool = False
+    change_ci95: Interval = None  # of b - a, where the score of each query, or text, is known of both
     one_process: bool = False  # of a or b, whose interval knows nothing of how processes differ: it is too narrow
 
     @property
@@ -97,15 +99,16 @@ def figures_of(a: Measurement, b: Measurement, files: tuple[Results, Results]) -
 
 def _qualities(a: Measurement, b: Measurement, files: tuple[Results, Results]) -> Iterator[Figure]:
     hashes = [file.settings.get("data_sha256") for file in files]
-    recalls = [unpacked(row.search.recalls) if row.search else unpacked("") for row in (a, b)]
-    paired = hashes[0] is not None and hashes[0] == hashes[1] and len(recalls[0]) == len(recalls[1]) > 0
+    same = hashes[0] is not None and hashes[0] == hashes[1]
     for name in _QUALITIES:
         of_a, of_b = getattr(a.quality, name, None), getattr(b.quality, name, None)
         if of_a is None or of_b is None:
             continue
-        if paired and name == "recall_at_10":
-            figure = _figure(name, "quality", of_a, of_b, by_chance(recalls[0], recalls[1]))
-            yield msgspec.structs.replace(figure, paired=True)
+        each_a, each_b = _each(a, name), _each(b, name)
+        if same and len(each_a) == len(each_b) > 0:
+            low, high = change_of_mean(each_a, each_b)
+            figure = _figure(name, "quality", of_a, of_b, low <= 0 <= high)
+            yield msgspec.structs.replace(figure, change_ci95=(low, high))
             continue
         counts = [file.settings.get("texts" if name in _OF_TEXTS else "queries") for file in files]
         if name == _NO_SHARE or not counts[0] or not counts[1]:
@@ -113,6 +116,14 @@ def _qualities(a: Measurement, b: Measurement, files: tuple[Results, Results]) -
         else:
             of_both = wilson(of_a, int(counts[0]), Z95), wilson(of_b, int(counts[1]), Z95)
             yield _figure(name, "quality", of_a, of_b, intervals_overlap(*of_both))
+
+
+def _each(row: Measurement, name: str) -> NDArray[np.float64]:
+    """Return a metric's score of each query, or text, [n]; none where the row does not say them."""
+    text = row.quality.each.get(name, "") if row.quality else ""
+    if not text and row.search and name == "recall_at_10":
+        text = row.search.recalls
+    return unpacked(text)
 
 
 def overlap(a: Query, b: Query) -> bool | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from mrl_edge.bench.results import IndexPlan, Results
 
-from mrl_edge.description import Parameters
+from mrl_edge.description import Parameters, Step
 from mrl_edge.errors import ResultsError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Held(msgspec.Struct, frozen=True):
     shortlist: int | None
     rerank_dim: int | None
     tuned_on: str | None  # the precision whose vectors it was tuned on
+    funnel: tuple[Step, ...] = ()
     p50_ms: float = 0.0  # of the search, where it was tuned; 0: not known
 
 
@@ -64,7 +65,8 @@ def held_in(results: Results) -> tuple[Held, ...]:
     for row in results.measurements:
         if row.plan is not None and row.search is not None and row.plan == plain(row.plan):
             key, search = (row.precision, row.depth, row.dim, row.plan), row.search
-            found[key] = Held(*key, search.parameters, search.shortlist, search.rerank_dim, search.tuned_on)
+            ranked = search.shortlist, search.rerank_dim
+            found[key] = Held(*key, search.parameters, *ranked, search.tuned_on, search.funnel)
     return tuple(found.values())
 
 
@@ -75,7 +77,7 @@ def held_of(made: Iterable[Prepared], variant: Variant) -> tuple[Held, ...]:
         if one.plan is not None and one.index is not None and one.search is not None and one.plan == plain(one.plan):
             key, sized = (variant.precision, variant.depth, one.dim, one.plan), one.index.sized
             ranked = sized.shortlist, sized.rerank_dim
-            found[key] = Held(*key, sized.parameters, *ranked, one.search.tuned_on, sized.p50_ms)
+            found[key] = Held(*key, sized.parameters, *ranked, one.search.tuned_on, sized.funnel, sized.p50_ms)
     return tuple(found.values())
 
 
@@ -95,7 +97,7 @@ def refuse_others(results: Results, like: Like, out: Path) -> None:
         for one in for_variant(like.held, row):
             if (one.dim, one.plan) != (row.dim, row.plan):
                 continue
-            ranked = (one.shortlist, one.rerank_dim) == (row.shortlist, row.rerank_dim)
+            ranked = (one.shortlist, one.rerank_dim, one.funnel) == (row.shortlist, row.rerank_dim, row.funnel)
             if not (ranked and alike(row.plan.kind, one.parameters, row.parameters)):
                 raise ResultsError(
                     f"{out}: its {row.plan} index at dimension {row.dim} has other parameters than {like.source}: "

@@ -105,7 +105,7 @@ class Indexes:
         made = self._made[key]
         if plan.rerank_dim is None:
             return made
-        sized = replace(made.files.sized, shortlist=plan.shortlist, rerank_dim=plan.rerank_dim)
+        sized = replace(made.files.sized, shortlist=plan.shortlist, rerank_dim=plan.rerank_dim, funnel=())
         return replace(made, files=msgspec.structs.replace(made.files, sized=sized))
 
     def _build(self, plan: IndexPlan, dim: int, target_recall: float, like: Held | None) -> Made:
@@ -134,7 +134,7 @@ class Indexes:
             index_bytes = binary_bytes(store.n, sized.dim)
         index_bytes += 4 * store.n if files.order else 0
         scanned = sized.dim if sized.kind in _READS_COLUMNS else None
-        compared = {dim for dim in (scanned, sized.rerank_dim) if dim}
+        compared = {dim for dim in (scanned, *(step.dim for step in sized.steps)) if dim}
         vectors_bytes = store.block_bytes(max(compared, default=0)) + 4 * store.n * len(compared)
         return Disk(model_bytes, index_bytes, vectors_bytes)
 
@@ -149,4 +149,5 @@ def _sized(like: Held, lists: Lists | None) -> SizedIndex:
     kind, parameters = kind_of(like.plan.kind), like.parameters
     if kind == "ivf" and lists:  # found anew over these vectors, at the dimension that costs least there
         parameters = {**resized(kind, parameters, lists.lists), "cluster_dim": lists.cluster_dim}
-    return SizedIndex(like.dim, kind, None, parameters, None, 0.0, like.p50_ms, 0, like.shortlist, like.rerank_dim)
+    ranked = like.shortlist, like.rerank_dim, like.funnel
+    return SizedIndex(like.dim, kind, None, parameters, None, 0.0, like.p50_ms, 0, *ranked)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from mrl_edge.bench.by_query import packed
 from mrl_edge.bench.embedding import encode_documents, encode_singly
 from mrl_edge.bench.jobs import EmbedJob, EmbedResult, Prepared, Task, read_task
 from mrl_edge.bench.results import ClassThird, Disk, Quality, VectorFidelity
@@ -25,9 +26,9 @@ from mrl_edge.metrics import (
     exact_top_k,
     likeliest,
     mean_and_min_cosine,
+    means,
     nearest_labels,
     retrieval_quality,
-    share_equal,
 )
 from mrl_edge.nesting import Floats, prefix
 from mrl_edge.prompts import prefix_for
@@ -119,10 +120,17 @@ class _Embedding:
         labels = self.task.labels
         nearest = nearest_labels(embeddings, labels) if len(labels) > 1 else np.array([""])  # one has no neighbour
         predicted = None if probabilities is None else likeliest(probabilities[: len(labels)], self.encoder.classes)
-        return Quality(
-            knn_top1=share_equal(nearest, labels),
-            accuracy=None if predicted is None else share_equal(predicted, labels),
+        names = {"knn_top1": nearest, "accuracy": predicted}
+        right = {
+            metric: (given == np.asarray(labels)).astype(np.float64)
+            for metric, given in names.items()
+            if given is not None
+        }
+        return msgspec.structs.replace(
+            Quality(),
+            **means(right),
             by_class=_by_class(labels, nearest, predicted),
+            each={metric: packed(hits) for metric, hits in right.items()},
         )
 
     def _encoded(self, queries: Floats, dim: int, quality: Quality) -> Prepared:

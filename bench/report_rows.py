@@ -128,7 +128,7 @@ def shared(rows_of: Sequence[Sequence[Candidate]], records_of: Sequence[Sequence
 def _common_name(rows: Sequence[Candidate]) -> str:
     """Name a configuration; where each board's index was tuned to another shortlist, by what was asked of it."""
     first = rows[0]
-    if all((row.shortlist, row.rerank_dim) == (first.shortlist, first.rerank_dim) for row in rows):
+    if len({(row.shortlist, row.rerank_dim, row.funnel) for row in rows}) == 1:
         return first.name
     return replace(first, index=first.plan, rerank_dim=None).name
 

@@ -10,6 +10,7 @@ from mrl_edge.bench.measure.timing import Doubt, TailInterval
 from mrl_edge.devices.local import Device
 
 from mrl_edge.atomic import write_file
+from mrl_edge.description import Step
 from mrl_edge.errors import ResultsError
 
 SCHEMA_VERSION = 1
@@ -125,10 +126,11 @@ class SearchResult(msgspec.Struct, frozen=True):
     shortlist_p50_ms: float | None = None  # null where nothing is reranked, as is the next
     rerank_p50_ms: float | None = None
     parameters: dict[str, int | str] = {}
+    funnel: tuple[Step, ...] = ()  # as of a `SizedIndex`
     vectors: str = "fp32"  # how the vectors are stored
     tuned_on: str | None = None  # the precision whose vectors the parameters were chosen on
     same_hits: float | None = None  # share of the timed queries whose hits are those that the quality is of
-    recalls: str = ""  # `quality.recall_at_10` of each query, a byte each (255 is 1) in base64: what two files compare
+    recalls: str = ""  # of earlier files: `quality.each["recall_at_10"]`
     # Of exact search at the dimension that ranks last: its metrics, and the shares of answers before which fewer than
     # so many documents stand that are no answers. They tell the metrics in a corpus of another size.
     exact: dict[str, float] = {}
@@ -159,6 +161,7 @@ class Quality(msgspec.Struct, frozen=True):
     accuracy: float | None = None
     spearman: float | None = None
     by_class: tuple[ClassThird, ...] = ()  # empty of fewer than three classes
+    each: dict[str, str] = {}  # the score of each query or text by metric, `by_query.packed`: what two files compare
 
 
 class VectorFidelity(msgspec.Struct, frozen=True):

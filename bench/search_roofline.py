@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from mrl_edge.bench.results import Ceilings, Measurement, SearchResult, SearchRoofline
 
-from mrl_edge.description import VectorsInfo
+from mrl_edge.description import VectorsInfo, steps_of
 from mrl_edge.index.binary import binary_bytes
 from mrl_edge.index.vectors import block_bytes
 
@@ -46,11 +46,9 @@ def _shortlisting(search: SearchResult, dim: int, info: VectorsInfo) -> float:
 
 
 def _reranking(search: SearchResult, info: VectorsInfo) -> float:
-    """Return the bytes of the shortlist's rows at the dimension that ranks them again."""
-    if search.rerank_dim is None or search.shortlist is None:
-        return 0.0
-    a_row = block_bytes(info, search.rerank_dim) / info.n_rows + 4
-    return min(search.shortlist, info.n_rows) * a_row
+    """Return the bytes of the shortlist's rows at the dimensions that rank them again."""
+    steps = steps_of(search.shortlist, search.rerank_dim, search.funnel)
+    return sum(min(s.shortlist, info.n_rows) * (block_bytes(info, s.dim) / info.n_rows + 4) for s in steps)
 
 
 def bandwidth(ceilings: Ceilings, size: int) -> float:

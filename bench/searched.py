@@ -27,7 +27,7 @@ from mrl_edge.cpu import allowed_cores
 from mrl_edge.description import VectorsInfo
 from mrl_edge.index import Index
 from mrl_edge.index.build import LENGTHS, VECTORS
-from mrl_edge.metrics import Ids, exact_top_k, overlap_at_k, recalls_at_10, retrieval_quality
+from mrl_edge.metrics import Ids, exact_top_k, means, overlap_at_k, retrieval_quality, scores_at_10
 from mrl_edge.nesting import Floats, prefix
 
 
@@ -106,6 +106,7 @@ class _Searched:
             n_items=indexes.n_items,
             shortlist=sized.shortlist,
             rerank_dim=sized.rerank_dim,
+            funnel=sized.funnel,
             p50_ms=None,
             p99_ms=None,
             build_s=made.build_s,
@@ -114,11 +115,11 @@ class _Searched:
             parameters=sized.parameters,
             vectors=self.job.storage,
             tuned_on=like.tuned_on if like else self.job.precision,
-            recalls=packed(recalls_at_10(ids, self.relevant)),
             exact=last.metrics,
             exact_within=last.within,
         )
-        scores = retrieval_quality(ids, self.relevant)
+        scores = scores_at_10(ids, self.relevant)
+        each = {**encoded.quality.each, **{name: packed(values) for name, values in scores.items()}}
         return msgspec.structs.replace(
             encoded,
             plan=plan,
@@ -127,7 +128,7 @@ class _Searched:
             encode_dim=opened.dim,
             disk=indexes.disk(made.files, self.bundle.model_bytes(self.variant, opened.dim)),
             search=search,
-            quality=msgspec.structs.replace(encoded.quality, **scores),
+            quality=msgspec.structs.replace(encoded.quality, **means(scores), each=each),
         )
 
 

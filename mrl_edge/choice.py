@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from mrl_edge.bundle import Bundle, Variant
-from mrl_edge.description import Parameters, Step
+from mrl_edge.description import Parameters, Step, steps_of
 from mrl_edge.errors import BundleError, MrlEdgeError, ResultsError
 from mrl_edge.index.kinds import OPENERS, kind_of
 from mrl_edge.index.vectors import check_storage
@@ -40,14 +40,13 @@ class Configuration(msgspec.Struct, frozen=True):
     vectors: str | None = None  # how the vectors are stored; none: as the bundle's index has them
     shortlist: int | None = None
     rerank_dim: int | None = None
+    funnel: tuple[Step, ...] = ()  # as of a `SizedIndex`
     n_items: int | None = None  # documents that it was measured among
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """What is ranked again."""
-        if self.shortlist is None or self.rerank_dim is None:
-            return ()
-        return (Step(self.shortlist, self.rerank_dim),)
+        return steps_of(self.shortlist, self.rerank_dim, self.funnel)
 
     @property
     def levers(self) -> tuple[str, ...]:
@@ -144,6 +143,9 @@ def _check_rerank(configuration: Configuration, bundle: Bundle) -> None:
         return
     if shortlist is None or rerank_dim is None or configuration.index is None:
         raise ResultsError("half of a rerank: it needs an index, shortlist and rerank_dim")
-    select_dims((rerank_dim,), bundle.manifest.dims, str(bundle.folder))
-    if shortlist < 1 or rerank_dim < configuration.dim:
-        raise ResultsError(f"{shortlist} hits of dimension {configuration.dim} cannot be ranked again at {rerank_dim}")
+    least = configuration.dim
+    for step in configuration.steps:
+        select_dims((step.dim,), bundle.manifest.dims, str(bundle.folder))
+        if step.shortlist < 1 or step.dim < least:
+            raise ResultsError(f"{step.shortlist} hits of dimension {least} cannot be ranked again at {step.dim}")
+        least = step.dim

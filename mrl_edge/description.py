@@ -62,6 +62,21 @@ class VectorsInfo:
 
 
 @dataclass(frozen=True)
+class Step:
+    """Keep the best `shortlist` items so far, and rank them again by the exact cosine at `dim`."""
+
+    shortlist: int
+    dim: int
+
+
+def steps_of(shortlist: int | None, rerank_dim: int | None, funnel: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Return what is ranked again: a funnel where there is one, else a shortlist at one dimension, or nothing."""
+    if funnel or shortlist is None or rerank_dim is None:
+        return funnel
+    return (Step(shortlist, rerank_dim),)
+
+
+@dataclass(frozen=True)
 class SizedIndex:
     """The index of one dimension, with the parameters that its sizing or tuning chose and what they gave."""
 
@@ -76,11 +91,9 @@ class SizedIndex:
     resident_bytes: int  # what its queries touch: index, vectors, lengths, and private memory where it was tuned
     shortlist: int | None = None  # candidates that are ranked again at `rerank_dim`
     rerank_dim: int | None = None
+    funnel: tuple[Step, ...] = ()  # where `shortlist` is ranked on the way too; its last step is at `rerank_dim`
 
-
-@dataclass(frozen=True)
-class Step:
-    """Keep the best `shortlist` items so far, and rank them again by the exact cosine at `dim`."""
-
-    shortlist: int
-    dim: int
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What is ranked again."""
+        return steps_of(self.shortlist, self.rerank_dim, self.funnel)

@@ -7,7 +7,7 @@ against ir-measures, scikit-learn, scipy or by hand.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,8 +97,7 @@ def top_k(scores: Floats, k: int) -> Ids:
 
 def retrieval_quality(found: Sequence[Sequence[int]] | Ids, relevant: Sequence[frozenset[int]]) -> dict[str, float]:
     """Return what results keep of `retrieval_metrics`: mean recall, nDCG, MRR and MAP at 10."""
-    metrics = retrieval_metrics(found, relevant, (10,))
-    return {name: metrics[name] for name in ("recall_at_10", "ndcg_at_10", "mrr_at_10", "map_at_10")}
+    return means(scores_at_10(found, relevant))
 
 
 def retrieval_metrics(
@@ -116,10 +115,17 @@ def retrieval_metrics(
     return metrics
 
 
-def recalls_at_10(found: Sequence[Sequence[int]] | Ids, relevant: Sequence[frozenset[int]]) -> NDArray[np.float64]:
-    """Return recall@10 of each query [n] of ranked ids (-1 is no hit)."""
-    hits, counts = _hits(found, relevant, 10)
-    return _ranking_metrics(hits, counts)["recall"]
+def scores_at_10(
+    found: Sequence[Sequence[int]] | Ids, relevant: Sequence[frozenset[int]]
+) -> dict[str, NDArray[np.float64]]:
+    """Return recall, nDCG, MRR and MAP at 10 of each query [n] of ranked ids (-1 is no hit), under results' names."""
+    scores = _ranking_metrics(*_hits(found, relevant, 10))
+    return {f"{name}_at_10": scores[name] for name in ("recall", "ndcg", "mrr", "map")}
+
+
+def means(scores: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+    """Return the mean of each metric's scores [n]."""
+    return {name: float(each.mean()) for name, each in scores.items()}
 
 
 def _hits(

@@ -12,11 +12,11 @@ from conftest import mrl_edge_here
 
 import mrl_edge as runtime
 from mrl_edge.bundle import open_bundle
-from mrl_edge.description import VectorsInfo
+from mrl_edge.description import SizedIndex, Step, VectorsInfo
 from mrl_edge.errors import BundleError, UsageError
 from mrl_edge.index.adaptive import AdaptiveRetrieval
 from mrl_edge.index.build import Embedded
-from mrl_edge.index.candidates import Site, build_like
+from mrl_edge.index.candidates import Site, build_like, ladders
 from mrl_edge.index.clustering import products_by_dim, tried_dims
 from mrl_edge.index.corpus import open_adaptive, open_index, open_vectors
 from mrl_edge.index.kinds import open_first, open_sized
@@ -132,6 +132,69 @@ def test_what_was_refused_is_said(ground, tmp_path):
         tune(ground, (64,), Target(0.95, 1000, ("scan", "annoy")), tmp_path, silent)
 
 
+def test_trees_are_doubled_until_more_of_them_answer_no_better(ground, tmp_path):
+    """The least time at the target, or the best recall below it: each count but the last betters the one before."""
+    target = Target(0.95, None, ("annoy",))
+    for dim in (32, 64):
+        (size,), trials = tune(ground, (dim,), target, tmp_path, silent)
+        counts = {}
+        for trial in trials:
+            if trial.parameters["metric"] == "angular":
+                seen = trial.recall_at_10_full or 0, -(trial.p50_ms or math.inf)
+                hundredths = math.floor(100 * min(seen[0], target.recall))
+                counts.setdefault(trial.parameters["n_trees"], []).append((hundredths, seen[1]))
+        best = [max(each) for each in counts.values()]
+        assert list(counts) == [8, 16, 32, 64, 128][: len(counts)]
+        assert len(counts) > 1
+        assert best[:-1] == sorted(best[:-1])
+        assert len(counts) == 5 or best[-1] <= best[-2]
+        assert size.parameters["n_trees"] in counts or size.parameters["metric"] == "hamming"
+
+
+def test_no_forest_is_built_that_cannot_be_within_the_memory(ground, tmp_path):
+    """A row takes its float32 columns, and 8 bytes a tree at least."""
+    for dim in (8, 64):
+        site = Site(ground.store, ground.lists, dim, tmp_path, 4000 * (4 * dim + 8 * 16), silent, {})
+        angular, _ = ladders("annoy", site)
+        sizes = {built.efforts[0]["n_trees"]: built.own_bytes for built in angular}
+        assert list(sizes) == [8, 16]
+        assert all(size >= 4000 * (4 * dim + 8 * trees) for trees, size in sizes.items())
+
+
+def test_a_long_shortlist_is_also_ranked_by_way_of_a_smaller_dimension(ground, tmp_path):
+    """Where that reads fewer columns and keeps the recall; it opens from a manifest, and finds what numpy does."""
+    (size,), trials = tune(ground, (8,), Target(0.95, None, ("binary",)), tmp_path, silent)
+    single = [trial for trial in trials if not trial.funnel and (trial.recall_at_10_full or 0) >= 0.95]
+    whole = min(single, key=lambda trial: trial.p50_ms)
+    tried = [trial for trial in trials if trial.funnel]
+    assert tried
+    (stored,) = (rows for _, rows in ground.store.pieces(64))
+    for trial in tried:
+        wide, last = trial.funnel
+        assert (wide.shortlist, last.dim) == (whole.shortlist, whole.rerank_dim) == (trial.shortlist, trial.rerank_dim)
+        assert wide.shortlist * wide.dim + last.shortlist * last.dim < wide.shortlist * last.dim
+        assert trial.recall_at_10_full >= 0.95
+        assert trial.resident_bytes >= whole.resident_bytes + 4 * 4000 * (wide.dim != 64)
+        ranked = {"shortlist": wide.shortlist, "rerank_dim": last.dim, "funnel": trial.funnel}
+        said = msgspec.json.encode(dataclasses.replace(size, **ranked))
+        opened = open_sized(msgspec.json.decode(said, type=SizedIndex), ground.store, tmp_path / "signs.u64", None)
+        first = open_first(size, ground.store, tmp_path / "signs.u64")
+        for query in ground.queries:
+            ids = first.search(prefix(query[None], 8)[0], wide.shortlist)[0]
+            for kept, dim in ((last.shortlist, wide.dim), (10, last.dim)):
+                cosines = prefix(stored[ids], dim) @ prefix(query[None], dim)[0]
+                ids, cosines = ids[np.argsort(-cosines)[:kept]], np.sort(cosines)[::-1][:kept]
+            np.testing.assert_allclose(opened.search(query, 10)[1], cosines, atol=1e-5)
+
+
+def test_an_index_of_an_earlier_version_opens_with_its_one_step():
+    said = {"dim": 8, "kind": "binary", "file": "f", "parameters": {}, "recall_at_10": None, "recall_at_10_full": 1.0,
+            "p50_ms": 1.0, "resident_bytes": 1}  # fmt: skip
+    assert msgspec.json.decode(json.dumps(said), type=SizedIndex).steps == ()
+    reranked = {**said, "shortlist": 200, "rerank_dim": 64}
+    assert msgspec.json.decode(json.dumps(reranked), type=SizedIndex).steps == (Step(200, 64),)
+
+
 def test_annoy_over_signs_is_tried_and_always_ranked_again(ground, tmp_path):
     _, trials = tune(ground, (64,), Target(0.9, None, ("annoy",)), tmp_path, silent)
     hamming = [trial for trial in trials if trial.parameters["metric"] == "hamming"]
@@ -152,8 +215,7 @@ def test_the_choice_is_scored_on_queries_that_it_was_not_tuned_on(ground, vector
     rows = rows_of(exact_in_pieces(unseen, [(0, vectors)], 10), np.fromfile(tmp_path / "order.i32", "<i4"))
     held = dataclasses.replace(ground, unseen=(unseen, rows))
     (size,), _ = tune(held, (64,), Target(0.9, None, ("binary",)), tmp_path, silent)
-    first = open_first(size, ground.store, tmp_path / size.file)
-    index = AdaptiveRetrieval(first, ground.store, size.shortlist, size.rerank_dim)
+    index = open_sized(size, ground.store, tmp_path / size.file, None)
     shares = [len({*index.search(q, 10)[0]} & {*wanted}) / 10 for q, wanted in zip(unseen, rows, strict=True)]
     assert size.recall_at_10_full == pytest.approx(np.mean(shares))
 
@@ -191,8 +253,7 @@ _ASK = """
 import sys, msgspec, numpy as np
 from pathlib import Path
 from mrl_edge.description import SizedIndex, VectorsInfo
-from mrl_edge.index.adaptive import AdaptiveRetrieval
-from mrl_edge.index.kinds import ItemIndex, open_first
+from mrl_edge.index.kinds import open_sized
 from mrl_edge.index.vectors import VectorStore, map_bytes
 
 def memory(name):
@@ -206,10 +267,7 @@ np.ones((512, queries.shape[1]), dtype=np.float32) @ queries[0]
 Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
 before = memory("VmRSS")
 store = VectorStore(info, folder / "vectors.bin", folder / "lengths.f32")
-index = open_first(size, store, folder / (size.file or ""))
-if size.rerank_dim is not None:
-    index = AdaptiveRetrieval(index, store, size.shortlist, size.rerank_dim)
-index = ItemIndex(index, map_bytes(folder / "order.i32").view("<i4"))
+index = open_sized(size, store, folder / (size.file or ""), map_bytes(folder / "order.i32").view("<i4"))
 for query in queries[:, : index.dim]:
     index.search(query / np.linalg.norm(query), 10)
 print(memory("VmHWM") - before)
@@ -304,6 +362,11 @@ def as_ivf(index, **parameters):
     index["sizes"][1].update(kind="ivf", file="index/order.i32", parameters=found)
 
 
+def as_funnel(index, *steps):
+    funnel = [{"shortlist": shortlist, "dim": dim} for shortlist, dim in steps]
+    index["sizes"][1].update(kind="scan", file=None, shortlist=steps[0][0], rerank_dim=steps[-1][1], funnel=funnel)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -327,6 +390,8 @@ def as_ivf(index, **parameters):
         lambda index: as_ivf(index, cluster_dim="64"),
         lambda index: index["sizes"][1].update(rerank_dim=32, shortlist=0),
         lambda index: index["sizes"][1].update(rerank_dim=63, shortlist=9),
+        lambda index: as_funnel(index, (9, 384), (9, 64)),
+        lambda index: as_funnel(index, (9, 64), (0, 384)),
     ],
 )
 def test_a_manifest_that_says_what_cannot_be_is_refused(tuned, tmp_path, change):

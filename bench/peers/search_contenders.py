@@ -74,7 +74,7 @@ def ours(ground: Ground, work: Path, kinds: Sequence[str], max_bytes: float) -> 
         stored = sum((work / name).stat().st_size for name in (VECTORS, LENGTHS))
         build_s = max(trial.build_s for trial in trials if trial.dim == size.dim)
         settings = "".join(f", {name} {value}" for name, value in size.parameters.items())
-        rerank = f", {size.shortlist} → {size.rerank_dim}" if size.rerank_dim else ""
+        rerank = "".join(f", {step.shortlist} → {step.dim}" for step in size.steps)
         yield Contender(f"ours: {kind} at {size.dim}{settings}{rerank}", "ours", folder, 0, build_s, own + stored)
 
 

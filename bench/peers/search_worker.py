@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -37,19 +36,15 @@ def ours(folder: Path, effort: int) -> Search:
     import msgspec
 
     from mrl_edge.description import SizedIndex, VectorsInfo
-    from mrl_edge.index.adaptive import AdaptiveRetrieval
-    from mrl_edge.index.kinds import ItemIndex, open_first
+    from mrl_edge.index.kinds import open_sized
     from mrl_edge.index.vectors import VectorStore, map_bytes
     from mrl_edge.nesting import prefix
 
     size = msgspec.json.decode((folder / "chosen.json").read_bytes(), type=SizedIndex)
     info = msgspec.json.decode((folder.parent / "store.json").read_bytes(), type=VectorsInfo)
     store = VectorStore(info, folder.parent / "vectors.bin", folder.parent / "lengths.f32")
-    index: Any = open_first(size, store, folder / (size.file or ""))
-    if size.rerank_dim is not None:
-        index = AdaptiveRetrieval(index, store, size.shortlist or 0, size.rerank_dim)
-    if info.order is not None:
-        index = ItemIndex(index, map_bytes(folder.parent / "order.i32").view("<i4"))
+    order = None if info.order is None else map_bytes(folder.parent / "order.i32").view("<i4")
+    index = open_sized(size, store, folder / (size.file or ""), order)
     dim = index.dim
     if dim == DIM:
         return lambda query: index.search(query, K)[0]

@@ -46,8 +46,8 @@ def register(app: typer.Typer) -> None:
 def compare(a: _A, b: _B, as_json: options.AsJson = False) -> None:
     """Compare two results files, configuration by configuration: latency, rate, memory, disk, quality.
 
-    Ratios are b / a, marked * where the difference is more than chance: 95% intervals that do not overlap, of recall
-    the queries that both were asked, of a rate of arrivals that one kept and the other exceeded.
+    Ratios are b / a, marked * where the difference is more than chance: 95% intervals that do not overlap, of scores
+    the change over the queries that both were asked, of a rate of arrivals that one kept and the other exceeded.
     """
     from mrl_edge.bench.comparison import compare_files
     from mrl_edge.bench.results import read_results
@@ -62,7 +62,9 @@ def compare(a: _A, b: _B, as_json: options.AsJson = False) -> None:
     heads = ["configuration", f"{names[0]}: a", "b", *(_SHORT.get(name, name) for name in names)]
     console.print_table(f"a {a}, b {b}; then b / a of", heads, [_row(pair, names) for pair in found.pairs])
     if any(figure.apart for pair in found.pairs for figure in pair.figures):
-        console.note("* more than chance: the 95% intervals do not overlap, or too many of the same queries changed")
+        console.note(
+            "* more than chance: 95% intervals do not overlap, or that of a change over the same queries leaves out 0"
+        )
     doubtful = [figure for pair in found.pairs for figure in pair.figures if figure.apart and figure.stable is False]
     if doubtful:
         doubts = ", ".join(dict.fromkeys(doubt for figure in doubtful for doubt in figure.doubts))

@@ -130,7 +130,7 @@ def print_choices(info: IndexInfo, target: float) -> None:
     rows = []
     for size in info.sizes:
         settings = ", ".join(f"{name} {value}" for name, value in size.parameters.items())
-        reranked = f"{size.shortlist} → {size.rerank_dim}" if size.rerank_dim else None
+        reranked = ", ".join(f"{step.shortlist} → {step.dim}" for step in size.steps) or None
         figures = [size.resident_bytes / 1e6, size.p50_ms, size.recall_at_10_full]
         rows.append([size.dim, size.kind, settings or None, reranked, *figures])
     heads = ["dim", "kind", "parameters", "reranked", "MB touched", "p50 ms", "recall@10"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,9 +18,10 @@ from mrl_edge.index.kinds import FORESTS, IndexSpec
 from mrl_edge.index.vectors import StoredPrefix, VectorStore
 from mrl_edge.progress import Report
 
-_TREES = (8, 32)
-_SIGN_TREES = 32  # of `hamming`, which keeps a bit a dimension
-_VISITS = (500, 2000, 8000, 32_000)
+_TREES = (8, 16, 32, 64, 128)
+_SIGN_TREES = (32,)  # of `hamming`, which keeps a bit a dimension
+_TREE_BYTES = 8  # of a row in a tree, at least: 9 to 18 were measured
+_VISITS = tuple(500 * 2**doubled for doubled in range(7))
 _SIGN_VISITS = (500, 32_000)  # a shortlist, which signs always need, visits its length a tree by itself
 _LINKS = 16
 _EXPANSIONS = (64, 256)  # a shortlist that is longer raises it
@@ -71,9 +72,17 @@ class Site:
     made: dict[Path, float]
 
 
-def candidates(name: str, site: Site) -> Iterator[Candidate]:
-    """Build and yield what one of `KINDS` offers, leaving out what needs more than the site's room for itself."""
-    return _BUILDERS[name](site)
+def ladders(name: str, site: Site) -> Iterator[Iterator[Candidate]]:
+    """Yield what one of `KINDS` offers, each as ever larger builds, made when they are asked for.
+
+    What needs more than the site's room for itself is left out.
+    """
+    if name in FORESTS:
+        yield _forests(FORESTS[name], _TREES, site)
+        if name == "annoy":
+            yield _forests("hamming", _SIGN_TREES, site)
+    else:
+        yield _BUILDERS[name](site)
 
 
 def build_like(sized: IndexSpec, site: Site) -> tuple[Path | None, float]:
@@ -123,15 +132,12 @@ def _graph(site: Site, found: Parameters) -> tuple[Path, float]:
     return path, _timed(lambda: build_hnsw(site.store, site.dim, links, path, stage, site.report))
 
 
-def _annoy(name: str, site: Site) -> Iterator[Candidate]:
-    wanted: list[tuple[Metric, int]] = [(FORESTS[name], n_trees) for n_trees in _TREES]
-    if name == "annoy":
-        wanted.append(("hamming", _SIGN_TREES))
-    for metric, n_trees in wanted:
-        signs = metric == "hamming"
-        row = site.dim // 8 if signs else 4 * site.dim  # a lower bound
-        if site.store.n * row > site.room:
-            continue
+def _forests(metric: Metric, trees: Sequence[int], site: Site) -> Iterator[Candidate]:
+    signs = metric == "hamming"
+    row = site.dim // 8 if signs else 4 * site.dim  # a lower bound
+    for n_trees in trees:
+        if site.store.n * (row + _TREE_BYTES * n_trees) > site.room:
+            return
         common: Parameters = {"metric": metric, "n_trees": n_trees}
         path, build_s = _forest(site, common)
         efforts = tuple[Parameters, ...](
@@ -156,10 +162,15 @@ _BUILDERS: dict[str, Callable[[Site], Iterator[Candidate]]] = {
     "ivf": _ivf,
     "hnsw": _hnsw,
     "binary": _binary,
-    **{name: partial(_annoy, name) for name in FORESTS},
     "scan": _scan,
 }
-KINDS = tuple(_BUILDERS)  # what may be asked for, the likely fastest first: what is slower is then soon left
+KINDS = (
+    "ivf",
+    "hnsw",
+    "binary",
+    *FORESTS,
+    "scan",
+)  # what may be asked for, the likely fastest first: what is slower is then soon left
 
 
 def list_count(n: int) -> int:

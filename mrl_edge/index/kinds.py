@@ -139,10 +139,7 @@ def open_sized(sized: SizedIndex, store: VectorStore | None, path: Path, order: 
 
     Raises `BundleError` where the manifest says what cannot be.
     """
-    steps: tuple[Step, ...] = ()
-    if sized.rerank_dim is not None and sized.shortlist is not None:
-        steps = (Step(sized.shortlist, sized.rerank_dim),)
-    return open_steps(sized, store, path, steps, order)
+    return open_steps(sized, store, path, sized.steps, order)
 
 
 def open_steps(

@@ -1,11 +1,29 @@
-"""The private memory of a search, beside the files that it maps: what is made of the rows of one piece at a time."""
+"""The memory that searches touch: of the files that they map, and private, made of the rows of one piece at a time."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from mrl_edge.index.binary import PIECE
 from mrl_edge.index.vectors import COMPARED, RERANKED, VectorStore
 
+if TYPE_CHECKING:
+    from mrl_edge.index.candidates import Candidate
+
 _SCORED = 64  # bytes a row: its score, and its number and score again, to sort, where it may be among the best
+
+
+def touched_bytes(candidate: Candidate, store: VectorStore, dim: int, ranked: Collection[int]) -> int:
+    """Return the bytes that many queries touch: of mapped files, of which the kernel holds no more, and private.
+
+    `ranked` are the dimensions that shortlists are ranked again at.
+    """
+    compared = {*ranked, dim} if candidate.scans else {*ranked}
+    columns = store.block_bytes(max(compared)) if compared else 0
+    order = 4 * store.n if store.info.order else 0
+    private = private_bytes(candidate.kind, store, dim, max(ranked, default=None))
+    return candidate.own_bytes + columns + 4 * store.n * len(compared) + order + private
 
 
 def private_bytes(kind: str, store: VectorStore, dim: int, rerank_dim: int | None) -> int:

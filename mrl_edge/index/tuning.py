@@ -7,29 +7,28 @@ tried is kept, whether it was chosen or not, so that a person can see what the c
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from mrl_edge.description import Parameters, SizedIndex
+from mrl_edge.description import Parameters, SizedIndex, Step, steps_of
 from mrl_edge.errors import UsageError
 from mrl_edge.index import Index
-from mrl_edge.index.adaptive import AdaptiveRetrieval
-from mrl_edge.index.candidates import Candidate, Lists, Site, candidates
+from mrl_edge.index.adaptive import AdaptiveRetrieval, Funnel
+from mrl_edge.index.candidates import Candidate, Lists, Site, ladders
 from mrl_edge.index.kinds import OPENERS
-from mrl_edge.index.memory import private_bytes
+from mrl_edge.index.memory import touched_bytes
 from mrl_edge.index.reference import exact_in_pieces
+from mrl_edge.index.shortlists import LENGTHS, Shortlists
 from mrl_edge.index.sizing import time_search
 from mrl_edge.index.vectors import VectorStore
-from mrl_edge.metrics import Ids, overlap_at_k, top_k
+from mrl_edge.metrics import Ids, overlap_at_k
 from mrl_edge.nesting import Floats, prefix
 from mrl_edge.progress import Report
 
-_SHORTLISTS = (25, 50, 100, 200, 400, 800, 1600, 3200)
-_K = 10
 _GLANCE = 20  # queries that show whether a search is far too slow
 
 
@@ -55,6 +54,7 @@ class Trial(msgspec.Struct, frozen=True):
     resident_bytes: int
     build_s: float
     note: str = ""
+    funnel: tuple[Step, ...] = ()  # as of a `SizedIndex`
 
 
 @dataclass(frozen=True)
@@ -124,15 +124,11 @@ class _Dimension:
         unbuilt = []
         for kind in self.target.kinds:
             site = Site(self.ground.store, self.ground.lists, self.dim, self.folder, room, self.report, self.made)
-            built = 0
-            for candidate in candidates(kind, site):
-                built += 1
-                for effort in candidate.efforts:
-                    self._try(candidate, effort)
-            if not built:
+            if not sum(self._climb(ladder) for ladder in ladders(kind, site)):
                 unbuilt.append(kind)
         if self._best is None:
             raise UsageError(self._nothing_fits(unbuilt))
+        self._narrow(*self._best)
         trial, candidate, recall = self._best
         p50_ms = trial.p50_ms or 0.0
         if self.ground.unseen is not None:
@@ -151,13 +147,51 @@ class _Dimension:
             resident_bytes=trial.resident_bytes,
             shortlist=trial.shortlist,
             rerank_dim=trial.rerank_dim,
+            funnel=trial.funnel,
         )
 
+    def _climb(self, ladder: Iterable[Candidate]) -> int:
+        """Try ever larger builds of a kind until one is no better than the one before; return how many were built."""
+        best, built = (-1.0, 0.0), 0
+        for candidate in ladder:
+            built += 1
+            before = len(self.trials)
+            for effort in candidate.efforts:
+                self._try(candidate, effort)
+            found = max((self._rank(trial) for trial in self.trials[before:]), default=best)
+            if found <= best:  # a larger one that is given up, or does not fit, leaves no hope for the next
+                break
+            best = found
+        return built
+
+    def _rank(self, trial: Trial) -> tuple[float, float]:
+        """Return what a larger build must better: the recall up to the target, in hundredths, then the time."""
+        if trial.recall_at_10_full is None or trial.p50_ms is None:
+            return -1.0, 0.0
+        return math.floor(100 * min(trial.recall_at_10_full, self.target.recall)) / 100, -trial.p50_ms
+
+    def _narrow(self, trial: Trial, candidate: Candidate, recall: float) -> None:
+        """Try to rank the best one's shortlist in two steps, by way of a smaller dimension."""
+        if trial.shortlist is None or trial.rerank_dim is None or recall < self.target.recall:
+            return
+        ground, whole = self.ground, Step(trial.shortlist, trial.rerank_dim)
+        first = self._first(candidate, trial.parameters)
+        queries = prefix(ground.queries, whole.dim)
+        least = self.dim if candidate.estimates else self.dim + 1  # an exact order is not ranked again
+        dims = [dim for dim in ground.store.dims if max(first.dim, least) <= dim < whole.dim]
+        for steps in self._shortlists(first, whole.shortlist).narrowed(whole, dims, self.target.recall):
+            if self._fits(candidate, trial.parameters, whole.dim, steps):
+                ids, p50_ms = time_search(Funnel(first, ground.store, steps), queries)
+                seen = overlap_at_k(ids, ground.reference), p50_ms
+                self._add(candidate, trial.parameters, whole.shortlist, whole.dim, seen, funnel=steps)
+
+    def _first(self, candidate: Candidate, effort: Parameters) -> Index:
+        return OPENERS[candidate.kind](self.ground.store, candidate.path or self.folder, self.dim, effort)
+
     def _index(self, candidate: Candidate, trial: Trial) -> Index:
-        first = OPENERS[candidate.kind](self.ground.store, candidate.path or self.folder, self.dim, trial.parameters)
-        if trial.shortlist is None or trial.rerank_dim is None:
-            return first
-        return AdaptiveRetrieval(first, self.ground.store, trial.shortlist, trial.rerank_dim)
+        first = self._first(candidate, trial.parameters)
+        steps = steps_of(trial.shortlist, trial.rerank_dim, trial.funnel)
+        return Funnel(first, self.ground.store, steps) if steps else first
 
     def _nothing_fits(self, unbuilt: Sequence[str]) -> str:
         why = []
@@ -173,7 +207,7 @@ class _Dimension:
     def _try(self, candidate: Candidate, effort: Parameters) -> None:
         """Try one effort of a candidate with every rerank that fits the memory, and ever longer shortlists."""
         ground = self.ground
-        first = OPENERS[candidate.kind](ground.store, candidate.path or self.folder, self.dim, effort)
+        first = self._first(candidate, effort)
         answers = self.answers and not candidate.estimates and self._fits(candidate, effort, None)
         reranks = [d for d in self._reranks(candidate, first) if self._fits(candidate, effort, d)]
         if not answers and not reranks:
@@ -188,9 +222,9 @@ class _Dimension:
             self._add(candidate, effort, None, None, (overlap_at_k(ids, ground.reference), p50_ms))
         if not reranks:
             return
-        shortlists = self._shortlists(first, queries)
+        shortlists = self._shortlists(first, LENGTHS[-1])
         for rerank_dim in reranks:
-            for shortlist in self._enough(shortlists, rerank_dim):
+            for shortlist in shortlists.enough(rerank_dim, self.target.recall):
                 index = AdaptiveRetrieval(first, ground.store, shortlist, rerank_dim)
                 ids, p50_ms = time_search(index, prefix(ground.queries, rerank_dim))
                 recall = overlap_at_k(ids, ground.reference)
@@ -204,36 +238,22 @@ class _Dimension:
         own = candidate.estimates and (self.target.max_bytes is not None or not larger)
         return [self.dim, *larger] if own else larger
 
-    def _fits(self, candidate: Candidate, effort: Parameters, rerank_dim: int | None) -> bool:
+    def _fits(
+        self, candidate: Candidate, effort: Parameters, rerank_dim: int | None, funnel: tuple[Step, ...] = ()
+    ) -> bool:
         """Return whether it is within the memory, and note it among the trials where it is not."""
         limit = self.target.max_bytes
-        fits = limit is None or self._bytes(candidate, rerank_dim) <= limit
+        fits = limit is None or self._bytes(candidate, rerank_dim, funnel) <= limit
         if not fits:
-            self._add(candidate, effort, None, rerank_dim, (None, None), "touches more memory than allowed")
+            note = "touches more memory than allowed"
+            self._add(candidate, effort, None, rerank_dim, (None, None), note, funnel)
         return fits
 
-    def _shortlists(self, first: Index, queries: Floats) -> list[Ids]:
-        """Return the longest shortlist of each query, of rows, best first; shorter ones are its beginnings."""
-        longest = min(_SHORTLISTS[-1], self.ground.store.n)
-        return [first.search(query, longest)[0] for query in queries]
-
-    def _enough(self, shortlists: list[Ids], rerank_dim: int) -> list[int]:
-        """Return the lengths that reach the target, ascending, or the least of those that come nearest to it.
-
-        Each shortlist is ranked once at its full length, and a shorter one keeps the order of its rows. Annoy and
-        HNSW look further for a longer one, so that their own recall at a length is still to be measured.
-        """
+    def _shortlists(self, first: Index, length: int) -> Shortlists:
+        """Return the shortlist of each query; shorter ones are its beginnings."""
         ground = self.ground
-        found: dict[int, float] = {}
-        queries = prefix(ground.queries, rerank_dim)
-        cosines = [ground.store.cosines(rows, query) for rows, query in zip(shortlists, queries, strict=True)]
-        longest = max(len(rows) for rows in shortlists)
-        for length in [*(length for length in _SHORTLISTS if length < longest), longest]:
-            best = [rows[top_k(line[:length], _K)] for rows, line in zip(shortlists, cosines, strict=True)]
-            found[length] = overlap_at_k(best, ground.reference)
-        wanted = min(self.target.recall, max(found.values()))
-        enough = [length for length, recall in found.items() if recall >= wanted]
-        return enough if wanted == self.target.recall else enough[:1]
+        found = [first.search(query, min(length, ground.store.n))[0] for query in prefix(ground.queries, first.dim)]
+        return Shortlists(ground.store, ground.queries, found, ground.reference)
 
     def _add(
         self,
@@ -243,6 +263,7 @@ class _Dimension:
         rerank_dim: int | None,
         seen: tuple[float, float] | tuple[None, None],
         note: str = "",
+        funnel: tuple[Step, ...] = (),
     ) -> None:
         recall, p50_ms = seen
         trial = Trial(
@@ -253,23 +274,18 @@ class _Dimension:
             rerank_dim=rerank_dim,
             recall_at_10_full=recall,
             p50_ms=p50_ms,
-            resident_bytes=self._bytes(candidate, rerank_dim),
+            resident_bytes=self._bytes(candidate, rerank_dim, funnel),
             build_s=candidate.build_s,
             note=note,
+            funnel=funnel,
         )
         self.trials.append(trial)
         if recall is not None and p50_ms is not None and self._better(recall, p50_ms):
             self._best = trial, candidate, recall
 
-    def _bytes(self, candidate: Candidate, rerank_dim: int | None) -> int:
-        """Return the bytes that many queries touch: of mapped files, of which the kernel holds no more, and private."""
-        store = self.ground.store
-        columns = max(rerank_dim or 0, self.dim if candidate.scans else 0)
-        compared = {dim for dim in (rerank_dim, self.dim if candidate.scans else None) if dim}
-        lengths = 4 * store.n * len(compared)
-        order = 4 * store.n if store.info.order else 0
-        mapped = candidate.own_bytes + (store.block_bytes(columns) if columns else 0) + lengths + order
-        return mapped + private_bytes(candidate.kind, store, self.dim, rerank_dim)
+    def _bytes(self, candidate: Candidate, rerank_dim: int | None, funnel: tuple[Step, ...]) -> int:
+        ranked = {step.dim for step in funnel} | ({rerank_dim} if rerank_dim else set())
+        return touched_bytes(candidate, self.ground.store, self.dim, ranked)
 
     def _better(self, recall: float, p50_ms: float) -> bool:
         if self._best is None:

@@ -139,6 +139,10 @@ def test_a_choice_is_served_and_a_fault_of_ours_ends_one_request_alone(tiny, cho
         ({"rerank_dim": 7, "shortlist": 10}, "dimension 7 is not in"),
         ({"rerank_dim": 4, "shortlist": 10}, "dimension 10 cannot be ranked again at 4"),
         ({"rerank_dim": 24}, "half of a rerank"),
+        (
+            {"rerank_dim": 24, "shortlist": 50, "funnel": [{"shortlist": 50, "dim": 24}, {"shortlist": 9, "dim": 10}]},
+            "9 hits of dimension 24 cannot be ranked again at 10",
+        ),
         ({"index": "binary"}, "binary alone"),
         ({"threads": 0}, "0 threads"),
         ({"target": "cuda"}, "for cuda"),

@@ -59,8 +59,10 @@ def test_search_gives_the_nearest_documents_by_the_query_prompt(service, tiny):
 
     for query in ("aia", "cmc zm", "what"):
         vector = plain.encode([PROMPTS["query"] + query])[0]
-        near = np.argsort(-cosines(vector, 10))[: sized.shortlist or len(documents)]
-        scores = cosines(vector, sized.rerank_dim or 10)
+        near, scores = np.argsort(-cosines(vector, 10)), cosines(vector, 10)
+        for step in sized.steps:
+            near, scores = near[: step.shortlist], cosines(vector, step.dim)
+            near = near[np.argsort(-scores[near])]
         answer = post(service, "/search", {"query": query, "k": 7})
         wanted = np.sort(scores[near])[::-1][:7]
         np.testing.assert_allclose([hit["score"] for hit in answer["hits"]], wanted, atol=1e-5)

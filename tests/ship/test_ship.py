@@ -30,6 +30,15 @@ RERANKED = {"shortlist": 400, "rerank_dim": 24}
 EXHAUSTIVE = {  # searches that leave nothing out: their answers are known
     "scan": ({"index": "scan"}, 10),
     "scan, reranked": ({"index": "scan", "dim": 4, "shortlist": 400, "rerank_dim": 24}, 24),
+    "scan, by way of 10": (
+        {
+            "index": "scan",
+            "dim": 4,
+            **RERANKED,
+            "funnel": [{"shortlist": 400, "dim": 10}, {"shortlist": 399, "dim": 24}],
+        },
+        24,
+    ),
     "annoy": ({"index": "annoy", "parameters": {"n_trees": 3, "search_k": 10**6}}, 10),
     "annoy by dot": (
         {"index": "annoy-dot", "parameters": {"metric": "dot", "n_trees": 3, "search_k": 10**6}},
