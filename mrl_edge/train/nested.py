@@ -57,7 +57,8 @@ class NestedModel(nn.Module):
 
         `exits` are places in the trunk's depths and end with the last. An exit before it, and the shorter prefixes of
         the last, may also learn to find the same texts alike as the last one does at its full dimension, each dimension
-        by its weight where weights are given.
+        by its weight where weights are given. With pairs and classes these prefixes also do so for the texts among
+        themselves.
         """
         outputs = self._outputs(features)
         with torch.autocast(next(self.heads.parameters()).device.type, enabled=False):  # all but the trunk is fp32
@@ -88,26 +89,28 @@ class NestedModel(nn.Module):
             batch = Batch(vectors, own.ids, own.scores, own.teacher, logits, own.labels)
             for name, objective in self.objectives.items():
                 total = total + weight * self._share(name) * self.weightings[name](objective(batch))
-            learning = self.settings.self_distillation if exit == exits[-1] else self.settings.exit_distillation
+            last = exit == exits[-1]
+            learning = self.settings.self_distillation if last else self.settings.exit_distillation
             if learning:
-                total = total + learning * self._self_distillation(everything, place)
+                compared = _compared(everything)
+                for first, second in compared if last else compared[:1]:
+                    total = total + learning * self._divergence(everything[first], everything[second], place)
         return total
 
     def _share(self, name: str) -> float:
         """The weight of an objective beside the others."""
         return self.settings.label_weight if name == "classification" and self.compares() else 1.0
 
-    def _self_distillation(self, everything: Mapping[str, Tensor], place: int) -> Tensor:
-        """The divergence of one exit's similarities at every dimension from the last exit's at the full one."""
-        total = torch.zeros((), device=next(self.heads.parameters()).device)
-        for first, second in _compared(everything):
-            with torch.no_grad():
-                a, b = (F.normalize(everything[role][-1], dim=1) for role in (first, second))
-                teacher = a @ b.T
-            student = prefix_cosines(everything[first][place], everything[second][place], self.settings.dims)
-            divergence = similarity_divergence(student, teacher, self.settings.temperature, self_alike=first == second)
-            total = total + (self._weights(divergence) * divergence).sum()
-        return total
+    def _divergence(self, first: Tensor, second: Tensor, place: int) -> Tensor:
+        """The divergence of one exit's similarities at every dimension from the last exit's at the full one.
+
+        Both are [exits, batch, full], and the same where texts are compared with each other.
+        """
+        with torch.no_grad():
+            teacher = F.normalize(first[-1], dim=1) @ F.normalize(second[-1], dim=1).T
+        student = prefix_cosines(first[place], second[place], self.settings.dims)
+        divergence = similarity_divergence(student, teacher, self.settings.temperature, self_alike=first is second)
+        return (self._weights(divergence) * divergence).sum()
 
     def _weights(self, like: Tensor) -> Tensor:
         return torch.tensor(self.settings.weights or (1.0,) * len(self.settings.dims), device=like.device)
