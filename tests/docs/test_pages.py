@@ -133,7 +133,7 @@ def folder(indexed, tmp_path_factory):
     (folder / "bundle").symlink_to(indexed)
     variant = open_bundle(indexed).variant("int8", None)
     made = {"precision": "int8", "target": variant.target, "depth": variant.depth, "dim": 64}
-    ship(indexed, write_choice(indexed, folder / "choice.json", **made), folder / "app")
+    ship(indexed, write_choice(indexed, folder / "choice.json", **made), folder / "app", "--also", "d32")
     return folder
 
 
