@@ -22,7 +22,6 @@ import numpy as np
 
 from mrl_edge.errors import UsageError
 
-S = TypeVar("S")
 T = TypeVar("T")
 U = TypeVar("U")
 _WINDOW = 9  # times of a level and length that the median is of: 5 slow ones move it
@@ -38,6 +37,10 @@ class Pace:
         self._window, self._retry = window, retry
         self._times: dict[tuple[int, int], deque[float]] = {}
         self._waits: dict[tuple[int, int], _Wait] = {}
+
+    def anew(self) -> Pace:
+        """Return one of the same settings that has seen nothing yet."""
+        return Pace(self._window, self._retry)
 
     def choose(self, levels: Sequence[int], length: int, deadline_ms: float) -> int:
         """Return the first of some levels, best first, that is expected within the deadline, else the last.
@@ -92,11 +95,11 @@ class _Wait:
 
 
 @dataclass(frozen=True)
-class Level(Generic[S]):
+class Level:
     """One way to answer: `open` loads what answers; `resident_bytes` is about what that keeps in memory."""
 
     name: str
-    open: Callable[[], S]
+    open: Callable[[], Any]
     resident_bytes: int = 0
 
 
@@ -127,7 +130,7 @@ class Adaptive(Generic[T]):
 
     def __init__(
         self,
-        levels: Sequence[Level[Any]],
+        levels: Sequence[Level],
         pace: Pace | None = None,
         clock: Callable[[], float] = time.perf_counter,
         ask: Callable[..., T] = _call,
@@ -137,12 +140,13 @@ class Adaptive(Generic[T]):
         self._clock = clock
         self._ask = ask
         self._open: dict[int, Any] = {}
+        self._answered: set[int] = set()  # of those that are open: the first answer takes longer than all others
         self._lock = threading.RLock()  # held while a level opens, closes or answers
 
     def asking(self, ask: Callable[..., U]) -> Adaptive[U]:
         """Return the same levels, asked for something else: times are its own, what is open and its memory shared."""
-        other = Adaptive(self.levels, None, self._clock, ask)
-        other._open, other._lock = self._open, self._lock
+        other = Adaptive(self.levels, self.pace.anew(), self._clock, ask)
+        other._open, other._answered, other._lock = self._open, self._answered, self._lock
         return other
 
     def opened(self, number: int) -> Any:
@@ -194,22 +198,24 @@ class Adaptive(Generic[T]):
     ) -> Answer[T]:
         """Answer a text with the least level, and ever better ones until a value is `enough`.
 
-        A better one is asked where it is expected within what is left of the deadline, and fits the memory beside those
-        below it: one that took their place would have them opened anew for each text. `enough` gets the number of the
-        level, 1 is the best but one, and the value. Raises `UsageError` when no level fits.
+        A better one is asked where it is expected within what is left of the deadline, and fits the memory beside all
+        that take less: one that took their place would have them opened anew for each text. A wait for other threads is
+        taken off the deadline. `enough` gets the number of the level, 1 is the best but one, and the value. Raises
+        `UsageError` when no level fits.
         """
+        begun = self._clock()
         with self._lock:
             rising = self._together(max_bytes)
-            self._make_room(rising, max_bytes)
             expected: list[float | None] = []
             spent_ms, at = 0.0, rising[0]
-            for number in rising:
-                left_ms = math.inf if deadline_ms is None else deadline_ms - spent_ms
-                if number != rising[0] and (left_ms <= 0 or self.pace.choose([number, at], len(text), left_ms) == at):
+            for place, number in enumerate(rising):
+                left_ms = math.inf if deadline_ms is None else deadline_ms - 1000 * (self._clock() - begun)
+                if place > 0 and (left_ms <= 0 or self.pace.choose([number, at], len(text), left_ms) == at):
                     stopped = "deadline"
                     break
                 at = number
                 expected.append(self.pace.expected_ms(at, len(text)))
+                self._make_room(rising[: place + 1], max_bytes)  # not yet for what may not be asked
                 value, ms = self._timed(at, text, (), None if deadline_ms is None else left_ms)
                 spent_ms += ms
                 if at > 0 and enough(at, value):
@@ -239,10 +245,14 @@ class Adaptive(Generic[T]):
         return fitting
 
     def _together(self, max_bytes: int | None) -> list[int]:
-        """Return the levels that fit the memory, from the least on as many as fit together."""
-        rising = self._within(max_bytes)[::-1]
-        held = accumulate(self.levels[number].resident_bytes for number in rising)
-        return [number for number, size in zip(rising, held, strict=True) if max_bytes is None or size <= max_bytes]
+        """Return as many levels as fit the memory together, the least first.
+
+        They are taken by size, as a lesser one may be the larger: so more memory only ever adds to them.
+        """
+        by_size = sorted(self._within(max_bytes), key=lambda number: (self.levels[number].resident_bytes, -number))
+        held = accumulate(self.levels[number].resident_bytes for number in by_size)
+        fitting = [n for n, size in zip(by_size, held, strict=True) if max_bytes is None or size <= max_bytes]
+        return sorted(fitting, reverse=True)
 
     def _make_room(self, chosen: Sequence[int], max_bytes: int | None) -> None:
         """Close other levels, the largest first, until what is left and the chosen ones fit together."""
@@ -250,18 +260,21 @@ class Adaptive(Generic[T]):
             return
         others = sorted((n for n in self._open if n not in chosen), key=lambda n: self.levels[n].resident_bytes)
         while others and sum(self.levels[n].resident_bytes for n in (*chosen, *others)) > max_bytes:
-            del self._open[others.pop()]
+            closed = others.pop()
+            del self._open[closed]
+            self._answered.discard(closed)
 
     def _warm(self, number: int, text: str, arguments: tuple[Any, ...]) -> None:
         self._ask(self.opened(number), text, *arguments)
+        self._answered.add(number)
         for times in _WARMED:
             self._timed(number, " ".join([text] * times), arguments, None)
 
     def _timed(self, number: int, text: str, arguments: tuple[Any, ...], deadline_ms: float | None) -> tuple[T, float]:
-        fresh = number not in self._open
         started = self._clock()
         value = self._ask(self.opened(number), text, *arguments)
         ms = 1000 * (self._clock() - started)
-        if not fresh:  # what opens says nothing of what answers
+        if number in self._answered:  # the first answer, which may open the level, says nothing of the others
             self.pace.observe(number, len(text), ms, deadline_ms)
+        self._answered.add(number)
         return value, ms

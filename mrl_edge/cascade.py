@@ -72,11 +72,12 @@ class Chosen:
 class AdaptiveClassifier:
     """Levels that give class probabilities [classes], asked from the least on until one is sure enough.
 
+        classes = open_bundle("bundle").manifest.classes
         classify = AdaptiveClassifier(adaptive_classes("bundle", [(384, 6), (64, 3)]), [0.9], classes)
         answer = classify("a small musical phrase", deadline_ms=20)  # answer.value, answer.level, answer.stopped
 
-    `thresholds` are of the levels from the least on, but for the best, which always answers. Raises `UsageError` where
-    there are not as many.
+    `thresholds` are of the levels from the least on, but for the best, which always answers; `classes` are the names
+    in the order of the probabilities. Raises `UsageError` where there are not as many.
     """
 
     def __init__(self, levels: Adaptive[Floats], thresholds: Sequence[float], classes: Sequence[str]) -> None:
@@ -93,10 +94,12 @@ class AdaptiveClassifier:
     def __call__(self, text: str, deadline_ms: float | None = None, max_bytes: int | None = None) -> Answer[Chosen]:
         """Return the class that the first level that is sure gave a text.
 
-        Where no better level is expected within what is left of the deadline, or fits the memory beside those that were
-        asked (`Adaptive.climb`), the one that was asked last decides, sure or not; `stopped` says so.
+        Where no better level is expected within what is left of the deadline, or fits the memory beside all that take
+        less (`Adaptive.climb`), the one that was asked last decides, sure or not; `stopped` says so.
         """
         answer = self._levels.climb(text, self._is_sure, deadline_ms, max_bytes)
+        if len(answer.value) != len(self.classes):
+            raise UsageError(f"{answer.level} tells {len(answer.value)} classes apart, not {len(self.classes)}")
         chosen = int(answer.value.argmax())
         value = Chosen(self.classes[chosen], float(answer.value[chosen]))
         return Answer(value, answer.level, answer.ms, answer.expected_ms, answer.stopped)

@@ -79,6 +79,20 @@ def test_what_was_never_seen_is_tried_once():
     assert used(adaptive, 3, 10) == ["large", "large", "small"]  # opening says nothing of answering
 
 
+def test_the_first_answer_of_a_level_does_not_count_whoever_opened_it():
+    machine = Machine(large=50, small=5)
+    adaptive = machine.adaptive((500, 300), window=1)
+    other = adaptive.asking(lambda opened, text: opened(text))
+    for _ in range(2):
+        adaptive.opened(0)
+        machine.costs_ms["large"] = 50
+        assert used(adaptive, 1, 20) == ["large"]
+        machine.costs_ms["large"] = 8
+        assert used(adaptive, 3, 20) == ["large"] * 3
+        other(TEXT, max_bytes=300)
+        assert machine.closed[-1] == "large"  # and so the next answer is a first one again
+
+
 def test_levels_that_do_not_fit_the_memory_are_closed_or_never_opened():
     machine = Machine(large=5, small=5)
     adaptive = machine.adaptive(sizes=(1000, 100))
@@ -162,3 +176,9 @@ def test_levels_that_are_asked_for_two_things_share_their_memory_and_not_their_t
     assert machine.opened == ["small", "large"]
     assert louder(TEXT, max_bytes=300).level == "small"
     assert machine.held((500, 300)) == 300
+
+
+def test_levels_that_are_asked_for_another_thing_are_tried_again_as_often():
+    louder = Machine(large=50, small=5).adaptive(retry=3).asking(lambda opened, text: opened(text).upper())
+    louder.warm_up(TEXT)
+    assert used(louder, 4, 10) == ["small"] * 3 + ["large"]

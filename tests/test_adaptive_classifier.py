@@ -1,10 +1,14 @@
 """A classifier asks better levels while it is not sure, within a deadline and a memory limit, on a clock of its own."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from clocked import TEXT, Machine
 
-from mrl_edge.cascade import Cascade
+from mrl_edge.adaptive import Adaptive, Level
+from mrl_edge.cascade import AdaptiveClassifier, Cascade
 from mrl_edge.errors import UsageError
 
 
@@ -102,3 +106,65 @@ def test_a_classifier_asks_what_fits_the_memory_together_and_opens_nothing_twice
 def test_a_classifier_takes_one_threshold_fewer_than_levels(thresholds):
     with pytest.raises(UsageError, match=f"2 levels take one threshold fewer, not {len(thresholds)}"):
         Machine(large=50, small=5).classifier(thresholds)
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_a_classifier_takes_as_many_names_as_there_are_classes(classes):
+    levels = unsure(large=50, small=5).adaptive()
+    classify = AdaptiveClassifier(levels, (0.5,), ["one", "two", "three"][:classes])
+    with pytest.raises(UsageError, match=f"small tells 2 classes apart, not {classes}"):
+        classify(TEXT)
+
+
+def test_a_classifier_closes_nothing_for_levels_that_it_does_not_ask():
+    machine = Machine(large=50, middle=20, small=5)
+    machine.shares["small"] = np.float32([0.05, 0.95])
+    ask = machine.adaptive((800, 300, 200))
+    classify = AdaptiveClassifier(ask.asking(lambda opened, text: opened(text)), (0.9, 0.9), ["one", "two"])
+    for _ in range(2):
+        assert ask(TEXT, max_bytes=1000).level == "large"
+        assert classify(TEXT, max_bytes=1000).stopped == "sure"
+    assert (machine.opened, machine.closed) == (["large", "small"], [])
+
+
+def test_more_memory_never_gives_a_lesser_level():
+    """The middle one is the largest, so that it is the last to fit."""
+    machine = unsure(large=50, middle=20, small=5)
+    classify = machine.classifier((0.9, 0.9), (300, 600, 200))
+    for max_bytes, asked in (
+        (499, ["small"]),
+        (500, ["small", "large"]),
+        (600, ["small", "large"]),
+        (800, ["small", "large"]),  # the middle one would fit in place of the large
+        (1100, ["small", "middle", "large"]),
+    ):
+        machine.asked.clear()
+        assert classify(TEXT, max_bytes=max_bytes).stopped == ("best" if "large" in asked else "memory")
+        assert machine.asked == asked
+
+
+def test_a_wait_for_another_thread_is_taken_off_the_deadline():
+    now_s = [0.0]
+    answering, waiting = threading.Event(), threading.Event()
+
+    def clock():
+        read_s = now_s[0]
+        if answering.is_set():
+            waiting.set()
+        return read_s
+
+    def small(text):
+        if text == "first":
+            answering.set()
+            waiting.wait(timeout=1)  # for the second to have read the clock
+            now_s[0] += 0.05
+
+    adaptive = Adaptive([Level("large", lambda: lambda text: None), Level("small", lambda: small)], clock=clock)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(adaptive.climb, "first", lambda number, value: False)
+        answering.wait()
+        second = adaptive.climb("second", lambda number, value: False, deadline_ms=10)
+    assert (first.result().level, first.result().stopped) == ("large", "best")
+    assert (second.level, second.stopped) == ("small", "deadline")
+    third = adaptive.climb("second", lambda number, value: False, deadline_ms=10)
+    assert (third.level, third.stopped) == ("large", "best")
