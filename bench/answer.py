@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from mrl_edge.bench.candidates import OBJECTIVES, Candidate
 from mrl_edge.bench.pick import Choice
-from mrl_edge.bench.results import BundleRef
+from mrl_edge.bench.results import BundleRef, Narrowing
 from msgspec import UNSET, UnsetType
 
 from mrl_edge.choice import BundleName, Configuration
@@ -122,8 +122,8 @@ class Boards(msgspec.Struct, frozen=True):
     boards: dict[str, Chosen]  # by name
 
 
-def answer(choice: Choice, bundle: BundleRef) -> dict[str, Any]:
-    """Return an `Answer` as an object, the chosen row's figures beside the rest."""
+def answer(choice: Choice, bundle: BundleRef, narrowing: Narrowing | None = None) -> dict[str, Any]:
+    """Return an `Answer` as an object, the chosen row's figures beside the rest; of a tuning with its `narrowing`."""
     chosen, nearest, following, full = choice.chosen, choice.nearest, choice.next_better, choice.full
     said = Answer(
         fits=chosen is not None,
@@ -144,6 +144,9 @@ def answer(choice: Choice, bundle: BundleRef) -> dict[str, Any]:
         over=[Missed(one.figure, one.limit, one.value, one.share, one.text) for one in choice.over],
         corpora=[_row(row) for row in choice.corpora],
         pareto=[_row(row) for row in choice.pareto],
+        left_out=narrowing.left_out if narrowing else UNSET,
+        stopped=narrowing.stopped if narrowing else UNSET,
+        failed=narrowing.failed if narrowing else UNSET,
     )
     first = dict.fromkeys(("fits", "bundle", "configuration"))  # the order of the keys
     return {**first, **(msgspec.to_builtins(_row(chosen)) if chosen else {}), **msgspec.to_builtins(said)}

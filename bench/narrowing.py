@@ -103,7 +103,9 @@ class Search:
             self._objective = objective_of(rows, self._budget)
             self._descend()
         said = msgspec.structs.replace(said, full_quality=full.quality if full else {}, finished=True, asked=asked)
-        said = msgspec.structs.replace(said, held=HeldLimits(**msgspec.structs.asdict(self._budget)))
+        said = msgspec.structs.replace(
+            said, threads=grid.threads, held=HeldLimits(**msgspec.structs.asdict(self._budget))
+        )
         stopped = dict(Counter(self._played.stopped()))
         run.narrowed(self._in_play.said(msgspec.structs.replace(said, stopped=stopped)))
         run.finish()
@@ -249,7 +251,10 @@ class Search:
 
 
 def _asked(budget: Budget, grid: Grid) -> str:
-    """Return what tells one narrowing from another of the same bundle, data and settings, in whatever order it is."""
-    parts = grid.precisions, grid.depths, grid.dims, grid.threads, grid.plans, grid.runtimes, grid.providers
+    """Return what tells one narrowing from another of the same bundle, data and settings, in whatever order it is.
+
+    But for the threads: indexes are tuned with the first of them.
+    """
+    parts = grid.precisions, grid.depths, grid.dims, grid.plans, grid.runtimes, grid.providers
     among = [sorted(map(str, part)) for part in parts]
-    return hashlib.sha256(msgspec.json.encode((budget, among), order="sorted")).hexdigest()[:16]
+    return hashlib.sha256(msgspec.json.encode((budget, among, grid.threads), order="sorted")).hexdigest()[:16]

@@ -12,6 +12,7 @@ from mrl_edge.bench.results import HeldLimits, Measurement, Results, Unmeasured
 from mrl_edge.datasets import Columns
 from mrl_edge.providers import CPU, short_name
 
+_AMONG = ("precision", "dims", "depths", "threads", "provider", "index", "rerank-dim", "shortlist", "runtime")
 _LEAST_ASKED = 10  # queries or documents that mrl-edge bench takes as a number
 
 
@@ -19,12 +20,17 @@ def command_of(results: Results, out: str) -> str:
     """Return `mrl-edge bench …`, or `tune …` of a tuning, as one line for a shell, for what it was to choose among.
 
     What the file does not record stands in capitals: of the data, as files of earlier versions, how a board is
-    reached, and a budget that options cannot say. What a tuning could not run is not among its configurations.
+    reached, a budget that options cannot say, and what an interrupted tuning chose among, of which only what it came to
+    is there. What a tuning could not run is not among its configurations.
     """
     measured, narrowing = results.measurements, results.narrowing
     rows: list[Measurement | Unmeasured] = [*measured, *(narrowing.unmeasured if narrowing else ())]
     command, own = ("tune", _budget(narrowing.held)) if narrowing else ("bench", _bench(measured))
-    words = ["mrl-edge", command, results.bundle.name, *_data(results), *_variants(rows), *own, *_settings(results)]
+    if narrowing is not None and not narrowing.finished:
+        among = [word for name in _AMONG for word in (f"--{name}", name.replace("-", "_").upper())]
+    else:
+        among = _variants(rows, narrowing.threads if narrowing else ())
+    words = ["mrl-edge", command, results.bundle.name, *_data(results), *among, *own, *_settings(results)]
     return shlex.join([*words, "--out", out])
 
 
@@ -51,11 +57,12 @@ def _data(results: Results) -> list[str]:
     return words
 
 
-def _variants(rows: Sequence[Measurement | Unmeasured]) -> list[str]:
+def _variants(rows: Sequence[Measurement | Unmeasured], threads: Sequence[int]) -> list[str]:
+    """Return what rows are of. Threads stand as they were asked for: indexes are tuned with the first of them."""
     words = _listed("--precision", (row.precision for row in rows))
     words += _listed("--dims", sorted({row.dim for row in rows if isinstance(row, Unmeasured) or row.tokens is None}))
     words += _listed("--depths", sorted({row.depth for row in rows}))
-    words += _listed("--threads", sorted({row.threads for row in rows}))
+    words += _listed("--threads", threads or (row.threads for row in rows))  # a sweep's rows are in that order
     providers = [short_name(row.provider) for row in rows]
     words += _listed("--provider", providers) if {*providers} - {CPU} else []
     return words + _search(rows) + _runtime(rows)
@@ -70,9 +77,9 @@ def _budget(held: HeldLimits | None) -> list[str]:
     if held is None:  # interrupted, or of an earlier version
         return ["--budget", "BUDGET"]
     words = ["--budget", "BUDGET"] if held.utility else []
-    words += [word for name, limit in held.max.items() for word in (option(name), f"{limit:.15g}")]
+    words += [word for name, limit in held.max.items() for word in (option(name), f"{limit!r}")]
     for table, floors in (("min", held.min), ("keep", held.keep)):
-        words += [word for name, at in floors.items() for word in (f"--{table}-quality", f"{name}={at:.15g}")]
+        words += [word for name, at in floors.items() for word in (f"--{table}-quality", f"{name}={at!r}")]
     for name in ("confidence", "objective", "corpus", "corpus_now"):
         if (value := getattr(held, name)) is not None:
             words += [f"--{name.replace('_', '-')}", f"{value}"]
@@ -126,6 +133,6 @@ def _runtime(rows: Iterable[Measurement | Unmeasured]) -> list[str]:
     return words if set(levers) <= {"default"} else [*_listed("--runtime", levers), *words]
 
 
-def _listed(option: str, values: Iterable[object]) -> list[str]:
+def _listed(asked_by: str, values: Iterable[object]) -> list[str]:
     found = ",".join(map(str, dict.fromkeys(values)))
-    return [option, found] if found else []
+    return [asked_by, found] if found else []

@@ -341,6 +341,7 @@ class Narrowing(msgspec.Struct, frozen=True):
     unmeasured: tuple[Unmeasured, ...] = ()  # of `left_out`
     finished: bool = True  # else it was interrupted
     asked: str = ""  # a hash of the budget and of what there was to choose among
+    threads: tuple[int, ...] = ()  # as they were asked for: indexes are tuned with the first; empty as `held` is null
     held: HeldLimits | None = None  # null in files of earlier versions, and where it was interrupted
 
 

@@ -30,6 +30,12 @@ def own_limits(results: Sequence[Results]) -> HeldLimits | None:
 
 
 def within(budget: Budget, held: HeldLimits) -> Budget:
-    """Return a budget without limits with those of a tuning: what ruled everything out is what there is to say."""
+    """Return a budget without limits with those of a tuning: what ruled everything out is what there is to say.
+
+    Its objective too, if no other is asked for. Its corpus is what its bounds are of.
+    """
     confidence = budget.confidence if budget.confidence is not None else held.confidence
-    return msgspec.structs.replace(budget, max=held.max, min=held.min, keep=held.keep, confidence=confidence)
+    budget = msgspec.structs.replace(budget, max=held.max, min=held.min, keep=held.keep, confidence=confidence)
+    if budget.objective is not None or budget.utility:
+        return budget
+    return msgspec.structs.replace(budget, objective=held.objective, utility=held.utility)

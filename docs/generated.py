@@ -34,7 +34,8 @@ _FILES = {
     schema.File.budget: ("budget.toml", "A [budget](../choosing.md#the-budget), in TOML."),
     schema.File.choice: (
         "choice.json",
-        "What `mrl-edge pick` writes with `--out` and prints with `--json`, and `mrl-edge tune` with `--choice`. "
+        "What `mrl-edge pick` writes with `--out`, and prints with `--json` but not of `--leave-one-out`, and "
+        "`mrl-edge tune` writes with `--choice`. "
         "`mrl-edge ship` and `mrl-edge serve` read its bundle and its configuration.",
     ),
     schema.File.app: ("app.json", "What a [shipped](../shipping.md) folder is, as `mrl-edge ship` writes it."),

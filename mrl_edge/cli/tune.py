@@ -215,8 +215,7 @@ def _answer(results: Results, budget: Budget, out: Path, as_json: bool) -> dict[
         ):  # fmt: skip
             for why, count in counted.items():
                 console.say(f"{what}: {count} {why}")
-    kept = {"left_out": said.left_out, "stopped": said.stopped, "failed": said.failed}
-    return {**answer(choice, results.bundle), **kept}
+    return answer(choice, results.bundle, said)
 
 
 def _budget(what: bench_boards.Sweep) -> Budget:

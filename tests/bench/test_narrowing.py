@@ -3,6 +3,7 @@
 import json
 import shlex
 
+import msgspec
 import pytest
 from conftest import run_here, the_one_error_line
 from jsonschema import Draft202012Validator
@@ -10,7 +11,7 @@ from mrl_edge.bench.budget import Budget
 from mrl_edge.bench.candidates import candidates
 from mrl_edge.bench.pick import pick
 from mrl_edge.bench.reproduce import command_of
-from mrl_edge.bench.results import read_results
+from mrl_edge.bench.results import HeldLimits, read_results
 from mrl_edge.devices.energy import find_rapl
 from mrl_edge.devices.power import find_power
 
@@ -169,9 +170,10 @@ def test_the_command_that_the_report_gives_asks_for_the_same(int8_alone, argumen
     """So that it measures nothing again: of limits alone, and of all that can be asked for."""
     out, _, _ = int8_alone
     every, asked = tmp_path / "every.json", (
-        "--max-disk-mb", "0.001", "--max-p99-ms", "0.25", "--max-p50-ms", "0.1", "--min-quality", "ndcg_at_10=0.125",
-        "--confidence", "0.9", "--objective", "mrr_at_10", "--corpus", QUERIES - 1, "--corpus-now", "60",
-        "--precision", "int8,fp32", "--threads", "1,2", "--index", "scan,annoy", "--rerank-dim", "32",
+        "--max-disk-mb", "0.001", "--max-p99-ms", "0.25", "--max-p50-ms", 0.1 + 0.2,
+        "--min-quality", "ndcg_at_10=0.125", "--confidence", "0.9", "--objective", "mrr_at_10",
+        "--corpus", QUERIES - 1, "--corpus-now", "60",
+        "--precision", "int8,fp32", "--threads", "2,1", "--index", "scan,annoy", "--rerank-dim", "32",
         "--shortlist", "20", "--runtime", "default,no-arena", "--vectors", "int8", "--recall", "0.9",
     )  # fmt: skip
     assert tune(arguments, every, *asked)[0].returncode == 3
@@ -183,6 +185,27 @@ def test_the_command_that_the_report_gives_asks_for_the_same(int8_alone, argumen
         assert again.returncode == (0 if file == out else 3), again.stderr
         assert "glimpse" not in again.stderr
         assert file.read_bytes() == before
+    assert tune(arguments, every, *asked, "--threads", "1,2")[0].returncode == 3  # indexes are tuned with the first
+    assert read_results(every).narrowing.threads == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "objective"),
+    [('objective = "mrr_at_10"', "mrr_at_10"), ("[utility]\nndcg_at_10 = 1.0\ndisk_mb = -0.01", "utility")],
+)
+def test_limits_that_pick_takes_over_come_with_what_was_to_be_maximised(arguments, tmp_path, content, objective):
+    budget, out = tmp_path / "budget.toml", tmp_path / "t.json"
+    budget.write_text(content)
+    assert tune(arguments, out, "--budget", budget, "--max-disk-mb", "0.001")[1]["objective"] == objective
+    assert json.loads(run_here("pick", out, "--json").stdout)["objective"] == objective
+    other = run_here("pick", out, "--objective", "recall_at_10", "--json")
+    assert json.loads(other.stdout)["objective"] == "recall_at_10"
+
+
+def test_a_file_holds_all_that_a_budget_says():
+    """Else a tuning would fail when all is measured."""
+    ours, theirs = ({one.name: one.type for one in msgspec.structs.fields(kind)} for kind in (HeldLimits, Budget))
+    assert ours == theirs
 
 
 def test_a_sweep_completes_what_tuning_began(int8_alone, arguments, swept, tmp_path):

@@ -136,13 +136,24 @@ def test_the_command_that_measures_again_names_every_row():
 
 
 def tuned(**held):
-    """A tuning's file: int8 measured, fp32 left out, within limits or interrupted."""
+    """A tuning's file: int8 measured, fp32 left out, within limits or, of an earlier version, without any said."""
     left = Unmeasured("fp32", 6, 384, 2, IndexPlan("scan", 200, 384), "too slow", 9.0, 1.0, 1.0, 1.0, {}, False)
     narrowing = Narrowing({}, unmeasured=(left,), held=HeldLimits(**held) if held else None)
     asked = {"--data": "my data.csv", "--query": "it's a gloss", "--positive": "lemmas"}
     settings = {"queries": 500, "documents": 1200, "asked": asked, "max_seconds": 4.0, "repeats": 3, "vectors": "fp32"}
     content = results(measurement("int8", 64, search_ms=0.2), name="a bundle")
     return msgspec.structs.replace(content, settings=settings, narrowing=narrowing)
+
+
+def test_an_interrupted_tuning_is_not_narrowed_to_what_it_came_to():
+    content = tuned()
+    narrowing = Narrowing({}, finished=False)  # as it is written before anything is measured
+    words = shlex.split(command_of(msgspec.structs.replace(content, narrowing=narrowing), "out.json"))
+    told = dict(pairwise(words))
+    choices = ("precision", "dims", "depths", "threads", "provider", "index", "shortlist", "runtime")
+    assert {name: told[f"--{name}"] for name in choices} == {name: name.upper() for name in choices}
+    assert (told["--rerank-dim"], told["--budget"]) == ("RERANK_DIM", "BUDGET")
+    assert (told["--data"], told["--repeats"]) == ("my data.csv", "3")
 
 
 def test_a_tuning_is_measured_again_by_tune_with_its_budget_and_all_that_it_chose_among():
@@ -169,7 +180,7 @@ def test_a_tuning_is_measured_again_by_tune_with_its_budget_and_all_that_it_chos
 
 @pytest.mark.parametrize("content", [tuned(), tuned(max={"p50_ms": 20.0}, utility={"ndcg_at_10": 1.0})])
 def test_a_budget_that_options_cannot_say_stands_in_capitals(content):
-    """Of a tuning that was interrupted, and a utility."""
+    """Of a tuning of an earlier version, and a utility."""
     assert "--budget BUDGET" in command_of(content, "out.json")
     assert ("--max-p50-ms 20" in command_of(content, "out.json")) is (content.narrowing.held is not None)
     assert any("put in what stands in capitals" in cell for cell in page_of(content).cells)
