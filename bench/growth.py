@@ -18,6 +18,8 @@ from mrl_edge.bench.budget import Z95
 from mrl_edge.bench.candidates import Candidate, wilson
 from mrl_edge.bench.curves import KEPT, LOGARITHM, LOGISTIC, STRETCHED, Forecast, Points, Values, fit
 
+from mrl_edge.index.candidates import list_count
+
 RETRIEVAL = ("recall_at_10", "ndcg_at_10", "mrr_at_10", "map_at_10")
 _CURVES = (STRETCHED, LOGISTIC, LOGARITHM)
 _KEPT = (LOGARITHM, KEPT)
@@ -127,10 +129,12 @@ def kept(
     noise = math.hypot(paired(lost, count), 0.0 if held else _TUNED_RECALL)
     there = np.array([one.size for one in sizes], dtype=np.float64)
     most = 1 - 0.5 / max(count, 1)  # all hits of so many queries are no proof that none is ever lost
-    points = Points(there, np.minimum(shares, most), np.full(len(shares), noise))
+    shares, noises = np.minimum(shares, most), np.full(len(shares), noise)
+    if rows[0].index == "ivf":  # the same share of more lists finds more: what it keeps goes by their number
+        lists = np.array([list_count(one.size) for one in sizes], dtype=np.float64)
+        return exact.times(fit(Points(lists, shares, noises), (LOGISTIC,), list_count(items), rises=None))
     curves = _KEPT if len({*there}) > 2 else _KEPT[:1]  # two sizes do not say when it begins to fall
-    # The same share of more and smaller lists finds more.
-    return exact.times(fit(points, curves, items, rises=None if rows[0].index == "ivf" else False))
+    return exact.times(fit(Points(there, shares, noises), curves, items, rises=False))
 
 
 def by_metric(rows: Sequence[Candidate], name: str, items: int, held: bool) -> Forecast:
