@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -94,6 +95,31 @@ print(sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_without_a_number_of_threads_it_is_onnxruntimes_own(tiny_bundle):
+    program = f"""
+import json
+import onnxruntime, psutil
+import mrl_edge
+bundle = {str(tiny_bundle)!r}
+there = psutil.Process().num_threads
+counts = [there()]
+one = mrl_edge.load(bundle, 8, "fp32", threads=1)
+counts.append(there())
+default = mrl_edge.load(bundle, 8, "fp32")
+counts.append(there())
+plain = onnxruntime.InferenceSession(bundle + "/fp32/d8.onnx", providers=["CPUExecutionProvider"])
+counts.append(there())
+texts = ["ba one words", "da two"]
+print(json.dumps([counts, float(abs(one.encode(texts) - default.encode(texts)).max())]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    counts, apart = json.loads(done.stdout)
+    with_one, with_default, with_onnxruntimes = np.diff(counts)
+    assert with_one == 0
+    assert with_default == with_onnxruntimes
+    assert apart < 1e-5
 
 
 def test_the_command_line_starts_without_loading_a_stage():

@@ -19,10 +19,12 @@ from sweeps import sweep_arguments, write_task
 
 import mrl_edge as runtime
 from mrl_edge.bundle import open_bundle
-from mrl_edge.cpu import allowed_cores
 
 QUERIES = 80
 DIMS = (16, 384)
+# Scores this near may change places: int8 is quantised by the batch, and the sweep's batches are not `encode`'s. Those
+# of 2, 4 and 16 cores moved 99% of the differences of two scores by less than 0.09, recall by 0.025, nDCG by 0.017.
+NEAR = {"fp32": 1e-5, "int8": 0.03}
 
 
 @pytest.fixture(scope="module")
@@ -132,15 +134,6 @@ def test_what_was_shared_is_said_with_the_time_that_everything_took(swept, bundl
     assert min(spent.values()) > 0
 
 
-def in_the_sweeps_batches(encoder, documents):
-    """Embed 32 documents at a time on all cores: int8 is quantised by the batch, and near ties change with it."""
-    cores = allowed_cores()
-    found = np.empty((len(documents), encoder.dim), np.float32)
-    for first in range(cores):
-        found[first::cores] = encoder.encode(documents[first::cores], "document", max(1, 32 // cores))
-    return found
-
-
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("dim", DIMS)
 def test_quality_is_what_numpy_finds_with_the_public_api(rows, bundle, dev, precision, dim):
@@ -148,14 +141,15 @@ def test_quality_is_what_numpy_finds_with_the_public_api(rows, bundle, dev, prec
     documents = list(dict.fromkeys(answers))
     encoder = runtime.load(bundle, dim, precision)
     vectors = encoder.encode(queries, "query", batch_size=1)
-    scores = vectors @ in_the_sweeps_batches(encoder, documents).T
-    ranks = [int((row > row[documents.index(a)]).sum()) for row, a in zip(scores, answers, strict=True)]
+    scores = vectors @ encoder.encode(documents, "document").T
+    ahead = scores - scores[range(QUERIES), [documents.index(answer) for answer in answers]][:, None]
+    worst, best = (ahead > -NEAR[precision]).sum(axis=1) - 1, (ahead > NEAR[precision]).sum(axis=1)
     unique = len(set(queries)) == QUERIES
     assert unique, "this test's own ranking knows one answer a query"
     (row,) = [r for r in real(rows, precision=precision, dim=dim) if (r.plan.kind, r.plan.rerank_dim) == ("scan", None)]
-    assert row.quality.recall_at_10 == pytest.approx(np.mean([rank < 10 for rank in ranks]), abs=1.5 / QUERIES)
-    gains = [1 / np.log2(rank + 2) if rank < 10 else 0 for rank in ranks]
-    assert row.quality.ndcg_at_10 == pytest.approx(np.mean(gains), abs=0.01)
+    assert np.mean(worst < 10) <= row.quality.recall_at_10 <= np.mean(best < 10)
+    least, most = (np.mean(np.where(ranks < 10, 1 / np.log2(ranks + 2), 0)) for ranks in (worst, best))
+    assert least - 1e-6 <= row.quality.ndcg_at_10 <= most + 1e-6
     probabilities = np.concatenate([encoder.classify([text]) for text in queries])
     predicted = np.array(encoder.classes)[probabilities.argmax(axis=1)]
     assert row.quality.accuracy == pytest.approx(np.mean(predicted == np.array(dev["label"][:QUERIES])))
