@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mrl_edge.bench import jobs
 from mrl_edge.bench.budget import Budget
@@ -13,11 +13,13 @@ from mrl_edge.bench.preparing import Grid
 from mrl_edge.bench.results import Measurement, Quality
 from mrl_edge.bench.run import Run
 from mrl_edge.devices.energy import find_rapl
+from mrl_edge.devices.nvidia import find_gpus
 from mrl_edge.devices.power import find_power
 
 from mrl_edge.bundle import Bundle, Variant
 from mrl_edge.errors import ResultsError, UsageError
 from mrl_edge.metrics import TITLES
+from mrl_edge.providers import CPU
 
 
 def refuse_unanswerable(budget: Budget, task: jobs.Task, bundle: Bundle, grid: Grid) -> None:
@@ -36,13 +38,22 @@ def refuse_unanswerable(budget: Budget, task: jobs.Task, bundle: Bundle, grid: G
         raise UsageError(f"a share of the full model is to be kept, and {bundle.folder} has no fp32 of all layers")
 
 
-def refuse_without_sensor(budget: Budget) -> None:
-    """Raise `UsageError` for energy where this machine has nothing to read it from."""
+def refuse_without_sensor(budget: Budget, providers: Sequence[str]) -> None:
+    """Raise `UsageError` for energy where this machine has nothing to read it from, whichever provider computes."""
     if "energy_mj" not in budget.max and "energy_mj" not in budget.utility:
         return
+    lacking = [why for one in providers if (why := _lacking_sensor(one)) is not None]
+    if len(lacking) == len(providers):
+        raise UsageError(f"{NO_ENERGY}: {'; '.join(dict.fromkeys(lacking))}")
+
+
+def _lacking_sensor(provider: str) -> str | None:
+    """Say why a provider's energy cannot be read; None where something says it. RAPL does not count a GPU."""
+    if provider != CPU:
+        gpus = find_gpus()
+        return gpus if isinstance(gpus, str) else None
     counter, sensor = find_rapl(), find_power()
-    if isinstance(counter, str) and isinstance(sensor, str):
-        raise UsageError(f"{NO_ENERGY}: {counter}; {sensor}")
+    return f"{counter}; {sensor}" if isinstance(counter, str) and isinstance(sensor, str) else None
 
 
 def full_quality(run: Run, budget: Budget) -> dict[str, float]:

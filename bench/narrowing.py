@@ -60,7 +60,7 @@ def narrow(
     Raises what `sweep` and `pick` raise, and `UsageError` for a budget that the task or the machine cannot answer.
     """
     refuse_unanswerable(budget, task, bundle, grid)
-    refuse_without_sensor(budget)
+    refuse_without_sensor(budget, grid.providers)
     with exclusive(out):
         run = Run(bundle, task, source, replace(grid, for_choice=True), out, report, place or here())
         return Search(run, budget, report).run()
@@ -242,7 +242,10 @@ class Search:
             self._in_play.fail([configuration], row.reason or row.status)
             return
         if "energy_mj" in self._budget.max and row.energy_mj is None:
-            raise UsageError(f"{NO_ENERGY}: {row.null_because.get('energy_mj', 'it did not')}")
+            because = f"{NO_ENERGY}: {row.null_because.get('energy_mj', 'it did not')}"
+            if len(self._run.grid.providers) == 1:
+                raise UsageError(because)
+            self._in_play.fail([configuration], because)  # another provider may have a sensor
         self._learn(row)
 
     def _learn(self, row: Measurement) -> None:

@@ -26,10 +26,10 @@ class Order(msgspec.Struct, frozen=True):
     expected: dict[str, bytes]  # the host's vectors; see `agreement`
     budget: Budget | None = None  # measure only what can be the choice within it
 
-    def identity(self, bundle_sha256: str) -> str:
-        """Return what tells it from another order of what is measured."""
+    def identity(self, bundle_sha256: str, onnxruntime: str) -> str:
+        """Return what tells it from another order of what is measured, and by which onnxruntime."""
         same = msgspec.structs.replace(self, bundle=bundle_sha256, expected={})
-        return hashlib.sha256(msgspec.json.encode(same)).hexdigest()[:16]
+        return hashlib.sha256(msgspec.json.encode((same, onnxruntime))).hexdigest()[:16]
 
 
 _Steps = Annotated[int, msgspec.Meta(ge=0, le=10**9)]

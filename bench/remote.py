@@ -49,13 +49,14 @@ async def sweep_there(
     Raises `ResultsError` when `out` holds another run's results, and what reaching and deploying raise.
     """
     name = name_of(bundle.folder)
-    run = f"runs/{name}/{order.identity(bundle.identity())}"
+    wanted = Onnxruntime(onnxruntime, for_gpu=set(order.grid.providers) != {CPU})
+    # The same command follows the run that goes on there; another onnxruntime would make its environment anew under it.
+    run = f"runs/{name}/{order.identity(bundle.identity(), await asyncio.to_thread(wanted.identity))}"
     order = msgspec.structs.replace(order, bundle=f"{BUNDLES}/{name}")
     mine = _Mine(machine, run, out, order, bundle)
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
     if out.exists() and not overwrite:
         mine.check(read_results(out), f"{out} holds the results")
-    wanted = Onnxruntime(onnxruntime, for_gpu=set(order.grid.providers) != {CPU})
     await bring(machine, bundle, wanted, cache, report, run)
     if overwrite:
         await _board(machine, "stop", run)

@@ -101,6 +101,11 @@ def resume(out: Path, bundle: Bundle, device: Device, settings: dict[str, Any]) 
     ):
         if ours != theirs:
             raise ResultsError(f"{out} was measured with another {name}: choose another --out, or use --overwrite")
+    if device.versions != there.device.versions:
+        then, now = _differing(there.device.versions, device.versions)
+        raise ResultsError(
+            f"{out} was measured with {then}, and here is {now}: choose another --out, or use --overwrite"
+        )
     return there
 
 
@@ -109,6 +114,15 @@ def _compared(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name != "asked"}
 
 
+def _differing(*versions: dict[str, str]) -> list[str]:
+    """Name, of two machines, the packages whose versions are not the same."""
+    names = dict.fromkeys(name for one in versions for name in one)
+    return [
+        ", ".join(f"{name} {one.get(name, 'unknown')}" for name in names if len({of.get(name) for of in versions}) > 1)
+        for one in versions
+    ]
+
+
 def _kind(device: Device) -> tuple[object, ...]:
-    """Return what must be the same for rows to stand in one file."""
-    return device.cpu, device.versions, device.capped_to and (device.capped_to, device.ram_bytes, device.cores)
+    """Return what must be the same of a machine for rows to stand in one file, beside its versions."""
+    return device.cpu, device.capped_to and (device.capped_to, device.ram_bytes, device.cores)

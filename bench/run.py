@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from mrl_edge.bench import jobs
@@ -30,9 +30,11 @@ from mrl_edge.bench.scenarios import with_scenarios
 from mrl_edge.bundle import Bundle, Variant
 from mrl_edge.errors import UnsupportedError
 from mrl_edge.progress import Report
-from mrl_edge.providers import CPU, ON_GPU, PROVIDERS
+from mrl_edge.providers import CPU, GPU_PACKAGE, ON_GPU, PROVIDERS
 
+T = TypeVar("T")
 _LEFT_OUT = ("cold_start_dropped_ms", "fidelity", "roofline", "search_roofline")
+_TO_A_BOARD = f"to a board mrl-edge brings it with --onnxruntime '{GPU_PACKAGE}', or the path of a wheel"
 _NOT_FOR_A_CHOICE = "no budget asks for it: mrl-edge bench measures it"
 
 
@@ -135,7 +137,7 @@ class Run:
 
     def glimpse(self, configuration: Configuration, seconds: float) -> jobs.MeasureResult | jobs.Failure:
         """Return what a short process of encoding alone sees; it makes no row."""
-        return self.measuring.glimpse(configuration, seconds)
+        return self._with_advice(self.measuring.glimpse(configuration, seconds), configuration.provider)
 
     def row(self, variant: Variant, configuration: Configuration) -> Measurement:
         """Return a row without figures."""
@@ -161,7 +163,7 @@ class Run:
             return None
         key = variant_name(variant), provider
         if key not in self._agreements:
-            self._agreements[key] = self._compared(variant, provider)
+            self._agreements[key] = self._with_advice(self._compared(variant, provider), provider)
         return self._agreements[key]
 
     def _compared(self, variant: Variant, provider: str) -> float | jobs.Failure:
@@ -171,6 +173,14 @@ class Run:
         except UnsupportedError as error:
             return jobs.Failure("failed", str(error))
         return compare(self.bundle, variant, self.sample, vectors, self.work, provider)
+
+    def _with_advice(self, answer: T | jobs.Failure, provider: str) -> T | jobs.Failure:
+        """Say, of a GPU that a board cannot compute on, how to bring what it lacks; only a board is sent vectors."""
+        if provider == CPU or self.place.expected is None:
+            return answer
+        if isinstance(answer, jobs.Failure) and answer.status == "unsupported":
+            return jobs.Failure(answer.status, f"{answer.reason}; {_TO_A_BOARD}")
+        return answer
 
     def add(self, row: Measurement) -> None:
         """Write the file with one more process of a configuration in its row."""
@@ -200,8 +210,8 @@ class Run:
     def _complete(self, row: Measurement) -> bool:
         """Whether nothing is to be measured for a row of the results file; what failed is tried again.
 
-        So is what no GPU computed: its libraries, or another onnxruntime, may be there by now. A row of a tuning lacks
-        figures that a sweep has.
+        So is what no GPU computed: its libraries, or an onnxruntime of the same version for it, may be there by now. A
+        row of a tuning lacks figures that a sweep has.
         """
         if not self.grid.for_choice and _NOT_FOR_A_CHOICE in row.null_because.values():
             return False

@@ -23,13 +23,14 @@ from mrl_edge.description import TOKENIZER, EncoderInfo, ImageInput, Parameters,
 from mrl_edge.errors import BundleError
 from mrl_edge.hashing import sha256
 from mrl_edge.later import Later
+from mrl_edge.providers import CPU
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from mrl_edge.opened import App
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 had no `provider`
 MANIFEST = "app.json"
 WEIGHTS = "weights.bin"  # beside its graphs, which name it
 _SMALL = 1 << 20  # bytes that are compared sooner than a thread gets its turn
@@ -184,6 +185,7 @@ def _changed(path: Path) -> BundleError:
 
 def _info(said: dict[str, Any]) -> AppInfo:
     """Return what JSON says as dataclasses, whose tuples it knows as lists."""
+    said.setdefault("provider", CPU)  # folders of version 1 were all of the processor
     image = said["encoder"].pop("image")
     encoder = EncoderInfo(**said.pop("encoder"), image=image and ImageInput(**_tuples(image)))
     levels = tuple(_level(level) for level in said.pop("levels"))

@@ -22,7 +22,7 @@ import onnxruntime as ort
 
 from mrl_edge.caches import cache_folder
 from mrl_edge.errors import UnsupportedError
-from mrl_edge.providers import CPU, CUDA, GPU_PACKAGE, ON_GPU, PROVIDERS, TENSORRT, TO_A_BOARD, check_provider
+from mrl_edge.providers import CPU, CUDA, GPU_PACKAGE, ON_GPU, PROVIDERS, TENSORRT, check_provider
 
 if TYPE_CHECKING:
     from mrl_edge.nesting import Floats
@@ -150,4 +150,4 @@ def _load_libraries(provider: str) -> str:
 
 def _needs(provider: str) -> str:
     more = ", TensorRT (pip install tensorrt)" if provider == TENSORRT else ""
-    return f"; it needs NVIDIA's driver{more} and the libraries that pip install '{GPU_PACKAGE}' brings; {TO_A_BOARD}"
+    return f"; it needs NVIDIA's driver{more} and the libraries that pip install '{GPU_PACKAGE}' brings"

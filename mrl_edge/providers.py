@@ -7,10 +7,9 @@ from mrl_edge.errors import UnsupportedError, UsageError
 CPU, CUDA, TENSORRT = "cpu", "cuda", "tensorrt"
 PROVIDERS = {CPU: "CPUExecutionProvider", CUDA: "CUDAExecutionProvider", TENSORRT: "TensorrtExecutionProvider"}
 ON_GPU = frozenset({PROVIDERS[CUDA], PROVIDERS[TENSORRT]})
-GPU_PACKAGE = (
-    "onnxruntime-gpu[cuda,cudnn]"  # it stands in the place of `onnxruntime`, whose modules have the same names
-)
-TO_A_BOARD = f"to a board mrl-edge brings it with --onnxruntime '{GPU_PACKAGE}', or the path of a wheel"
+# It stands in the place of `onnxruntime`, whose modules have the same names.
+GPU_PACKAGE = "onnxruntime-gpu[cuda,cudnn]"
+_OTHER = {"onnxruntime": "onnxruntime-gpu", "onnxruntime-gpu": "onnxruntime"}
 
 
 def short_name(provider: str) -> str:
@@ -33,12 +32,12 @@ def check_provider(provider: str) -> None:
     if PROVIDERS[provider] not in there:
         raise UnsupportedError(
             f"provider {provider}: onnxruntime {ort.__version__}, which is installed, has {', '.join(there)} alone; "
-            f"with a GPU of NVIDIA's: pip uninstall onnxruntime, then pip install '{GPU_PACKAGE}'; {TO_A_BOARD}"
+            f"with a GPU of NVIDIA's: pip uninstall onnxruntime, then pip install '{GPU_PACKAGE}'"
         )
 
 
 def package_version(package: str) -> str:
-    """Return the version of an installed package; `onnxruntime` may be there as `onnxruntime-gpu`.
+    """Return the version of an installed package; either of `onnxruntime` and `onnxruntime-gpu` may be there alone.
 
     Raises `PackageNotFoundError`.
     """
@@ -47,6 +46,6 @@ def package_version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        if package != "onnxruntime":
+        if package not in _OTHER:
             raise
-        return version("onnxruntime-gpu")
+        return version(_OTHER[package])

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 import warnings
+from contextlib import nullcontext
 
 import msgspec
 import numpy as np
@@ -16,6 +17,7 @@ from mrl_edge.bench.answer import configuration
 from mrl_edge.bench.budget import Budget
 from mrl_edge.bench.candidates import bound, candidate
 from mrl_edge.bench.configuration import configuration_of
+from mrl_edge.bench.demands import refuse_without_sensor
 from mrl_edge.bench.fleet import side_by_side
 from mrl_edge.bench.narrowing import narrow
 from mrl_edge.bench.preparing import Grid
@@ -24,6 +26,9 @@ from mrl_edge.bench.results import Unmeasured, write_results
 from mrl_edge.bench.roofline import Rooflines
 from mrl_edge.bench.slower import slower_than_fp32
 from mrl_edge.bench.sweep import sweep
+from mrl_edge.devices.energy import find_rapl
+from mrl_edge.devices.nvidia import Gpus, find_gpus
+from mrl_edge.devices.power import find_power
 from rows import measurement, results
 
 import mrl_edge
@@ -97,6 +102,7 @@ def test_a_provider_that_is_not_there_says_what_is_and_what_to_install(tiny_bund
         mrl_edge.load(tiny_bundle, provider="cuda")
     for part in (f"onnxruntime {ort.__version__}", *HERE, "pip install 'onnxruntime-gpu[cuda,cudnn]'"):
         assert part in str(error.value)
+    assert "board" not in str(error.value)  # there is none here
     with pytest.raises(UsageError, match="unknown provider 'gpu': there is cpu, cuda, tensorrt"):
         mrl_edge.load(tiny_bundle, provider="gpu")
     with pytest.raises(UnsupportedError, match="mapped-prepack is of the processor's kernels"):
@@ -171,6 +177,25 @@ def test_a_tuning_goes_on_with_the_processor_where_a_gpu_is_not_there(tiny, tmp_
     ((why, count),) = found.narrowing.failed.items()
     assert "onnxruntime-gpu" in why
     assert count == 2
+
+
+def test_energy_is_asked_of_what_computes(tiny, tmp_path, monkeypatch):
+    """A GPU's is NVML's to say. Where that answers and nothing does for the processor, its rows alone have failed."""
+    budget = Budget(max={"energy_mj": 5.0, "p50_ms": 1000.0})
+    cpu, gpu = isinstance(find_rapl(), str) and isinstance(find_power(), str), isinstance(find_gpus(), str)
+    for providers, refused in ((("cpu",), cpu), (("cuda",), gpu), (("cpu", "cuda"), cpu and gpu)):
+        with pytest.raises(UsageError, match="what a query takes of energy: ") if refused else nullcontext() as error:
+            refuse_without_sensor(budget, providers)
+        if refused:
+            assert [word in str(error.value) for word in ("RAPL", "NVML")] == ["cpu" in providers, "cuda" in providers]
+    if not cpu or not gpu or CUDA in HERE:
+        return
+    monkeypatch.setattr("mrl_edge.bench.demands.find_gpus", lambda: Gpus)
+    task = jobs.Task([], [], [], ["abc", "def"], ["one", "two"])
+    grid = Grid(("fp32",), (2,), (4,), (1,), (), (), max_seconds=0.1, target_recall=0.9, providers=("cuda", "cpu"))
+    found = narrow(open_bundle(tiny / "bundle"), task, "task", grid, budget, tmp_path / "tuned.json")
+    assert found.narrowing.finished
+    assert [any(word in why for why in found.narrowing.failed) for word in ("onnxruntime-gpu", "RAPL")] == [True, True]
 
 
 def test_graphs_are_opened_on_a_gpu_one_after_the_other(tiny_bundle, monkeypatch):

@@ -91,9 +91,10 @@ async def bring(
     place = f"{BUNDLES}/{name_of(bundle.folder)}"
     there = {f"{FOLDER}/wheels/{name}": path for name, path in wheels.items()}
     there |= {f"{FOLDER}/{place}/{name}": bundle.folder / name for name in files}
-    room = await room_of(machine, facts, f"{FOLDER}/env", environment_bytes(wheels.values()))
+    room = await room_of(machine, facts, f"{FOLDER}/env", await asyncio.to_thread(environment_bytes, wheels.values()))
     sent = await machine.put(there, report, room.check)
-    wanted = {"bundle": place, "files": files, "wheels": {name: sha256(path) for name, path in wheels.items()}}
+    hashes = await asyncio.to_thread(lambda: {name: sha256(path) for name, path in wheels.items()})
+    wanted = {"bundle": place, "files": files, "wheels": hashes}
     script = resources("mrl_edge.devices.deploy").joinpath("settle.py").read_text(encoding="utf-8")
     command = ["sh", "-c", 'cd -- "$1" && shift && exec "$@"', "sh", FOLDER, facts.python.path, "-c", script]
     done = await machine.run(command, stdin=json.dumps(wanted).encode())

@@ -9,6 +9,7 @@ from pathlib import Path
 from mrl_edge.devices.facts import Facts
 
 from mrl_edge.errors import UsageError
+from mrl_edge.hashing import sha256
 from mrl_edge.providers import package_version
 
 _VERSION = r"(?:~=|==|!=|<=|>=|<|>)[\w.*+!-]+"
@@ -35,6 +36,18 @@ class Onnxruntime:
         if self.for_gpu and facts.gpu is not None and facts.arch == "x86_64":
             return f"onnxruntime-gpu<={here}"
         return f"onnxruntime=={here}"
+
+    def identity(self) -> str:
+        """Return what tells it from another that is asked for by the same providers, whatever the machine."""
+        return told_apart(self.named or f"onnxruntime=={package_version('onnxruntime')}")
+
+
+def told_apart(requirement: str) -> str:
+    """Return what tells a requirement from another: a wheel by its name and content, wherever it lies."""
+    if not requirement.endswith(".whl"):
+        return requirement
+    path = Path(requirement)
+    return f"{path.name} {sha256(path)}"
 
 
 def read_named(text: str) -> str:

@@ -20,14 +20,14 @@ from collections.abc import Iterable
 from importlib.metadata import requires, version
 from pathlib import Path
 
-from mrl_edge.devices.deploy.onnxruntime_of import Onnxruntime
+from mrl_edge.devices.deploy.onnxruntime_of import Onnxruntime, told_apart
 from mrl_edge.devices.deploy.own_wheel import write_own_wheel
 from mrl_edge.devices.facts import Facts, Python, version_of
 
 from mrl_edge.atomic import new_folder
 from mrl_edge.errors import UnsupportedError
-from mrl_edge.hashing import sha256
 from mrl_edge.progress import Report
+from mrl_edge.providers import package_version
 
 # A cross-compiler's name by architecture; Debian's package is g++-<this without the last part>.
 _COMPILERS = {"aarch64": "aarch64-linux-gnu-g++", "x86_64": "x86_64-linux-gnu-g++"}
@@ -51,13 +51,21 @@ def gather(facts: Facts, python: Python, onnxruntime: Onnxruntime, cache: Path, 
         )
     report("wheels", 0, 2, "download")
     runtime = onnxruntime.requirement(facts)
-    folder = cache / _kind(facts, runtime)
+    asked = told_apart(runtime)
+    folder = cache / _kind(facts, asked)
     annoy = f"annoy=={version('annoy')}"
-    wanted = sorted([*_pinned(), f"pip=={version('pip')}", runtime])
+    others = [*_pinned(), f"pip=={version('pip')}"]
+    gathered = [*sorted([*others, asked]), annoy]
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # boards of one kind, deployed to at once, gather once
-        _gather_kind(facts, wanted, annoy, folder, report)
+        if not _is_gathered(folder, gathered):
+            with new_folder(folder) as new:
+                _download(facts, [*others, runtime], new)
+                _check_runtime(new, runtime)
+                report("wheels", 1, 2, "compile Annoy")
+                _compile_annoy(facts, annoy, new)
+                (new / _GATHERED).write_text(json.dumps(gathered), encoding="utf-8")
     ours = cache / "mrl-edge"
     ours.mkdir(parents=True, exist_ok=True)
     report("wheels", 2, 2)
@@ -84,13 +92,13 @@ def environment_bytes(wheels: Iterable[Path]) -> int:
     return total
 
 
-def _gather_kind(facts: Facts, wanted: list[str], annoy: str, folder: Path, report: Report) -> None:
-    if not _is_gathered(folder, [*wanted, annoy]):
-        with new_folder(folder) as new:
-            _download(facts, wanted, new)
-            report("wheels", 1, 2, "compile Annoy")
-            _compile_annoy(facts, annoy, new)
-            (new / _GATHERED).write_text(json.dumps([*wanted, annoy]), encoding="utf-8")
+def _check_runtime(folder: Path, runtime: str) -> None:
+    """Raise `UnsupportedError` for what is named like onnxruntime and brings none, as onnxruntime-extensions does."""
+    for wheel in folder.glob("onnxruntime*.whl"):
+        with zipfile.ZipFile(wheel) as packed:
+            if "onnxruntime/__init__.py" in packed.namelist():
+                return
+    raise UnsupportedError(f"{runtime} brings no onnxruntime: name onnxruntime, onnxruntime-gpu or a wheel of one")
 
 
 def _check_architecture(wheels: list[Path], facts: Facts) -> None:
@@ -103,14 +111,16 @@ def _check_architecture(wheels: list[Path], facts: Facts) -> None:
             )
 
 
-def _kind(facts: Facts, runtime: str) -> str:
-    """Name the wheels' folder: one for each kind of machine, and for each onnxruntime that is not the usual one."""
+def _kind(facts: Facts, asked: str) -> str:
+    """Name the wheels' folder: one for each kind of machine, and for each onnxruntime that is not the usual one.
+
+    `asked` is the onnxruntime as `told_apart` returns it.
+    """
     vector = "-avx2" if "avx2" in facts.features else ""
     kind = f"{facts.arch}{vector}-cp{sys.version_info[0]}{sys.version_info[1]}-glibc{facts.glibc}"
-    if runtime.startswith("onnxruntime=="):
+    if asked == f"onnxruntime=={package_version('onnxruntime')}":
         return kind
-    content = sha256(Path(runtime)) if runtime.endswith(".whl") else ""
-    return f"{kind}-{hashlib.sha256(f'{runtime}{content}'.encode()).hexdigest()[:12]}"
+    return f"{kind}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
 
 
 def _is_gathered(folder: Path, wanted: list[str]) -> bool:

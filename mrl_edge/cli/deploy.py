@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mrl_edge.cli import console, options
+from mrl_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from mrl_edge.bundle import Bundle
@@ -51,6 +52,8 @@ def deploy(
     from mrl_edge.devices.reach.address import read_address
 
     address = read_address(host)
+    if remove and onnxruntime is not None:
+        raise UsageError("--remove takes everything away, and --onnxruntime brings something: give one of them")
     if remove:
         asyncio.run(_remove(bundle, address))
         console.note(f"  {bundle.resolve().name} is gone from {address}")

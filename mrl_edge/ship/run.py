@@ -20,7 +20,7 @@ from mrl_edge.errors import UnsupportedError
 from mrl_edge.export.repack import repack  # first, as it needs onnx, which reading a bundle does not
 from mrl_edge.index.corpus import require_index
 from mrl_edge.progress import Report
-from mrl_edge.providers import CPU, GPU_PACKAGE, check_provider, package_version
+from mrl_edge.providers import CPU, GPU_PACKAGE, TENSORRT, check_provider, package_version
 from mrl_edge.ship.archive import write_archive
 from mrl_edge.ship.check import Check, check
 from mrl_edge.ship.levels import Wanted
@@ -69,6 +69,10 @@ def ship(
         raise UnsupportedError(f"{bundle.folder} embeds images, which cannot be shipped yet: use mrl-edge deploy")
     if systemd and configuration.provider != CPU:
         raise UnsupportedError(f"--systemd's unit sees no GPU, and the choice was measured on {configuration.provider}")
+    if configuration.provider == TENSORRT:  # no folder of one has answered yet: requirements.txt names no TensorRT
+        raise UnsupportedError(
+            "a choice on tensorrt cannot be shipped yet: use mrl-edge deploy, or pick among other rows"
+        )
     check_provider(configuration.provider)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as name:
@@ -182,7 +186,8 @@ def _copy_documents(bundle: Bundle, folder: Path) -> tuple[str, str]:
 
 def _requirements(made: Sequence[Made], provider: str) -> tuple[str, ...]:
     """Return what the folder needs, in the versions that are here and made the reference."""
-    runtime = f"{'onnxruntime' if provider == CPU else GPU_PACKAGE}=={package_version('onnxruntime')}"
+    package, name = ("onnxruntime",) * 2 if provider == CPU else ("onnxruntime-gpu", GPU_PACKAGE)
+    runtime = f"{name}=={package_version(package)}"
     kinds = dict.fromkeys(_KINDS[each.shipped.kind] for each in made if each.shipped.kind in _KINDS)
     return (runtime, *(f"{name}=={package_version(name)}" for name in (*_NEEDS, *kinds)))
 

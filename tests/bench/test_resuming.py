@@ -2,16 +2,23 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 
+import msgspec
 import psutil
 import pytest
 from conftest import mrl_edge_here, run_here, the_one_error_line
-from mrl_edge.bench.results import read_results
+from mrl_edge.bench.results import read_results, write_results
+from mrl_edge.bench.resuming import resume
+from mrl_edge.devices.local import describe
 from sweeps import sweep_arguments, write_task
+
+from mrl_edge.bundle import open_bundle
+from mrl_edge.errors import ResultsError
 
 DIMS = (16, 32)
 
@@ -116,6 +123,18 @@ def test_two_runs_do_not_write_one_file(tiny_bundle, task, tmp_path):
         assert "another mrl-edge bench writes" in the_one_error_line(second)
     first.send_signal(signal.SIGINT)
     assert first.wait(timeout=30) == 130
+
+
+def test_rows_of_another_onnxruntime_are_not_mixed_and_both_are_named(tiny_bundle, tmp_path):
+    out, bundle, here = tmp_path / "results.json", open_bundle(tiny_bundle), describe()
+    write_results(out, resume(out, bundle, here, {}))
+    assert resume(out, bundle, here, {}).device == here
+    other = msgspec.structs.replace(here, versions={**here.versions, "onnxruntime": "1.0"})
+    said = (
+        f"measured with onnxruntime {here.versions['onnxruntime']}, and here is onnxruntime 1.0: choose another --out"
+    )
+    with pytest.raises(ResultsError, match=re.escape(said)):
+        resume(out, bundle, other, {})
 
 
 def test_overwrite_measures_anew(tiny_bundle, task, tmp_path):

@@ -93,6 +93,13 @@ def test_a_board_measures_itself_and_its_vectors_are_the_hosts(lasting_board, bu
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
+def own_build(wheels, folder):
+    """The onnxruntime that is gathered for this machine, under a name of its own: of a build `1own`."""
+    name = f"onnxruntime-{version('onnxruntime')}"
+    wheel = next(wheels.glob(f"*/{name}-cp*.whl"))
+    return shutil.copy(wheel, folder / wheel.name.replace(name, f"{name}-1own"))
+
+
 NO_GPU = pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a GPU, and is the board")
 
 
@@ -101,12 +108,12 @@ def test_rows_of_a_gpu_say_what_the_board_lacks_and_the_processors_are_measured(
     lasting_board, bundle, task, tmp_path, wheels
 ):
     """At first what is brought is the processor's, then a wheel that is named, which has no CUDA either."""
-    out, rows = tmp_path / "results.json", []
+    out, rows, there = tmp_path / "results.json", [], lasting_board.home / ".mrl-edge" / "wheels"
     for named in (False, True):
-        wheel = next(wheels.glob(f"*/onnxruntime-{version('onnxruntime')}-*.whl")) if named else None
-        options = ("--onnxruntime", shutil.copy(wheel, tmp_path)) if named else ()
+        options = ("--onnxruntime", own_build(wheels, tmp_path)) if named else ()
         done = bench(lasting_board, bundle, task, out, "--provider", "cpu,cuda", *options)
         assert done.returncode == 0, done.stderr
+        assert [path.name.split("-")[2] == "1own" for path in there.glob("onnxruntime-*.whl")] == [named]
         before, rows = rows, read_results(out).measurements
         assert [row.status for row in rows if row.provider == PROVIDERS["cpu"]] == ["ok"] * ROWS
         lacking = [row for row in rows if row.provider == PROVIDERS["cuda"]]
@@ -116,6 +123,8 @@ def test_rows_of_a_gpu_say_what_the_board_lacks_and_the_processors_are_measured(
             assert "to a board mrl-edge brings it with --onnxruntime 'onnxruntime-gpu[cuda,cudnn]'" in row.reason
             assert row.encode is None
     assert [row.encode for row in rows] == [row.encode for row in before]  # what was measured is not measured again
+    assert run_mrl_edge("deploy", bundle, "board", env=lasting_board.environment).returncode == 0
+    assert [path.name.split("-")[2] == "1own" for path in there.glob("onnxruntime-*.whl")] == [False]
 
 
 @NO_GPU
@@ -128,7 +137,7 @@ def test_tuning_a_board_without_a_gpu_chooses_among_what_its_processor_ran(lasti
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["configuration"]["provider"] == "cpu"
-    assert "onnxruntime-gpu" in next(iter(answer["failed"]))
+    assert "brings it with --onnxruntime 'onnxruntime-gpu" in next(iter(answer["failed"]))
 
 
 def test_a_cut_connection_stops_nothing(lasting_board, bundle, task, tmp_path):
@@ -155,13 +164,18 @@ def test_a_board_that_starts_anew_goes_on_after_the_last_row(lasting_board, bund
     assert [row.encode for row in rows[: len(before)]] == [row.encode for row in before]
 
 
-def test_one_bench_at_a_time_measures_on_a_board(lasting_board, bundle, task, tmp_path):
+def test_one_bench_at_a_time_measures_on_a_board(lasting_board, bundle, task, tmp_path, wheels):
+    """The same one with another onnxruntime is another: its environment would be made anew under what measures."""
     other = shutil.copytree(bundle, tmp_path / "other")
     assert run_mrl_edge("deploy", other, "board", env=lasting_board.environment).returncode == 0  # the rest is short
     first = begin(lasting_board, bundle, task, tmp_path / "first.json", "--overwrite", "--repeats", "2", seconds="6")
     done = bench(lasting_board, other, task, tmp_path / "second.json")
     assert f"board is measuring 'runs/{bundle.name}/" in the_one_error_line(done)
     assert run_mrl_edge("deploy", other, "board", "--remove", env=lasting_board.environment).returncode == 2
+    again = ("--repeats", "2", "--onnxruntime", own_build(wheels, tmp_path))
+    same = arguments(bundle, task, tmp_path / "first.json", *again, seconds="6")
+    done = run_mrl_edge(*same, env=lasting_board.environment)
+    assert f"board is measuring 'runs/{bundle.name}/" in the_one_error_line(done)
     assert not (tmp_path / "second.json").exists()
     assert first.wait(240) == 0
 

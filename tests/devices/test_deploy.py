@@ -17,14 +17,15 @@ import numpy as np
 import pytest
 from conftest import run_here, run_mrl_edge, the_one_error_line
 from mrl_edge.devices.deploy import settle as module
-from mrl_edge.devices.deploy.onnxruntime_of import Onnxruntime
+from mrl_edge.devices.deploy.onnxruntime_of import Onnxruntime, told_apart
 from mrl_edge.devices.deploy.own_wheel import write_own_wheel
 from mrl_edge.devices.deploy.settle import settle
-from mrl_edge.devices.deploy.wheelhouse import _download, _kind, _pinned
+from mrl_edge.devices.deploy.wheelhouse import _check_runtime, _download, _kind, _pinned
 from mrl_edge.devices.facts import GraphicsProcessor
 from mrl_edge.devices.reach.local import LocalMachine
 
 from mrl_edge.encoder import load
+from mrl_edge.errors import UnsupportedError
 from mrl_edge.hashing import sha256
 
 TEXT = "a small domesticated carnivorous mammal"
@@ -103,10 +104,24 @@ def test_a_jetsons_wheel_is_taken_as_it_is_and_each_wheel_gets_a_folder_of_its_o
     (tmp_path / "gathered").mkdir()
     _download(jetson, [str(wheel)], tmp_path / "gathered")
     assert [path.name for path in (tmp_path / "gathered").iterdir()] == [wheel.name]
-    usual, first = _kind(jetson, "onnxruntime==1.32.0"), _kind(jetson, str(wheel))
+    (tmp_path / "moved").mkdir()
+    usual, first, again = f"onnxruntime=={version('onnxruntime')}", told_apart(str(wheel)), Onnxruntime(str(wheel))
+    assert told_apart(str(shutil.copy(wheel, tmp_path / "moved"))) == first == again.identity()  # gathered once
     with zipfile.ZipFile(wheel, "a") as more:
         more.writestr("another.bin", b"x")
-    assert len({usual, first, _kind(jetson, str(wheel)), _kind(jetson, "onnxruntime-gpu")}) == 4
+    asked = [usual, "onnxruntime==1.20.0", "onnxruntime-gpu", first, again.identity()]
+    assert len({_kind(jetson, one) for one in asked}) == len(asked)
+    assert Onnxruntime().identity() == usual
+
+
+def test_what_has_onnxruntimes_name_and_brings_none_is_refused(tmp_path):
+    """As onnxruntime-extensions; a wheel that is named like it and holds nothing stands for it."""
+    runtime_wheel(tmp_path, "linux_aarch64")
+    with pytest.raises(UnsupportedError, match="onnxruntime-extensions brings no onnxruntime: name onnxruntime,"):
+        _check_runtime(tmp_path, "onnxruntime-extensions")
+    with zipfile.ZipFile(tmp_path / "onnxruntime-9.9-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("onnxruntime/__init__.py", "")
+    _check_runtime(tmp_path, "onnxruntime-genai")
 
 
 @pytest.mark.parametrize(
@@ -129,6 +144,11 @@ def test_an_onnxruntime_without_a_board_is_one_line(tiny_bundle, tmp_path):
     for command in (("bench",), ("tune", "--max-p50-ms", "9")):
         done = run_here(command[0], tiny_bundle, "--data", tmp_path, *command[1:], "--onnxruntime", "onnxruntime-gpu")
         assert "it is brought to boards: name one" in the_one_error_line(done)
+
+
+def test_removing_brings_no_onnxruntime(tiny_bundle):
+    line = the_one_error_line(run_here("deploy", tiny_bundle, "board", "--remove", "--onnxruntime", "onnxruntime-gpu"))
+    assert "give one of them" in line
 
 
 def test_an_onnxruntime_of_another_processor_is_named_before_anything_is_sent(board, tiny_bundle, tmp_path):

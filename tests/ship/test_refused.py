@@ -43,6 +43,20 @@ def test_a_folder_for_a_gpu_says_what_is_missing_and_does_not_take_the_processor
         open_app(app).search("abc")
 
 
+def test_a_folder_that_was_shipped_before_there_were_providers_opens_on_the_processor(shipped, tmp_path):
+    app = tmp_path / "app"
+    shutil.copytree(shipped, app)
+    said = json.loads((app / "app.json").read_text())
+    assert (said.pop("provider"), said["schema_version"]) == ("cpu", 2)
+    (app / "app.json").write_text(json.dumps({**said, "schema_version": 1}))
+    assert open_app(app).search("abc", k=3) == open_app(shipped).search("abc", k=3)
+
+
+def test_a_folder_for_a_gpu_requires_its_onnxruntime():
+    assert run_module._requirements((), "cuda")[0].startswith("onnxruntime-gpu[cuda,cudnn]==")
+    assert run_module._requirements((), "cpu")[0].startswith("onnxruntime==")
+
+
 def test_every_file_is_listed_and_the_manifest_itself_is_checked(small, shipped, tmp_path):
     app = tmp_path / "app"
     shutil.copytree(shipped, app)
@@ -88,6 +102,7 @@ def test_every_file_is_listed_and_the_manifest_itself_is_checked(small, shipped,
         ({"vectors": "int3"}, (), "cannot be stored as int3"),
         ({"runtime": 3}, (), "is not what mrl-edge pick --out writes"),
         ({"provider": "npu"}, (), "unknown provider 'npu'"),
+        ({"provider": "tensorrt"}, (), "a choice on tensorrt cannot be shipped yet"),
         ({"provider": "cuda"}, ("--systemd",), "--systemd's unit sees no GPU"),
         pytest.param({"provider": "cuda"}, (), "provider cuda: onnxruntime", marks=absent),
         ({"index": "ivf", "parameters": {"lists": 999, "cluster_dim": 10, "probes": 1}}, (), "999 lists"),
