@@ -77,9 +77,9 @@ def _budget(held: HeldLimits | None) -> list[str]:
     if held is None:  # interrupted, or of an earlier version
         return ["--budget", "BUDGET"]
     words = ["--budget", "BUDGET"] if held.utility else []
-    words += [word for name, limit in held.max.items() for word in (option(name), f"{limit!r}")]
+    words += [word for name, limit in held.max.items() for word in (option(name), _shortest(limit))]
     for table, floors in (("min", held.min), ("keep", held.keep)):
-        words += [word for name, at in floors.items() for word in (f"--{table}-quality", f"{name}={at!r}")]
+        words += [word for name, at in floors.items() for word in (f"--{table}-quality", f"{name}={_shortest(at)}")]
     for name in ("confidence", "objective", "corpus", "corpus_now"):
         if (value := getattr(held, name)) is not None:
             words += [f"--{name.replace('_', '-')}", f"{value}"]
@@ -136,3 +136,8 @@ def _runtime(rows: Iterable[Measurement | Unmeasured]) -> list[str]:
 def _listed(asked_by: str, values: Iterable[object]) -> list[str]:
     found = ",".join(map(str, dict.fromkeys(values)))
     return [asked_by, found] if found else []
+
+
+def _shortest(number: float) -> str:
+    """Return a number that reads back as the same."""
+    return f"{number!r}".removesuffix(".0")
