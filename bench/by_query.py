@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 _STEPS = 255  # of a score from 0 to 1, as it is kept
 _BY_CHANCE = 0.05  # share of draws that chance alone may be taken for a difference in
-_FEW = 100  # changed queries, of which chance is counted out; of more their sum is normal enough
+_FEW = 100  # changes as large as the largest, of which chance is counted out; of more their sum is normal enough
+_UNSEEN = -math.log(_BY_CHANCE / 2)  # changed queries, 3.7, of which one draw in 40 shows none
 
 
 def packed(scores: NDArray[np.float64]) -> str:
@@ -36,15 +37,19 @@ def unpacked(text: str) -> NDArray[np.float64]:
 def change_of_mean(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, float]:
     """Return the 95% interval of how far the mean score of the same queries [n] changed from a to b.
 
-    By Fisher's randomisation test (Smucker et al. 2007): were the change chance, each query's could as well have had
-    the other sign. The interval is as far around the mean as 95% of such draws come from 0, so that it excludes 0
-    where the test, two-sided, rejects at 5%; of hits and misses that is McNemar's exact test. A Student's interval
-    would find a difference in four queries that fell, which chance makes of one draw in eight.
+    It excludes 0 where Fisher's randomisation test (Smucker et al. 2007), two-sided, rejects at 5%: were the change
+    chance, each query's could as well have had the other sign, and 95% of such draws come no further from 0 than the
+    interval reaches from the mean; of hits and misses that is McNemar's exact test. A Student's interval would find a
+    difference in four queries that fell, which chance makes of one draw in eight. Each end that is not between the mean
+    and an excluded 0 is further by 3.7 whole scores: changes so rare may not be among these queries.
     """
     changes = np.rint((b - a) * _STEPS).astype(np.int64)
     total, reach = int(changes.sum()), _by_chance(np.abs(changes[changes != 0]))
     whole = _STEPS * max(1, len(changes))
-    return (total - reach) / whole, (total + reach) / whole
+    low, high = total - reach, total + reach
+    low -= 0 if low > 0 else _UNSEEN * _STEPS
+    high += 0 if high < 0 else _UNSEEN * _STEPS
+    return max(-1.0, low / whole), min(1.0, high / whole)
 
 
 def _by_chance(steps: NDArray[np.int64]) -> float:
@@ -52,10 +57,11 @@ def _by_chance(steps: NDArray[np.int64]) -> float:
     if not len(steps):
         return 0.0
     unit = int(np.gcd.reduce(steps))
-    if len(steps) > _FEW:  # sums lie 2 units apart: half of that is the correction for continuity
-        return NormalDist().inv_cdf(1 - _BY_CHANCE / 2) * math.sqrt(float((steps.astype(float) ** 2).sum())) + unit
+    squares = int((steps**2).sum())
+    if squares > _FEW * int(steps.max()) ** 2:  # sums lie 2 units apart: half of that is the correction for continuity
+        return NormalDist().inv_cdf(1 - _BY_CHANCE / 2) * math.sqrt(squares) + unit
     chances = np.ones(1)  # of each sum in units, from the least to the largest
-    for step in steps // unit:
+    for step in np.sort(steps // unit):  # the smallest first: the sums stay few for longer
         wider = np.zeros(len(chances) + 2 * int(step))
         wider[: len(chances)] += chances / 2
         wider[len(wider) - len(chances) :] += chances / 2

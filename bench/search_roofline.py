@@ -46,9 +46,17 @@ def _shortlisting(search: SearchResult, dim: int, info: VectorsInfo) -> float:
 
 
 def _reranking(search: SearchResult, info: VectorsInfo) -> float:
-    """Return the bytes of the shortlist's rows at the dimensions that rank them again."""
-    steps = steps_of(search.shortlist, search.rerank_dim, search.funnel)
-    return sum(min(s.shortlist, info.n_rows) * (block_bytes(info, s.dim) / info.n_rows + 4) for s in steps)
+    """Return the bytes of the shortlist's rows at the dimensions that rank them again.
+
+    Of a later step they are the columns and lengths that the step before has not just read.
+    """
+    read, seen = 0.0, 0
+    for step in steps_of(search.shortlist, search.rerank_dim, search.funnel):
+        columns = block_bytes(info, step.dim)
+        if columns > seen:
+            read += min(step.shortlist, info.n_rows) * ((columns - seen) / info.n_rows + 4)
+        seen = columns
+    return read
 
 
 def bandwidth(ceilings: Ceilings, size: int) -> float:

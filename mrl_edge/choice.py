@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from mrl_edge.bundle import Bundle, Variant
-from mrl_edge.description import Parameters, Step, steps_of
+from mrl_edge.description import Parameters, Step, agree, steps_of
 from mrl_edge.errors import BundleError, MrlEdgeError, ResultsError
 from mrl_edge.index.kinds import OPENERS, kind_of
 from mrl_edge.index.vectors import check_storage
@@ -137,7 +137,7 @@ def _check(configuration: Configuration, bundle: Bundle) -> None:
 
 def _check_rerank(configuration: Configuration, bundle: Bundle) -> None:
     shortlist, rerank_dim = configuration.shortlist, configuration.rerank_dim
-    if shortlist is None and rerank_dim is None:
+    if shortlist is None and rerank_dim is None and not configuration.funnel:
         if configuration.index == "binary":
             raise ResultsError("binary alone estimates its scores: pick one whose shortlist is ranked again")
         return
@@ -149,3 +149,5 @@ def _check_rerank(configuration: Configuration, bundle: Bundle) -> None:
         if step.shortlist < 1 or step.dim < least:
             raise ResultsError(f"{step.shortlist} hits of dimension {least} cannot be ranked again at {step.dim}")
         least = step.dim
+    if not agree(shortlist, rerank_dim, configuration.funnel):
+        raise ResultsError(f"a funnel that does not rank the shortlist of {shortlist} at {rerank_dim} in the end")

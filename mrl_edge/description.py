@@ -76,6 +76,11 @@ def steps_of(shortlist: int | None, rerank_dim: int | None, funnel: tuple[Step, 
     return (Step(shortlist, rerank_dim),)
 
 
+def agree(shortlist: int | None, rerank_dim: int | None, funnel: tuple[Step, ...]) -> bool:
+    """Whether a funnel, if there is one, begins with the shortlist and ends at the dimension that stand beside it."""
+    return not funnel or (funnel[0].shortlist, funnel[-1].dim) == (shortlist, rerank_dim)
+
+
 @dataclass(frozen=True)
 class SizedIndex:
     """The index of one dimension, with the parameters that its sizing or tuning chose and what they gave."""

@@ -77,12 +77,8 @@ def ladders(name: str, site: Site) -> Iterator[Iterator[Candidate]]:
 
     What needs more than the site's room for itself is left out.
     """
-    if name in FORESTS:
-        yield _forests(FORESTS[name], _TREES, site)
-        if name == "annoy":
-            yield _forests("hamming", _SIGN_TREES, site)
-    else:
-        yield _BUILDERS[name](site)
+    for build in _BUILDERS[name]:
+        yield build(site)
 
 
 def build_like(sized: IndexSpec, site: Site) -> tuple[Path | None, float]:
@@ -158,19 +154,16 @@ _FILES: dict[str, Callable[[Site, Parameters], tuple[Path, float]]] = {
     "binary": _signs,
     "hnsw": _graph,
 }
-_BUILDERS: dict[str, Callable[[Site], Iterator[Candidate]]] = {
-    "ivf": _ivf,
-    "hnsw": _hnsw,
-    "binary": _binary,
-    "scan": _scan,
+_BUILDERS: dict[str, Sequence[Callable[[Site], Iterator[Candidate]]]] = {
+    "ivf": (_ivf,),
+    "hnsw": (_hnsw,),
+    "binary": (_binary,),
+    "annoy": (partial(_forests, FORESTS["annoy"], _TREES), partial(_forests, "hamming", _SIGN_TREES)),
+    "annoy-dot": (partial(_forests, FORESTS["annoy-dot"], _TREES),),
+    "annoy-euclidean": (partial(_forests, FORESTS["annoy-euclidean"], _TREES),),
+    "scan": (_scan,),
 }
-KINDS = (
-    "ivf",
-    "hnsw",
-    "binary",
-    *FORESTS,
-    "scan",
-)  # what may be asked for, the likely fastest first: what is slower is then soon left
+KINDS = tuple(_BUILDERS)  # what may be asked for, the likely fastest first: what is slower is then soon left
 
 
 def list_count(n: int) -> int:

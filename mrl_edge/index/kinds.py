@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mrl_edge.description import Parameters, SizedIndex, Step
+from mrl_edge.description import Parameters, SizedIndex, Step, agree
 from mrl_edge.errors import BundleError
 from mrl_edge.index import Index
 from mrl_edge.index.adaptive import Funnel
@@ -139,6 +139,11 @@ def open_sized(sized: SizedIndex, store: VectorStore | None, path: Path, order: 
 
     Raises `BundleError` where the manifest says what cannot be.
     """
+    if not agree(sized.shortlist, sized.rerank_dim, sized.funnel):
+        raise BundleError(
+            f"the funnel of the index of dimension {sized.dim} is not of its shortlist and rerank_dim: "
+            "run mrl-edge index again"
+        )
     return open_steps(sized, store, path, sized.steps, order)
 
 

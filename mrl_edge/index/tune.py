@@ -18,7 +18,8 @@ from mrl_edge.index.candidates import KINDS, Lists, list_count
 from mrl_edge.index.clustering import products_by_dim
 from mrl_edge.index.hnsw import require_usearch
 from mrl_edge.index.ivf import cluster, write_lists
-from mrl_edge.index.tuning import Ground, Target, Trial, rows_of, tune
+from mrl_edge.index.trials import Trial
+from mrl_edge.index.tuning import Ground, Target, rows_of, tune
 from mrl_edge.index.vectors import VectorStore, VectorWriter, reorder
 from mrl_edge.nesting import select_dims
 from mrl_edge.progress import Report

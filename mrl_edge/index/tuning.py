@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from mrl_edge.description import Parameters, SizedIndex, Step, steps_of
@@ -24,6 +23,7 @@ from mrl_edge.index.memory import touched_bytes
 from mrl_edge.index.reference import exact_in_pieces
 from mrl_edge.index.shortlists import LENGTHS, Shortlists
 from mrl_edge.index.sizing import time_search
+from mrl_edge.index.trials import Trial, rank
 from mrl_edge.index.vectors import VectorStore
 from mrl_edge.metrics import Ids, overlap_at_k
 from mrl_edge.nesting import Floats, prefix
@@ -39,22 +39,6 @@ class Target:
     recall: float
     max_bytes: int | None
     kinds: tuple[str, ...]
-
-
-class Trial(msgspec.Struct, frozen=True):
-    """One configuration that was tried; recall and time are null where it was given up before they were measured."""
-
-    dim: int
-    kind: str
-    parameters: Parameters
-    shortlist: int | None
-    rerank_dim: int | None
-    recall_at_10_full: float | None
-    p50_ms: float | None
-    resident_bytes: int
-    build_s: float
-    note: str = ""
-    funnel: tuple[Step, ...] = ()  # as of a `SizedIndex`
 
 
 @dataclass(frozen=True)
@@ -85,12 +69,18 @@ def tune(
         search = _Dimension(ground, dim, target, ceilings, folder, report, made)
         sizes.append(search.run())
         trials += search.trials
+        _leave(folder, sizes, (".ann", ".hnsw"))
     report("tuning", len(dims), len(dims))
-    kept = {size.file for size in sizes}
-    for path in folder.glob("*"):
-        if path.suffix in (".ann", ".hnsw", ".u64") and path.name not in kept:
-            path.unlink()
+    _leave(folder, sizes, (".u64",))  # signs serve every dimension
     return sizes, trials
+
+
+def _leave(folder: Path, sizes: Sequence[SizedIndex], suffixes: tuple[str, ...]) -> None:
+    """Remove the files of some suffixes that none of the sizes has."""
+    kept = {size.file for size in sizes}
+    for path in folder.iterdir():
+        if path.suffix in suffixes and path.name not in kept:
+            path.unlink()
 
 
 class _Dimension:
@@ -119,7 +109,7 @@ class _Dimension:
         self._best: tuple[Trial, Candidate, float] | None = None
 
     def run(self) -> SizedIndex:
-        """Try everything; the files of what was not chosen stay until all dimensions are done."""
+        """Try everything; the files of what was not chosen stay."""
         room = math.inf if self.target.max_bytes is None else self.target.max_bytes
         unbuilt = []
         for kind in self.target.kinds:
@@ -158,17 +148,11 @@ class _Dimension:
             before = len(self.trials)
             for effort in candidate.efforts:
                 self._try(candidate, effort)
-            found = max((self._rank(trial) for trial in self.trials[before:]), default=best)
+            found = max((rank(trial, self.target.recall) for trial in self.trials[before:]), default=best)
             if found <= best:  # a larger one that is given up, or does not fit, leaves no hope for the next
                 break
             best = found
         return built
-
-    def _rank(self, trial: Trial) -> tuple[float, float]:
-        """Return what a larger build must better: the recall up to the target, in hundredths, then the time."""
-        if trial.recall_at_10_full is None or trial.p50_ms is None:
-            return -1.0, 0.0
-        return math.floor(100 * min(trial.recall_at_10_full, self.target.recall)) / 100, -trial.p50_ms
 
     def _narrow(self, trial: Trial, candidate: Candidate, recall: float) -> None:
         """Try to rank the best one's shortlist in two steps, by way of a smaller dimension."""

@@ -5,7 +5,7 @@ import base64
 import numpy as np
 import pytest
 from mrl_edge.bench.by_query import change_of_mean, packed, unpacked
-from scipy.stats import binomtest, permutation_test
+from scipy.stats import binom, binomtest, permutation_test
 
 
 def shown(before, now):
@@ -67,6 +67,33 @@ def test_the_interval_of_a_known_change_holds_it_19_times_in_20():
         low, high = change_of_mean(before, now)
         held += low <= truth <= high
     assert held / 400 >= 0.93
+
+
+@pytest.mark.parametrize("lost", [0.001, 0.005, 0.02, 0.03, 0.1, 0.3])
+@pytest.mark.parametrize("won", [0, 0.003])
+def test_the_interval_holds_a_rare_change_19_times_in_20_too(lost, won):
+    """Each of 300 queries is lost, or won, with a small probability: all draws, by their binomial probabilities."""
+    covered = 0
+    for fell in range(151):
+        for rose in range(10) if won else (0,):
+            low, high = change_of_mean(
+                np.array([1] * fell + [0] * (300 - fell)), np.array([0] * (300 - rose) + [1] * rose)
+            )
+            chance = binom.pmf(fell, 300, lost) * binom.pmf(rose, 300, won)
+            covered += chance * (low <= won - lost <= high)
+    assert covered >= 0.95
+    low, high = change_of_mean(np.ones(300), np.ones(300))
+    assert high == -low == pytest.approx(1 - 0.025 ** (1 / 300), rel=0.01)  # of none of 300, by Clopper and Pearson
+    assert change_of_mean(np.ones(2), np.ones(2)) == (-1, 1)
+
+
+@pytest.mark.parametrize(("large", "up", "down"), [(4, 57, 43), (6, 70, 50), (9, 70, 50), (20, 0, 100), (90, 90, 0)])
+def test_a_few_large_changes_among_many_small_ones_are_counted_out(large, up, down):
+    """As scipy's randomisation has it: the large ones decide, and of few of them a sum is not normal."""
+    changes = np.concatenate([np.full(large, -1), np.full(up, 1 / 255), np.full(down, -1 / 255)])
+    test = permutation_test((changes,), np.sum, permutation_type="samples", n_resamples=20_000, rng=0)
+    assert not 0.04 < test.pvalue < 0.06  # so near draws cannot tell
+    assert shown(np.maximum(-changes, 0), np.maximum(changes, 0)) == (test.pvalue < 0.05)
 
 
 def test_chance_alone_is_seldom_taken_for_a_difference():

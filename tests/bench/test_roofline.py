@@ -16,6 +16,8 @@ from mrl_edge.devices.local import describe
 from onnx import TensorProto, helper
 from rows import measurement
 
+from mrl_edge.description import Step
+
 CEILINGS = Ceilings(1, 100.0, 200.0, (Bandwidth(10**6, 50.0), Bandwidth(10**7, 40.0), Bandwidth(10**8, 10.0)), "now")
 
 
@@ -142,6 +144,11 @@ def _searched(kind, *, touched=10**9, **fields):
         ("scan", {"vectors": "int8"}, 1000 * (64 + 4)),
         ("scan", {"shortlist": 200, "rerank_dim": 384}, 1000 * (64 * 4 + 4) + 200 * (384 * 4 + 4)),
         ("binary", {"shortlist": 100, "rerank_dim": 64}, 1000 * 8 + 100 * (64 * 4 + 4)),
+        (
+            "binary",
+            {"shortlist": 300, "rerank_dim": 384, "funnel": (Step(300, 64), Step(50, 384))},
+            1000 * 8 + 300 * (64 * 4 + 4) + 50 * (320 * 4 + 4),  # of the 50 the first columns were just read
+        ),
         (
             "ivf",
             {"parameters": {"lists": 100, "probes": 10, "cluster_dim": 64}},

@@ -7,10 +7,13 @@ import shutil
 import msgspec
 import pytest
 from conftest import run_here, the_one_error_line
-from mrl_edge.bench.held import alike, held_in, resized
+from mrl_edge.bench.held import Like, alike, held_in, refuse_others, resized
 from mrl_edge.bench.reproduce import command_of
 from mrl_edge.bench.results import IndexPlan, read_results, write_results
+from rows import measurement, results
 
+from mrl_edge.description import Step
+from mrl_edge.errors import ResultsError
 from mrl_edge.index.candidates import list_count
 
 SIZES, KINDS = (150, 600), ("annoy", "ivf", "binary")
@@ -47,9 +50,9 @@ def test_sizes_take_turns_each_into_a_file_of_its_own(two):
     assert re.findall(r"measuring \d/6: int8 d32-L2 (\w+) among (\d+)", done.stderr) == [
         (kind, size) for kind in KINDS for size in ("600", "150")
     ]
-    for size, results in files.items():
-        assert {row.search.n_items for row in results.measurements} == {size}
-        assert {row.status for row in results.measurements} == {"ok"}
+    for size, found in files.items():
+        assert {row.search.n_items for row in found.measurements} == {size}
+        assert {row.status for row in found.measurements} == {"ok"}
     assert "r-150.json" in done.stdout
     assert "--corpus" in done.stdout
 
@@ -121,6 +124,23 @@ def test_rows_of_other_parameters_than_those_held_are_refused_and_none_is_held_o
     write_results(folder / "again.json", again)
     refused = bench("150", "--index", "annoy", "--dims", "16", "--like", folder / "again.json")
     assert "has no annoy index at dimension 16" in the_one_error_line(refused)
+
+
+def test_a_funnel_is_held_as_it_was_tuned_and_another_is_refused(tmp_path):
+    def tuned(*funnel):
+        row = measurement("int8", 8, search_ms=1.0)
+        search = msgspec.structs.replace(row.search, shortlist=400, rerank_dim=64, funnel=funnel)
+        write_results(tmp_path / "r.json", results(msgspec.structs.replace(row, search=search)))
+        return read_results(tmp_path / "r.json")
+
+    steps = Step(400, 32), Step(50, 64)
+    (one,) = held_in(tuned(*steps))
+    assert (one.shortlist, one.rerank_dim, one.funnel) == (400, 64, steps)
+    like = Like("saved.json", (one,))
+    refuse_others(tuned(*steps), like, tmp_path / "r.json")
+    for other in ((), (Step(400, 32), Step(100, 64))):
+        with pytest.raises(ResultsError, match=r"other parameters than saved\.json"):
+            refuse_others(tuned(*other), like, tmp_path / "r.json")
 
 
 def test_labels_alone_are_measured_like_a_file_that_holds_other_indexes(sized, two, tiny_bundle, dev):

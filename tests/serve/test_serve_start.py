@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import mrl_edge_here, run_here, the_one_error_line
 from serve.services import DOCUMENTS, ask, post, serving
+from ship.shipping import funnel
 
 import mrl_edge
 from mrl_edge.bundle import Bundle, open_bundle
@@ -125,6 +126,18 @@ def test_a_choice_is_served_and_a_fault_of_ours_ends_one_request_alone(tiny, cho
     assert [hit["id"] for hit in found] == [hit.id for hit in wanted]
 
 
+def test_a_funnel_that_was_picked_is_served_as_numpy_ranks_it(tiny, chosen):
+    bundle, queries = open_bundle(tiny), [text[::-1] for text in DOCUMENTS[:20]]
+    steps = [{"shortlist": 40, "dim": 10}, {"shortlist": 12, "dim": 24}]
+    picked = read_choice(chosen(dim=4, shortlist=40, rerank_dim=24, funnel=steps), bundle)
+    model = open_model(bundle, configure_picked(bundle, picked, None), None)
+    encoder = mrl_edge.load(tiny, None, "fp32", 2)
+    stored, vectors = encoder.encode(DOCUMENTS, "document"), encoder.encode(queries, "query")
+    found = [[hit.id for hit in model.search(query, 10)] for query in queries]
+    assert found == [funnel(stored, vector, (4, 40), (10, 12), (24, 10)) for vector in vectors]
+    assert found != [funnel(stored, vector, (4, 40), (24, 10)) for vector in vectors]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -142,6 +155,15 @@ def test_a_choice_is_served_and_a_fault_of_ours_ends_one_request_alone(tiny, cho
         (
             {"rerank_dim": 24, "shortlist": 50, "funnel": [{"shortlist": 50, "dim": 24}, {"shortlist": 9, "dim": 10}]},
             "9 hits of dimension 24 cannot be ranked again at 10",
+        ),
+        ({"funnel": [{"shortlist": 50, "dim": 24}]}, "half of a rerank"),
+        (
+            {"rerank_dim": 24, "shortlist": 50, "funnel": [{"shortlist": 40, "dim": 24}]},
+            "a funnel that does not rank the shortlist of 50 at 24 in the end",
+        ),
+        (
+            {"rerank_dim": 24, "shortlist": 50, "funnel": [{"shortlist": 50, "dim": 10}]},
+            "a funnel that does not rank the shortlist of 50 at 24 in the end",
         ),
         ({"index": "binary"}, "binary alone"),
         ({"threads": 0}, "0 threads"),

@@ -39,3 +39,12 @@ def assert_exact(search, embedded, dim, documents, tolerance=1e-5):
         assert [hit.text for hit in hits] == [documents[hit.id] for hit in hits]
         np.testing.assert_allclose([hit.score for hit in hits], np.sort(cosines)[::-1][:K], atol=tolerance)
         np.testing.assert_allclose(cosines[[hit.id for hit in hits]], [hit.score for hit in hits], atol=tolerance)
+
+
+def funnel(stored, vector, *steps):
+    """Return the ids that numpy has left after some steps, each a dimension and how many it keeps."""
+    left = np.arange(len(stored))
+    for dim, keep in steps:
+        cosines = prefix(stored[left], dim) @ prefix(vector[None, :], dim)[0]
+        left = left[np.argsort(-cosines, kind="stable")[:keep]]
+    return left.tolist()

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from ship.shipping import QUERIES, K, assert_exact, ship
+from ship.shipping import QUERIES, K, assert_exact, funnel, ship
 from train.untrained import CLASSES
 
 import mrl_edge
@@ -24,7 +24,6 @@ from mrl_edge.app import open_app
 from mrl_edge.bundle_levels import adaptive_classes, adaptive_search
 from mrl_edge.cascade import AdaptiveClassifier
 from mrl_edge.errors import UsageError
-from mrl_edge.nesting import prefix
 from mrl_edge.search import Search
 
 
@@ -84,15 +83,6 @@ def test_a_funnel_ranks_again_at_every_step(small, choose, embedded, documents, 
     stored, queries = embedded[2]
     for query, vector in zip(QUERIES, queries, strict=True):
         assert [hit.id for hit in app.search(query, K)] == funnel(stored, vector, (4, 60), (10, 20), (24, K))
-
-
-def funnel(stored, vector, *steps):
-    """Return the ids that numpy has left after some steps, each a dimension and how many it keeps."""
-    left = np.arange(len(stored))
-    for dim, keep in steps:
-        cosines = prefix(stored[left], dim) @ prefix(vector[None, :], dim)[0]
-        left = left[np.argsort(-cosines, kind="stable")[:keep]]
-    return left.tolist()
 
 
 def test_a_funnel_steps_down_and_back_within_a_deadline_and_a_memory_limit(small, choose, embedded, tmp_path):
