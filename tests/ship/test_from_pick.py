@@ -17,9 +17,9 @@ def test_a_pick_is_shipped_as_it_was_picked(tiny, tmp_path):
     bundle = open_bundle(tiny / "bundle")
     variant = bundle.variant("int8", None)
     row = msgspec.structs.replace(measurement("int8", 4, search_ms=0.2), target=variant.target, depth=variant.depth)
-    steps = Step(20, 10), Step(12, 24)
+    steps = Step(36, 10), Step(34, 24)
     found = {"index": "scan", "parameters": {}, "n_items": bundle.manifest.index.n_items}
-    search = msgspec.structs.replace(row.search, **found, shortlist=20, rerank_dim=24, funnel=steps)
+    search = msgspec.structs.replace(row.search, **found, shortlist=36, rerank_dim=24, funnel=steps)
     content = results(msgspec.structs.replace(row, search=search), name=bundle.manifest.name)
     reference = msgspec.structs.replace(content.bundle, sha256=bundle.identity())
     write_results(tmp_path / "results.json", msgspec.structs.replace(content, bundle=reference))
@@ -28,9 +28,9 @@ def test_a_pick_is_shipped_as_it_was_picked(tiny, tmp_path):
     assert (chosen.precision, chosen.dim, chosen.index, chosen.vectors) == ("int8", 4, "scan", "fp32")
     assert chosen.steps == steps
     (named,) = candidates(read_results(tmp_path / "results.json"))
-    assert "20 hits reranked at 10, 12 of them at 24" in named.name
+    assert "36 hits reranked at 10, 34 of them at 24" in named.name
     mrl_edge_here("ship", bundle.folder, "--pick", tmp_path / "choice.json", "--out", tmp_path / "app", "--no-verify")
     said = json.loads((tmp_path / "app" / "app.json").read_text())
     (level,) = said["levels"]
     assert (said["precision"], level["dim"], level["index"]["kind"]) == ("int8", 4, "scan")
-    assert level["steps"] == [{"shortlist": 20, "dim": 10}, {"shortlist": 12, "dim": 24}]
+    assert level["steps"] == [{"shortlist": 36, "dim": 10}, {"shortlist": 34, "dim": 24}]
