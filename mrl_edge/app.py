@@ -185,7 +185,8 @@ def _changed(path: Path) -> BundleError:
 
 def _info(said: dict[str, Any]) -> AppInfo:
     """Return what JSON says as dataclasses, whose tuples it knows as lists."""
-    said.setdefault("provider", CPU)  # folders of version 1 were all of the processor
+    if said["schema_version"] == 1:
+        said["provider"] = CPU  # folders of that version were all of the processor
     image = said["encoder"].pop("image")
     encoder = EncoderInfo(**said.pop("encoder"), image=image and ImageInput(**_tuples(image)))
     levels = tuple(_level(level) for level in said.pop("levels"))
