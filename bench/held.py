@@ -2,7 +2,8 @@
 
 Tuned anew at each size they jump, and with them recall and time, so that no curve goes through sizes. What holds
 whatever the size is: Annoy's trees and how many of their nodes are visited, the links of a graph, how long a shortlist
-is. Of inverted lists there are as many as a corpus of that size gets, and the same share of them is probed.
+is, at which dimension inverted lists are found. Of these there are as many as a corpus of that size gets, and the same
+share of them is probed.
 """
 
 from __future__ import annotations
@@ -105,6 +106,11 @@ def refuse_others(results: Results, like: Like, out: Path) -> None:
                 )
 
 
+def cluster_dim_of(held: Iterable[Held]) -> int | None:
+    """Return the dimension at which held inverted lists are found; None where none are held."""
+    return next((int(one.parameters["cluster_dim"]) for one in held if "cluster_dim" in one.parameters), None)
+
+
 def resized(kind: str | None, parameters: Parameters, lists: int) -> Parameters:
     """Return parameters as they are held where there are so many inverted lists."""
     if kind != "ivf" or not parameters:
@@ -114,12 +120,8 @@ def resized(kind: str | None, parameters: Parameters, lists: int) -> Parameters:
 
 
 def alike(kind: str | None, one: Parameters, other: Parameters) -> bool:
-    """Whether two sizes have the same parameters, held as they are.
-
-    Where inverted lists are found is no matter of it: each store says which dimension costs least there.
-    """
+    """Whether two sizes have the same parameters, held as they are."""
     if kind != "ivf" or not one or not other:
         return one == other
-    one, other = ({**each, "cluster_dim": 0} for each in (one, other))
     fewer, more = sorted((one, other), key=lambda each: int(each["lists"]))
     return resized(kind, more, int(fewer["lists"])) == fewer or resized(kind, fewer, int(more["lists"])) == more

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from mrl_edge.bench.held import Held, resized
+from mrl_edge.bench.held import Held, cluster_dim_of, resized
 from mrl_edge.bench.jobs import IndexFiles
 from mrl_edge.bench.results import Disk, IndexPlan
 
@@ -56,18 +56,24 @@ class Indexes:
     """One store of all documents, ordered by inverted lists where a plan needs them, and what is built over it."""
 
     def __init__(
-        self, queries: Floats, documents: Floats, info: VectorsInfo, plans: Sequence[IndexPlan], work: Path
+        self,
+        queries: Floats,
+        documents: Floats,
+        info: VectorsInfo,
+        plans: Sequence[IndexPlan],
+        like: Sequence[Held],
+        work: Path,
     ) -> None:
         self._work = work
         self._documents = documents  # [n, full] float32
         self._queries = queries[:: max(1, len(queries) // _TUNING_QUERIES)][:_TUNING_QUERIES]
         lists = any(plan.kind == "ivf" for plan in plans)
-        self._ground = self._kept() or self._stored(info, lists)
+        self._ground = self._kept() or self._stored(info, lists, cluster_dim_of(like))
         self.n_items = self._ground.store.n
         self._made: dict[tuple[str, int, bool], Made] = {}
         self._order = np.fromfile(work / ORDER, dtype="<i4") if lists else None
 
-    def _stored(self, info: VectorsInfo, lists: bool) -> Ground:
+    def _stored(self, info: VectorsInfo, lists: bool, cluster_dim: int | None) -> Ground:
         """Write the store, and what a later job that builds over it needs to know."""
         work = self._work
         writer = VectorWriter(info, work / VECTORS, work / LENGTHS)
@@ -75,7 +81,7 @@ class Indexes:
         writer.close()
         store = VectorStore(info, work / VECTORS, work / LENGTHS)
         embedded = Embedded(store, self._queries, exact_top_k(self._queries, self._documents, 10))
-        ground = order_by_lists(embedded, work, silent) if lists else unordered(embedded)
+        ground = order_by_lists(embedded, work, silent, at=cluster_dim) if lists else unordered(embedded)
         made = ground.lists and _Lists(ground.lists.lists, ground.lists.cluster_dim, ground.lists.build_s)
         write_file(work / _STORE, msgspec.json.encode(_Store(ground.store.info, made or None)))
         return ground
@@ -147,7 +153,7 @@ class Indexes:
 def _sized(like: Held, lists: Lists | None) -> SizedIndex:
     """Return an index that is not built yet, with the parameters that are held."""
     kind, parameters = kind_of(like.plan.kind), like.parameters
-    if kind == "ivf" and lists:  # found anew over these vectors, at the dimension that costs least there
+    if kind == "ivf" and lists:  # found anew over these vectors, at the dimension that is held
         parameters = {**resized(kind, parameters, lists.lists), "cluster_dim": lists.cluster_dim}
     ranked = like.shortlist, like.rerank_dim, like.funnel
     return SizedIndex(like.dim, kind, None, parameters, None, 0.0, like.p50_ms, 0, *ranked)

@@ -65,7 +65,7 @@ class _Searched:
         job = self.job
         info = VectorsInfo(VECTORS, LENGTHS, job.storage, self.bundle.manifest.dims, len(self.documents))
         with self._spending("building indexes"):
-            indexes = Indexes(self.queries, self.documents, info, job.plans, self.work)
+            indexes = Indexes(self.queries, self.documents, info, job.plans, job.like, self.work)
             self.reference = exact_top_k(self.queries, self.documents, 10)
         alone = {encoded.dim: encoded for encoded in job.embedded.configurations}
         found = []

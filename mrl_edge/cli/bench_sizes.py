@@ -36,7 +36,7 @@ def read_sizes(text: str | None, out: Path, *, boards: bool, baseline: Path | No
 
 def read_like(bundle: Bundle, path: Path, grid: Grid, *, searches: bool) -> Like:
     """Return the parameters of a results file, where the task `searches` of every index that the grid asks for."""
-    from mrl_edge.bench.held import Like, held_in, plain
+    from mrl_edge.bench.held import Like, cluster_dim_of, held_in, plain
     from mrl_edge.bench.results import read_results
 
     held = held_in(read_results(path))
@@ -48,6 +48,11 @@ def read_like(bundle: Bundle, path: Path, grid: Grid, *, searches: bool) -> Like
                 raise ResultsError(
                     f"--like {path} has no {plain(plan)} index at dimension {dim}: measure it there first"
                 )
+    found_at = cluster_dim_of(held)
+    if found_at is not None and found_at not in bundle.manifest.dims:
+        raise ResultsError(
+            f"--like {path}: its inverted lists are found at dimension {found_at}, which the bundle does not export"
+        )
     return Like(path.name, held)
 
 

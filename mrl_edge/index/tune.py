@@ -89,15 +89,18 @@ def unordered(embedded: Embedded) -> Ground:
     return Ground(embedded.store, embedded.queries, embedded.reference, None, embedded.store.dims[-1], embedded.unseen)
 
 
-def order_by_lists(embedded: Embedded, folder: Path, report: Report, searched: Sequence[int] | None = None) -> Ground:
+def order_by_lists(
+    embedded: Embedded, folder: Path, report: Report, searched: Sequence[int] | None = None, at: int | None = None
+) -> Ground:
     """Find inverted lists and write the store anew, list after list, in the place of the old one.
 
-    They are found at the dimension that has queries at the `searched` ones, by default at all, compare the least.
+    They are found `at` a dimension, by default at the one that has queries at the `searched` ones, or at all, compare
+    the least.
     """
     old, started = embedded.store, time.perf_counter()
     lists = list_count(old.n)
-    products = products_by_dim(old, embedded.queries, lists / old.n, searched or old.dims, report)
-    dim = next(iter(products))
+    chosen = {} if at else products_by_dim(old, embedded.queries, lists / old.n, searched or old.dims, report)
+    dim = at or next(iter(chosen))
     centroids, nearest = cluster(old, dim, lists, report)
     order = np.argsort(nearest, kind="stable")
     write_lists(folder / LISTS, nearest, centroids)
@@ -108,7 +111,7 @@ def order_by_lists(embedded: Embedded, folder: Path, report: Report, searched: S
     reorder(old, order, VectorWriter(info, new_vectors, new_lengths))
     new_vectors.replace(vectors)
     new_lengths.replace(lengths)
-    found = Lists(folder / LISTS, lists, dim, time.perf_counter() - started, products)
+    found = Lists(folder / LISTS, lists, dim, time.perf_counter() - started, chosen)
     store = VectorStore(info, vectors, lengths)
     unseen = embedded.unseen and (embedded.unseen[0], rows_of(embedded.unseen[1], order))
     return Ground(store, embedded.queries, rows_of(embedded.reference, order), found, store.dims[-1], unseen)

@@ -65,6 +65,7 @@ def test_the_parameters_are_those_of_the_largest(two):
     assert lists[0] == lists[1]
     assert lists[0][-1][0] >= 10  # signs are ranked again
     assert (small["ivf"]["lists"], large["ivf"]["lists"]) == (list_count(150), list_count(600))
+    assert small["ivf"]["cluster_dim"] == large["ivf"]["cluster_dim"]
     shares = [found["ivf"]["probes"] / found["ivf"]["lists"] for found in (small, large)]
     assert shares[0] == pytest.approx(shares[1], abs=1 / list_count(150))
     assert files[150].settings["like"]["source"] == "r-600.json"
@@ -166,6 +167,13 @@ def test_what_cannot_be_is_one_line(sized, two):
     assert "--like" in the_one_error_line(bench("150,600", "--device", "pi@board", *out))
     assert "no scan index at dimension 32" in the_one_error_line(bench("150", "--like", large, "--index", "scan", *out))
     assert "expected from 40" in the_one_error_line(bench("20,600", *out))
+    told = json.loads(large.read_text())
+    for row in told["measurements"]:
+        if row["search"]["index"] == "ivf":
+            row["search"]["parameters"]["cluster_dim"] = 5
+    (folder / "other.json").write_text(json.dumps(told))
+    other = bench("150", "--like", folder / "other.json", *out)
+    assert "found at dimension 5, which the bundle does not export" in the_one_error_line(other)
     assert not (folder / "none.json").exists()
 
 
@@ -175,7 +183,7 @@ def test_inverted_lists_are_probed_in_the_same_share():
     assert small == {"lists": 100, "cluster_dim": 64, "probes": 8}
     assert alike("ivf", small, large)
     assert alike("ivf", large, small)
-    assert alike("ivf", {**small, "cluster_dim": 8}, large)  # which each store says for itself
+    assert not alike("ivf", {**small, "cluster_dim": 8}, large)
     assert not alike("ivf", {**small, "probes": 16}, large)
     assert resized("ivf", large, 4)["probes"] == 1
     assert resized("annoy", {"n_trees": 8}, 4) == {"n_trees": 8}
