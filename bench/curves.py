@@ -42,13 +42,19 @@ def _same(values: Values) -> Values:
     return values
 
 
-def _logit(values: Values) -> Values:
+def logit(values: Values) -> Values:
+    """Return the logarithms of the odds of shares."""
     held = np.clip(values, _NEAR_0, 1 - _NEAR_0)
     return np.asarray(np.log(held / (1 - held)))
 
 
-def _steep_logit(values: Values) -> Values:
-    held = np.clip(values, _STEEPEST, 1 - _STEEPEST)
+def odds_share(logits: Values) -> Values:
+    """Return the shares that have these logarithms of odds."""
+    return np.asarray(1 / (1 + np.exp(-logits)))
+
+
+def _steep_logit(values: Values, nearest: float = _STEEPEST) -> Values:
+    held = np.clip(values, nearest, 1 - nearest)
     return np.asarray(1 / (held * (1 - held)))
 
 
@@ -66,11 +72,14 @@ CONSTANT = Curve("constant", np.zeros_like, _same, _same, np.ones_like)
 LINE = Curve("linear", _same, _same, _same, np.ones_like)
 LOGARITHM = Curve("logarithmic", np.log, _same, _same, np.ones_like)
 POWER = Curve("power", np.log, np.log, np.exp, lambda y: 1 / y, logarithm=True)
-LOGISTIC = Curve("logistic", np.log, _logit, lambda y: 1 / (1 + np.exp(-y)), _steep_logit)
+LOGISTIC = Curve("logistic", np.log, logit, odds_share, _steep_logit)
 # exp(-(n / c)^k): every further document is as likely to displace an answer, of some queries sooner than of others.
 STRETCHED = Curve("stretched exponential", np.log, _no_loss, lambda y: np.exp(-np.exp(-y)), _steep_no_loss)
 # The same where nearly all is kept: there it is flat, and points say little of its slope.
 KEPT = Curve("kept", np.log, _no_loss, lambda y: np.exp(-np.exp(-y)), lambda values: _steep_no_loss(values, _NEAR_0))
+
+# One share at every size, whose noise is even in its odds.
+EVEN = Curve("even odds", np.zeros_like, logit, odds_share, lambda values: _steep_logit(values, _NEAR_0))
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """What configurations cost and find in a corpus of another size than those that were measured, always as predicted.
 
-Encoding does not depend on the corpus: it is one figure of all rows of a variant, at whatever size. Of the search's
-time, memory, disk and cold start curves over the number of documents are fitted to what was measured at two sizes or
-more (`curves.py`); the quality is `growth.py`'s. What is known exactly is not fitted: the bytes of the vectors, which a
-scan reads all and holds in memory.
+Encoding is one curve of all rows of a variant, over what their search takes: the longer that is, the less of the model
+it leaves in the caches. Of the search's time, memory, disk and cold start curves over the number of documents are
+fitted to what was measured at two sizes or more (`curves.py`); the quality is `growth.py`'s. What is known exactly is
+not fitted: the bytes of the vectors, which a scan reads all and holds in memory.
 
 A machine is faster in one process than in the next, for searching and encoding alike. So times are taken in units of
 the encoding in the same process, and stand in milliseconds by the encoding of all.
@@ -35,6 +35,7 @@ _READS_ALL = ("scan", "ivf")
 # The least noise of a figure, as `sized.LATENCY` is that of a latency.
 _TAIL, _COLD, _RSS, _ENERGY = 0.05, 0.05, 0.01, 0.05
 _COUNTED, _RETUNED = 1e-3, 0.5  # of disk: it is counted, but trees or links that are tuned at each size double or halve
+_CACHES = 0.1  # what encoding may slow down by, as a share, where the search takes e times as long
 _NO_PARAMETERS = ("scan", "binary")
 
 
@@ -60,7 +61,9 @@ def at_size(results: Sequence[Results], items: int) -> Sized:
         for row, measurement in measured(one):
             if row.n_items is not None:
                 sized.setdefault(row.key, []).append(Point(row, measurement))
-    encoding = _encoding([point for points in sized.values() for point in points], items)
+    pools: dict[tuple[object, ...], list[Point]] = {}
+    for point in (point for points in sized.values() for point in points):
+        pools.setdefault(point.pool, []).append(point)
     growth, found, left_out = Growth(items), [], 0
     for points in sized.values():
         there = [point.row for point in points if point.size == items]
@@ -68,7 +71,7 @@ def at_size(results: Sequence[Results], items: int) -> Sized:
             found.append(there[-1])
         elif len({point.size for point in points}) > 1:
             points.sort(key=lambda point: point.size)
-            found.append(_predicted(points, items, encoding[points[0].pool], growth))
+            found.append(_predicted(points, items, pools[points[0].pool], growth))
         else:
             left_out += 1
     if not found:
@@ -106,32 +109,34 @@ def _told(results: Results) -> dict[str, object]:
     return {**{name: settings.get(name) for name in ("data", "queries", "texts")}, **asked}
 
 
-def _encoding(points: Sequence[Point], items: int) -> dict[tuple[object, ...], Forecast]:
-    """Return what a query takes beside its search, of all rows that encode alike: no size changes it."""
-    pools: dict[tuple[object, ...], list[Point]] = {}
-    for point in points:
-        pools.setdefault(point.pool, []).append(point)
-    found = {}
-    for pool, there in pools.items():
-        rest = np.array([point.rest_ms for point in there])
-        noise = float(np.median(rest)) * _row_noise(there)
-        found[pool] = fit(Points(sizes_of(there), rest, np.full(len(rest), noise)), (CONSTANT,), items)
-    return found
+def _encoding(points: Sequence[Point], share: float) -> Forecast:
+    """Return what a query takes beside its search, of all rows that encode alike, where the search is so much of it.
+
+    A longer search has read more, so that less of the model is still in the caches when the next query comes. How much
+    that costs is the slope of the rows' logarithms, drawn towards none as far as they differ for other reasons.
+    """
+    own = statistics.median(own_noise(point.row) for point in points)
+    logs, far = np.log([point.rest_ms for point in points]), np.log([point.share / share for point in points])
+    beside, apart = logs - logs.mean(), far - far.mean()
+    slope = max(0.0, float(apart @ beside) / float(apart @ apart + (_scatter(beside, own) / _CACHES) ** 2))
+    rest = np.exp(logs - slope * far)  # if its search were such a share
+    noise = float(np.median(rest)) * max(LATENCY, _scatter(beside - slope * apart, own))
+    return fit(Points(np.ones_like(rest), rest, np.full(len(rest), noise)), (CONSTANT,), 1)
 
 
-def _row_noise(points: Sequence[Point]) -> float:
-    """Return how far rows that encode alike differ, as a share: by their own intervals, and ever more as they are seen.
+def _scatter(logarithms: Values, own: float) -> float:
+    """Return how far rows differ, as a share: by their own intervals, and ever more as they are seen.
 
     The intervals count as two rows do.
     """
-    own = statistics.median(own_noise(point.row) for point in points)
-    logs = np.log([point.rest_ms for point in points])
-    squares = float(((logs - logs.mean()) ** 2).sum())
-    return max(LATENCY, math.sqrt((2 * own**2 + squares) / (len(points) + 1)))
+    return math.sqrt((2 * own**2 + float((logarithms**2).sum())) / (len(logarithms) + 1))
 
 
-def _predicted(points: Sequence[Point], items: int, encode: Forecast, growth: Growth) -> Candidate:
-    """Return one configuration, measured at two sizes or more and sorted by them, as it would be with `items`."""
+def _predicted(points: Sequence[Point], items: int, pool: Sequence[Point], growth: Growth) -> Candidate:
+    """Return one configuration, measured at two sizes or more and sorted by them, as it would be with `items`.
+
+    `pool` are all points that encode as these do.
+    """
     sizes, last = sizes_of(points), points[-1].row
 
     def of(values: Values, noise: Values, curves: Sequence[Curve]) -> Forecast:
@@ -140,6 +145,7 @@ def _predicted(points: Sequence[Point], items: int, encode: Forecast, growth: Gr
     searching = _SEARCH.get(kind_of(last.index or ""), _GROWTH)
     shares = np.array([point.share for point in points])
     share = of(shares, shares * share_noise(points), searching)
+    encode = _encoding(pool, max(share.value, float(shares.min())))
     search, whole = share.times(encode), share.moved(1.0).times(encode)
     costs = {
         "p99_ms": _tail(points, encode, of, searching),

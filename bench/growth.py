@@ -16,13 +16,28 @@ from dataclasses import dataclass
 import numpy as np
 from mrl_edge.bench.budget import Z95
 from mrl_edge.bench.candidates import Candidate, wilson
-from mrl_edge.bench.curves import KEPT, LOGARITHM, LOGISTIC, STRETCHED, Forecast, Points, Values, fit
+from mrl_edge.bench.curves import (
+    EVEN,
+    KEPT,
+    LOGARITHM,
+    LOGISTIC,
+    STRETCHED,
+    Forecast,
+    Points,
+    Values,
+    fit,
+    logit,
+    odds_share,
+)
+from mrl_edge.bench.held import resized
 
 from mrl_edge.index.candidates import list_count
+from mrl_edge.index.kinds import kind_of
 
 RETRIEVAL = ("recall_at_10", "ndcg_at_10", "mrr_at_10", "map_at_10")
 _CURVES = (STRETCHED, LOGISTIC, LOGARITHM)
 _KEPT = (LOGARITHM, KEPT)
+_POWER = 1 / 3  # how surely odds are known to go by the effort: the power is 1, give or take so much
 _TUNED_RECALL = 0.01  # within which tuning meets its target
 _NEAR = math.log(3)  # how much farther than the nearest a size may be, as a logarithm, for its figure to be taken
 _OF_ALL = 10  # fewer documents than one in so many stand before: else a corpus cannot be drawn again
@@ -130,11 +145,40 @@ def kept(
     there = np.array([one.size for one in sizes], dtype=np.float64)
     most = 1 - 0.5 / max(count, 1)  # all hits of so many queries are no proof that none is ever lost
     shares, noises = np.minimum(shares, most), np.full(len(shares), noise)
-    if rows[0].index == "ivf":  # the same share of more lists finds more: what it keeps goes by their number
-        lists = np.array([list_count(one.size) for one in sizes], dtype=np.float64)
-        return exact.times(fit(Points(lists, shares, noises), (LOGISTIC,), list_count(items), rises=None))
+    if held and (effort := _effort(rows, there, items)) is not None:
+        return exact.times(_tried_as_hard(Points(there, shares, noises), effort))
     curves = _KEPT if len({*there}) > 2 else _KEPT[:1]  # two sizes do not say when it begins to fall
     return exact.times(fit(Points(there, shares, noises), curves, items, rises=False))
+
+
+def _effort(rows: Sequence[Candidate], sizes: Values, items: int) -> Values | None:
+    """Return how much harder each search tries than one among `items` with the same parameters, None of other kinds.
+
+    A forest visits so many of its nodes whatever the size; of inverted lists so many are probed as there are, which
+    are whole ones.
+    """
+    first = rows[0]
+    if kind_of(first.index or "") == "annoy":
+        return items / sizes
+    if first.index == "ivf" and "probes" in first.parameters:
+        there = resized("ivf", rows[-1].parameters, list_count(items))
+        return np.array([int(row.parameters["probes"]) for row in rows]) / float(there["probes"])
+    return None
+
+
+def _tried_as_hard(points: Points, effort: Values) -> Forecast:
+    """Return the share that is kept, by those that each size would keep if it tried as hard: odds are as the effort is.
+
+    That was seen of lists whose probes were 1 to 16, where odds grew as their power of 0.84 to 1.02, whatever the
+    number of lists. So a power of 1 is known within a third.
+    """
+    by = np.log(effort)
+    shares = odds_share(logit(points.values) - by)
+    noise = points.noise * shares * (1 - shares) / (points.values * (1 - points.values))
+    found = fit(Points(points.sizes, shares, noise), (EVEN,), points.sizes[-1], rises=None)
+    reach = Z95 * _POWER * abs(float(by.mean())) * found.value * (1 - found.value)
+    wide = found.widened(reach, reach)
+    return Forecast(wide.value, wide.low, min(wide.high, 1.0))
 
 
 def by_metric(rows: Sequence[Candidate], name: str, items: int, held: bool) -> Forecast:

@@ -1,6 +1,6 @@
 """How far predictions for another corpus size are off, and how often their intervals hold what was then measured.
 
-python bench/peers/forecasting.py --folder quickstart [--sizes 2500,5000,10000,20000] [--index scan,annoy,ivf]
+python bench/peers/forecasting.py --folder quickstart [--sizes 5000,10000,20000,40000] [--index scan,annoy,ivf]
 
 Each size is foretold from the others, and the largest from the two smallest alone too. The sizes are measured in turn,
 with the parameters that indexes were tuned to over the largest, as `mrl-edge bench --max-documents` does with several;
@@ -126,8 +126,8 @@ def main() -> int:
     """Measure every size, foretell each, print two tables; 1 where a promise is not kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("quickstart"), help="folder with a bundle")
-    parser.add_argument("--sizes", default="2500,5000,10000,20000", help="documents, three sizes or more")
-    parser.add_argument("--queries", type=int, default=2000, help="the smallest size must hold their answers")
+    parser.add_argument("--sizes", default="5000,10000,20000,40000", help="documents, three sizes or more")
+    parser.add_argument("--queries", type=int, default=4500, help="the smallest size must hold their answers")
     parser.add_argument("--dims", default="64,384")
     parser.add_argument("--index", default="scan,annoy,ivf")
     parser.add_argument("--repeats", type=int, default=7, help="processes of a configuration and size")

@@ -243,8 +243,8 @@ def test_the_speed_of_the_machine_is_no_matter_of_the_size(kind):
     speeds = [(1.0, 1.3, 1.1), (0.9, 0.7, 0.8), (1.4, 1.0, 1.2)]
     (row,) = at_size([hurried(n, each, kind) for n, each in zip(SIZES, speeds, strict=True)], 20_000).rows
     speed = np.mean([np.median(each) for each in speeds])
-    assert row.encode_p50_ms == pytest.approx(ENCODE_MS * speed, rel=1e-6)
-    assert row.search_p50_ms == pytest.approx(truth(20_000, kind)[0] * speed, rel=1e-3)
+    assert row.encode_p50_ms == pytest.approx(ENCODE_MS * speed, rel=0.05)
+    assert row.search_p50_ms / row.encode_p50_ms == pytest.approx(truth(20_000, kind)[0] / ENCODE_MS, rel=1e-3)
     assert row.p50_ms == pytest.approx(row.encode_p50_ms + row.search_p50_ms)
     low, high = row.bounds["encode_p50_ms"]
     assert low < 0.9 * ENCODE_MS
@@ -252,7 +252,28 @@ def test_the_speed_of_the_machine_is_no_matter_of_the_size(kind):
     assert row.p50_ci95_ms[1] - row.p50_ci95_ms[0] > high - low
 
 
-def test_encoding_is_one_figure_of_all_rows_that_encode_alike():
+def test_encoding_slows_down_as_the_search_leaves_less_of_the_model_in_the_caches():
+    def seen(n):
+        rows = []
+        for dim, more in ((64, 1.0), (128, 4.0), (384, 16.0)):
+            search_ms = truth(n, "scan")[0] * more
+            encode_ms = ENCODE_MS * (search_ms / ENCODE_MS) ** 0.08
+            (row,) = at(n).measurements
+            query = msgspec.structs.replace(row.query, p50_ms=encode_ms + search_ms, ci95_ms=None)
+            search = msgspec.structs.replace(row.search, p50_ms=search_ms)
+            rows.append(msgspec.structs.replace(row, dim=dim, query=query, search=search))
+        return msgspec.structs.replace(at(n), measurements=tuple(rows))
+
+    small, large = at_size([seen(n) for n in SIZES], 500).rows, at_size([seen(n) for n in SIZES], 20_000).rows
+    for rows, n in ((small, 500), (large, 20_000)):
+        for row, more in zip(rows, (1.0, 4.0, 16.0), strict=True):
+            truly = ENCODE_MS * (truth(n, "scan")[0] * more / ENCODE_MS) ** 0.08
+            assert row.encode_p50_ms == pytest.approx(truly, rel=0.08)
+            assert row.bounds["encode_p50_ms"][0] < truly < row.bounds["encode_p50_ms"][1]
+    assert large[2].encode_p50_ms > 1.2 * small[0].encode_p50_ms
+
+
+def test_encoding_is_one_figure_of_all_rows_that_encode_and_search_alike():
     def both(n, slow):
         (row,) = at(n).measurements
         query = msgspec.structs.replace(row.query, p50_ms=row.query.p50_ms + slow)
@@ -264,20 +285,20 @@ def test_encoding_is_one_figure_of_all_rows_that_encode_alike():
     rows = at_size([both(1000, 0.4), both(2000, 0.8)], 8000).rows
     found = {(row.precision, row.dim, short_name(row.provider)): row for row in rows}
     assert found["int8", 64, "cpu"].encode_p50_ms == found["int8", 384, "cpu"].encode_p50_ms
-    assert found["int8", 64, "cpu"].encode_p50_ms == pytest.approx(ENCODE_MS + 0.3)
-    assert found["fp32", 64, "cpu"].encode_p50_ms == pytest.approx(ENCODE_MS + 0.6)
-    assert found["fp32", 64, "cuda"].encode_p50_ms == pytest.approx(ENCODE_MS)
+    assert found["int8", 64, "cpu"].encode_p50_ms == pytest.approx(ENCODE_MS + 0.3, rel=0.05)
+    assert found["fp32", 64, "cpu"].encode_p50_ms == pytest.approx(ENCODE_MS + 0.6, rel=0.08)
+    assert found["fp32", 64, "cuda"].encode_p50_ms == pytest.approx(ENCODE_MS, rel=0.05)
 
 
 def test_what_an_index_keeps_is_a_curve_of_its_own():
-    """Exact search finds what chances say, and the index a share of it that falls by a point a doubling."""
+    """Exact search finds what chances say, and the forest a share of it, whose odds halve as the documents double."""
     chances = 10 ** np.random.default_rng(2).normal(-3.2, 1.0, 4000)
 
     def recall(n, count=10):
         return float(binom.cdf(count - 1, n, np.minimum(chances, 1)).mean())
 
     def share(n):
-        return 0.98 - 0.01 * math.log2(n / 1000)
+        return 1 / (1 + n / 50_000)
 
     def finding(n):
         (row,) = at(n, "annoy").measurements
@@ -291,7 +312,7 @@ def test_what_an_index_keeps_is_a_curve_of_its_own():
         (row,) = at_size(files, wanted).rows
         low, high = row.bounds["recall_at_10"]
         assert row.quality["recall_at_10"] == pytest.approx(recall(wanted) * share(wanted), abs=0.01)
-        assert low < row.quality["recall_at_10"] < high < low + 0.2
+        assert low < row.quality["recall_at_10"] < high < low + 0.3
 
 
 def test_parameters_that_were_held_are_those_of_another_size():
