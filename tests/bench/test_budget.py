@@ -125,6 +125,25 @@ def test_a_relaxation_works_as_it_is_printed():
         assert printed == pytest.approx(one.to)
 
 
+def test_of_rows_that_miss_a_limit_by_the_same_the_one_that_would_be_chosen_is_named():
+    """Threads and indexes do not change the disk, so that many rows have the same."""
+    rows = candidates(
+        results(
+            measurement("int8", 8, encode_ms=2, disk_mb=20, ndcg=0.3),
+            measurement("int8", 64, threads=2, encode_ms=3, disk_mb=20, ndcg=0.6),
+            measurement("int8", 64, encode_ms=2, disk_mb=20, ndcg=0.6),
+        )
+    )
+    choice = pick(rows, Budget(max={"disk_mb": 10}))
+    (given,) = choice.relaxations
+    assert given.row == choice.nearest == pick(rows, Budget(max={"disk_mb": given.to})).chosen == rows[2]
+    small = candidates(results(measurement("int8", 8, disk_mb=5, ndcg=0.2)))
+    choice = pick([*small, *rows], Budget(max={"disk_mb": 10}))
+    assert choice.next_better == choice.trades[0].row == rows[2]
+    floored = pick([*small, *rows], Budget(min={"ndcg_at_10": 0.9}))
+    assert floored.relaxations[0].row == rows[2]
+
+
 def test_every_limit_is_spoken_of_when_nothing_fits():
     rows = candidates(
         results(
