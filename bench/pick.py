@@ -111,7 +111,7 @@ def _why(
         f"{len(rows)} configurations that fit the budget."
     ]
     if full is not None:
-        kept = ", ".join(f"{chosen.quality[m] / full.quality[m]:.1%} of {TITLES[m]}" for m in budget.keep)
+        kept = ", ".join(f"{_share(chosen.quality[m], full.quality[m])} of {TITLES[m]}" for m in budget.keep)
         lines.append(f"Of the full model, {full.name}, it keeps {kept}.")
     if chosen.index:
         lines.append(
@@ -128,6 +128,11 @@ def _why(
 
 def _worst_share(row: Candidate, limits: Limits) -> float:
     return max(excess.share for excess in excesses(row, limits))
+
+
+def _share(value: float, whole: float) -> str:
+    """Say a share in percent; of nothing all is kept."""
+    return f"{value / whole:.1%}" if whole else "all"
 
 
 def _may_be_better(maybe: Sequence[Candidate], chosen: Candidate | None, objective: Objective) -> list[str]:

@@ -144,6 +144,13 @@ def test_of_rows_that_miss_a_limit_by_the_same_the_one_that_would_be_chosen_is_n
     assert floored.relaxations[0].row == rows[2]
 
 
+def test_a_share_of_a_full_model_that_finds_nothing_is_kept_by_all():
+    rows = candidates(results(measurement("fp32", 384, recall=0.0), measurement("int8", 64, recall=0.1, ndcg=0.6)))
+    choice = pick(rows, Budget(keep={"recall_at_10": 0.9}))
+    assert choice.chosen == rows[1]
+    assert "Of the full model, fp32 at dimension 384, it keeps all of recall@10." in choice.why
+
+
 def test_every_limit_is_spoken_of_when_nothing_fits():
     rows = candidates(
         results(
