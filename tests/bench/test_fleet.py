@@ -64,6 +64,18 @@ def test_files_of_one_machine_are_taken_together(tmp_path):
     assert len(answer["pareto"]) == 2
 
 
+def test_the_full_model_of_files_that_are_taken_together_is_that_of_the_largest_dimension_of_all(tmp_path):
+    small = on("board", measurement("fp32", 64, ndcg=0.60), measurement("int8", 64, ndcg=0.59))
+    for name, precision in (("fp32", "fp32"), ("int8", "int8")):
+        write_results(tmp_path / f"{name}.json", on("board", measurement(precision, 384, ndcg=0.58)))
+    write_results(tmp_path / "small.json", small)
+    keep = ("--keep-quality", "ndcg_at_10=0.9", "--json")
+    answer = json.loads(run_here("pick", tmp_path / "small.json", tmp_path / "fp32.json", *keep).stdout)
+    assert (answer["full"]["dim"], answer["full"]["quality"]["ndcg_at_10"]) == (384, 0.58)
+    done = run_here("pick", tmp_path / "small.json", tmp_path / "int8.json", *keep)
+    assert "hold no fp32 at all layers and the largest dimension" in the_one_error_line(done)
+
+
 def test_boards_that_differ_in_memory_by_a_page_are_one(tmp_path):
     for number, row in enumerate((measurement("int8", 64), measurement("int8", 384, ndcg=0.6, disk_mb=30))):
         content = on("board", row)
