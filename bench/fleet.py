@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from mrl_edge.bench.budget import figure
 from mrl_edge.bench.candidates import (
+    ENCODE_P50,
     OBJECTIVES,
     SEARCH_P50,
     Candidate,
@@ -164,14 +165,15 @@ def _worst(rows: Sequence[Candidate]) -> Candidate:
 
 
 def _worst_bounds(rows: Sequence[Candidate]) -> dict[str, tuple[float, float]]:
-    """Return the worst ends of what is predicted of any row; a measured one's are its figure."""
+    """Return the worst ends of what is predicted of any row; a measured one's are its figure, if that is known."""
     found = {}
     for name in dict.fromkeys(name for row in rows for name in row.bounds):
         ends = [row.bounds.get(name, (_figure(row, name),) * 2) for row in rows]
         worst = min if name in OBJECTIVES else max
         found[name] = (worst(low for low, _ in ends), worst(high for _, high in ends))
-    return found
+    return {name: ends for name, ends in found.items() if math.isfinite(sum(ends))}
 
 
 def _figure(row: Candidate, name: str) -> float:
-    return row.search_p50_ms if name == SEARCH_P50 else figure(row, name)
+    beside = {ENCODE_P50: row.encode_p50_ms, SEARCH_P50: row.search_p50_ms}  # no costs of their own
+    return beside[name] if name in beside else figure(row, name)

@@ -7,6 +7,7 @@ import pytest
 from conftest import run_here, the_one_error_line
 from mrl_edge.bench.results import write_results
 from rows import measurement, results
+from sizes import at
 
 
 def on(name, *rows, **settings):
@@ -127,6 +128,17 @@ def test_one_for_all_names_what_each_boards_precision_is_made_for(tmp_path):
     files = (tmp_path / "avx2.json", tmp_path / "arm64.json")
     (line,) = json.loads(run_here("pick", *files, "--one-for-all", "--json").stdout)["uncertain"]
     assert "avx2 on board of avx2, arm64 on board of arm64" in line
+
+
+def test_one_for_all_has_the_worst_ends_of_what_one_board_measured_and_another_foretells(tmp_path):
+    files = []
+    for name, sizes in (("a", (1000, 2000)), ("b", (1000, 4000))):  # of 2,000 documents b's are predicted
+        for size in sizes:
+            files.append(tmp_path / f"{name}-{size}.json")
+            write_results(files[-1], on(name, *at(size).measurements, **at(size).settings))
+    found = json.loads(run_here("pick", *files, "--one-for-all", "--corpus", "2000", "--json").stdout)["bounds"]
+    assert found["encode_p50_ms"][0] == 2.0 < found["encode_p50_ms"][1]  # a's figure, and b's upper end
+    assert all(None not in ends for ends in found.values())
 
 
 def test_one_for_all_of_boards_that_have_not_all_runs_exits_with_3(fleet):
