@@ -135,6 +135,12 @@ def test_the_command_that_measures_again_names_every_row():
     )
 
 
+def test_the_command_that_measures_again_has_a_servers_limit_to_its_last_digit():
+    served = msgspec.structs.replace(measurement("int8", 384), p99_limit_ms=1234567.8)
+    told = dict(pairwise(shlex.split(command_of(results(*ROWS, served), "out.json"))))
+    assert float(told["--p99-limit-ms"]) == 1234567.8
+
+
 def tuned(**held):
     """A tuning's file: int8 measured, fp32 left out, within limits or, of an earlier version, without any said."""
     left = Unmeasured("fp32", 6, 384, 2, IndexPlan("scan", 200, 384), "too slow", 9.0, 1.0, 1.0, 1.0, {}, False)
