@@ -96,17 +96,22 @@ def pick(
     found = next(iter(objects.values())) if len(choices) == 1 else {"boards": objects}
     if out is not None:
         answers.write_choice(out, found)
+    code = 0 if all(choice.chosen for choice in choices.values()) else 3
     if as_json:
         console.print_json(found)
-        return 0 if all(choice.chosen for choice in choices.values()) else 3
+        return code
     for name, choice in choices.items():
         if len(boards) > 1:
             console.say(f"\n{name}")
         answers.print_choice(choice)
         answers.print_front(choice, axes)
     if out is not None:
-        console.say(f"\nchoice: {out}\nnext:   mrl-edge ship BUNDLE --pick {out} --out app")
-    return 0 if all(choice.chosen for choice in choices.values()) else 3
+        console.say(f"\nchoice: {out}{_next_step(out) if code == 0 else ''}")
+    return code
+
+
+def _next_step(out: Path) -> str:
+    return f"\nnext:   mrl-edge ship BUNDLE --pick {out} --out app"
 
 
 def _measured(
