@@ -127,6 +127,13 @@ def targets_of(chosen: Candidate, rows_of: Mapping[str, Sequence[Candidate]]) ->
     return {name: row.target for name, rows in rows_of.items() for row in rows if row.key == chosen.key}
 
 
+def tuned_alike(chosen: Candidate, rows_of: Mapping[str, Sequence[Candidate]]) -> bool:
+    """Whether all boards that have a configuration tuned its index to the same parameters."""
+    rows = [row for rows in rows_of.values() for row in rows if row.key == chosen.key]
+    tuned = [(row.parameters, row.shortlist, row.rerank_dim, row.funnel) for row in rows]
+    return all(one == tuned[0] for one in tuned)
+
+
 def side_by_side(rows_of: Sequence[Sequence[Candidate]]) -> list[list[Candidate | None]]:
     """Return each configuration that a board has as its row on every board, None where one has it not."""
     by_key = [{row.key: row for row in rows} for rows in rows_of]
@@ -139,7 +146,10 @@ def name_of(results: Results) -> str:
 
 
 def _worst(rows: Sequence[Candidate]) -> Candidate:
-    """Return the worst of each figure; where the boards' indexes were tuned to others, none is named."""
+    """Return the worst of each figure; where the boards' indexes were tuned to other parameters none are named.
+
+    What is ranked again is the first board's.
+    """
     ends = [row.p50_ci95_ms for row in rows if row.p50_ci95_ms is not None]
     spent = [math.inf if row.energy_mj is None else row.energy_mj for row in rows]
     first = rows[0]

@@ -144,8 +144,8 @@ def _measured(
 
 
 def _for_all(choice: Choice, boards: Sequence[Board], rows_of: Mapping[str, Sequence[Candidate]]) -> Choice:
-    """Say of a choice for all boards what it leaves open: other targets, and what was not measured."""
-    from mrl_edge.bench.fleet import targets_of
+    """Say of a choice for all boards what it leaves open: other targets or parameters, and what was not measured."""
+    from mrl_edge.bench.fleet import targets_of, tuned_alike
 
     uncertain = list(choice.uncertain)
     targets = targets_of(choice.chosen, rows_of) if choice.chosen else {}
@@ -154,6 +154,11 @@ def _for_all(choice: Choice, boards: Sequence[Board], rows_of: Mapping[str, Sequ
         uncertain.append(
             f"Its precision is made for each processor: {made}. One folder holds one of them: pick and ship for each "
             "board, by its own results file alone."
+        )
+    if choice.chosen and not tuned_alike(choice.chosen, rows_of):
+        uncertain.append(
+            "Its index was tuned to other parameters on each board, and its figures are the worst of those: tune it "
+            "once, with mrl-edge bench --like on the other boards, or pick and ship for each by its own results file."
         )
     lines = [line for board in boards for line in _not_predicted(board)]
     return replace(choice, uncertain=uncertain, why=[*choice.why, *lines])

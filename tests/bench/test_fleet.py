@@ -5,7 +5,7 @@ import json
 import msgspec
 import pytest
 from conftest import run_here, the_one_error_line
-from mrl_edge.bench.results import write_results
+from mrl_edge.bench.results import IndexPlan, write_results
 from rows import measurement, results
 from sizes import at
 
@@ -128,6 +128,18 @@ def test_one_for_all_names_what_each_boards_precision_is_made_for(tmp_path):
     files = (tmp_path / "avx2.json", tmp_path / "arm64.json")
     (line,) = json.loads(run_here("pick", *files, "--one-for-all", "--json").stdout)["uncertain"]
     assert "avx2 on board of avx2, arm64 on board of arm64" in line
+
+
+@pytest.mark.parametrize(("shortlists", "said"), [((50, 90), 1), ((50, 50), 0)])
+def test_one_for_all_says_that_each_boards_index_was_tuned_to_other_parameters(tmp_path, shortlists, said):
+    for shortlist, name in zip(shortlists, ("a", "b"), strict=True):
+        row = measurement("int8", 64, search_ms=0.2)
+        search = msgspec.structs.replace(row.search, index="scan", shortlist=shortlist, rerank_dim=384)
+        row = msgspec.structs.replace(row, search=search, plan=IndexPlan("scan", tuned=True))
+        write_results(tmp_path / f"{name}.json", on(name, row))
+    files = (tmp_path / "a.json", tmp_path / "b.json")
+    uncertain = json.loads(run_here("pick", *files, "--one-for-all", "--json").stdout)["uncertain"]
+    assert [("tuned to other parameters" in line) for line in uncertain] == [True] * said
 
 
 def test_one_for_all_has_the_worst_ends_of_what_one_board_measured_and_another_foretells(tmp_path):
