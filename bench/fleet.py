@@ -18,6 +18,7 @@ from mrl_edge.bench.candidates import (
     with_depths,
 )
 from mrl_edge.bench.results import BundleRef, Measurement, Results
+from mrl_edge.devices.local import Device
 
 from mrl_edge.errors import ResultsError, UsageError
 
@@ -94,9 +95,14 @@ def boards_of(results: Sequence[Results]) -> list[Board]:
         groups.setdefault((one.device.name, one.device.cpu, one.device.capped_to), []).append(one)
     names = [name_of(group[0]) for group in groups.values()]
     return [
-        Board(name if names.count(name) == 1 else f"{name} ({group[0].device.cpu})", tuple(group))
+        Board(name if names.count(name) == 1 else f"{name} ({_told_apart(group[0].device)})", tuple(group))
         for name, group in zip(names, groups.values(), strict=True)
     ]
+
+
+def _told_apart(device: Device) -> str:
+    """Say of which processor a machine is, and whether it is held to the board whose name it has."""
+    return f"{device.cpu}, held to it" if device.capped_to else device.cpu
 
 
 def data_of(board: Board, corpora: Sequence[int]) -> tuple[object, ...]:

@@ -86,6 +86,18 @@ def test_boards_that_differ_in_memory_by_a_page_are_one(tmp_path):
     assert len(answer["pareto"]) == 2
 
 
+def test_a_board_and_itself_held_to_a_profile_of_its_name_each_get_a_choice(tmp_path):
+    free = on("pi-5-8gb", measurement("int8", 64))
+    held = msgspec.structs.replace(free, device=msgspec.structs.replace(free.device, capped_to="pi-5-8gb"))
+    for name, content in (("free", free), ("held", held)):
+        write_results(tmp_path / f"{name}.json", content)
+    done = run_here("pick", tmp_path / "free.json", tmp_path / "held.json", "--json")
+    assert [*json.loads(done.stdout)["boards"]] == [
+        "pi-5-8gb (cpu of pi-5-8gb)",
+        "pi-5-8gb (cpu of pi-5-8gb, held to it)",
+    ]
+
+
 def test_a_share_may_be_of_a_model_that_another_board_ran(fleet, tmp_path):
     small = tmp_path / "small.json"
     write_results(small, on("small", measurement("int8", 64, ndcg=0.5), measurement("int8", 384, ndcg=0.56)))
