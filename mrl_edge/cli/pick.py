@@ -187,6 +187,8 @@ def _elsewhere(
     """Return the choice for a board that was not measured."""
     from mrl_edge.bench.pick import pick as choose
 
+    if "energy_mj" in wanted.max:
+        raise UsageError(f"--max-energy-mj: of {board}, which was not measured, nothing foretells the energy")
     rows = elsewhere.predicted(found, board, wanted.confidence)
     wanted = elsewhere.within_memory(wanted, board)
     whole = [row.candidate for one in found for row in one.rows.values()]  # where the full model may be
