@@ -216,6 +216,19 @@ def test_an_objective_that_is_not_there(tmp_path):
     assert not (tmp_path / "page.html").exists()
 
 
+def test_files_of_tasks_without_a_metric_in_common_are_one_error_line(tmp_path):
+    write_results(tmp_path / "found.json", results(*ROWS))
+    labelled = results(measurement("int8", 64, ndcg=None, accuracy=0.8))
+    write_results(
+        tmp_path / "labelled.json",
+        msgspec.structs.replace(labelled, settings={**labelled.settings, "data_sha256": "another"}),
+    )
+    files = (tmp_path / "found.json", tmp_path / "labelled.json")
+    line = the_one_error_line(run_here("report", *files, "--out", tmp_path / "page.html"))
+    assert "make a page of each" in line
+    assert "labelled.json has accuracy" in line
+
+
 @pytest.mark.parametrize(
     ("content", "said"), [(None, "no such file of peers"), ("[]", "damaged"), ('{"rows": [{}]}', "damaged")]
 )
