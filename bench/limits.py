@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mrl_edge.bench.budget import COSTS, Budget, Cost, lower, upper
-from mrl_edge.bench.candidates import OBJECTIVES, Candidate
+from mrl_edge.bench.candidates import OBJECTIVES, Candidate, largest
 from mrl_edge.bench.results import Results
 
 from mrl_edge.errors import UsageError
@@ -99,9 +99,7 @@ def full_models(
         ),
         *(FullModel(row.depth, row.dim, row.quality) for row in rows if row.full),
     ]
-    depth = max((*(one.depth for one in found), *(row.depth for row in rows)), default=0)
-    dim = max((*(one.dim for one in found), *(row.dim for row in rows)), default=0)
-    return [one for one in found if (one.depth, one.dim) == (depth, dim)]
+    return [one for one in found if not results or (one.depth, one.dim) == largest(results)]
 
 
 def full_model(rows: Sequence[Candidate], budget: Budget, results: Sequence[Results] = ()) -> FullModel:

@@ -151,6 +151,13 @@ def test_a_share_of_a_full_model_that_finds_nothing_is_kept_by_all():
     assert "Of the full model, fp32 at dimension 384, it keeps all of recall@10." in choice.why
 
 
+def test_a_tuning_of_fewer_dimensions_than_its_file_holds_is_held_to_the_full_model_that_it_was_asked_for():
+    rows = measurement("fp32", 64, ndcg=0.5), measurement("int8", 64, ndcg=0.49), measurement("fp32", 384, ndcg=0.6)
+    tuned = msgspec.structs.replace(results(*rows), narrowing=Narrowing({}, 6, 64, {"ndcg_at_10": 0.5}))
+    full = full_of([candidates(tuned)], Budget(keep={"ndcg_at_10": 0.9}), [tuned])
+    assert (full.dim, full.quality["ndcg_at_10"]) == (64, 0.5)
+
+
 def test_every_limit_is_spoken_of_when_nothing_fits():
     rows = candidates(
         results(
