@@ -77,6 +77,7 @@ def pick(
     from mrl_edge.bench.fleet import boards_of
     from mrl_edge.bench.results import read_results
 
+    options.refuse_replacing("--out", out, [*results, limits["budget"]])
     wanted = budgets.budget_of(limits, device)
     axes = options.names(pareto) or ()
     elsewhere.check_options(board, leave_one_out, profile, wanted.corpora, one_for_all)
