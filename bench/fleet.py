@@ -175,6 +175,7 @@ def _worst(rows: Sequence[Candidate]) -> Candidate:
         p50_ci95_ms=(max(low for low, _ in ends), max(high for _, high in ends)) if len(ends) == len(rows) else None,
         energy_mj=None if max(spent) == math.inf else max(spent),
         parameters=first.parameters if all(row.parameters == first.parameters for row in rows) else {},
+        processes=min((row.processes for row in rows if row.processes is not None), default=None),
         predicted=any(row.predicted for row in rows),
         bounds=_worst_bounds(rows),
     )

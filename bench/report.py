@@ -111,7 +111,8 @@ def _objective(files: Sequence[ResultsFile], budget: Budget) -> str:
     """Return what the page maximises on all devices; `ResultsError` where the files have no metric in common."""
     rows_of = {file.path: candidates(file.results) for file in files}
     scored = {path: [name for name in OBJECTIVES if name in rows[0].quality] for path, rows in rows_of.items()}
-    if all(scored.values()) and not set.intersection(*map(set, scored.values())):
+    common = [name for name in OBJECTIVES if all(name in names for names in scored.values())]
+    if all(scored.values()) and not common:
         each = "; ".join(f"{path} has {', '.join(names)}" for path, names in scored.items())
         raise ResultsError(
             f"the files have no metric in common, so that no page can choose among them: make a page of each ({each})"

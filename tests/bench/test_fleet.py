@@ -5,7 +5,7 @@ import json
 import msgspec
 import pytest
 from conftest import run_here, the_one_error_line
-from mrl_edge.bench.results import IndexPlan, write_results
+from mrl_edge.bench.results import IndexPlan, Process, write_results
 from rows import measurement, results
 from sizes import at
 
@@ -152,6 +152,17 @@ def test_one_for_all_says_that_each_boards_index_was_tuned_to_other_parameters(t
     files = (tmp_path / "a.json", tmp_path / "b.json")
     uncertain = json.loads(run_here("pick", *files, "--one-for-all", "--json").stdout)["uncertain"]
     assert [("tuned to other parameters" in line) for line in uncertain] == [True] * said
+
+
+def test_one_for_all_says_that_a_board_saw_a_configuration_in_one_process_alone(tmp_path):
+    row = measurement("int8", 64)
+    files = []
+    for name, seen in (("a", 3), ("b", 1)):
+        encode = msgspec.structs.replace(row.encode, processes=(Process(1.0),) * seen)
+        files.append(tmp_path / f"{name}.json")
+        write_results(files[-1], on(name, msgspec.structs.replace(row, encode=encode), repeats=3))
+    for order in (files, files[::-1]):
+        assert json.loads(run_here("pick", *order, "--one-for-all", "--json").stdout)["processes"] == 1
 
 
 def test_one_for_all_has_the_worst_ends_of_what_one_board_measured_and_another_foretells(tmp_path):
