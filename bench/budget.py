@@ -198,6 +198,11 @@ def objective_of(rows: Sequence[Candidate], budget: Budget) -> Objective:
     return Objective("utility", "utility", dict(budget.utility))
 
 
+def order_of(row: Candidate, objective: Objective) -> tuple[float, ...]:
+    """Return what is least of the row to choose: equals in the objective are decided by time, memory, disk."""
+    return -objective.value(row), row.p50_ms, row.peak_rss_mb, row.disk_mb
+
+
 def figure(row: Candidate, name: str) -> float:
     """Return a cost or a metric of a row; a cost that is not known is infinite, a metric NaN."""
     return _BY_NAME[name].read(row) if name in _BY_NAME else row.quality.get(name, math.nan)

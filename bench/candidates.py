@@ -111,8 +111,8 @@ def measured(results: Results) -> list[tuple[Candidate, Measurement]]:
         elif results.narrowing is not None and not results.narrowing.finished:
             again = "mrl-edge tune was interrupted: run it again"
         raise ResultsError(f"the results of {results.device.name} hold no successful measurement: {again}")
-    largest = _largest(results)
-    rows = with_depths([replace(row, full=_is_full(row, *largest)) for row, _ in found])
+    asked = _largest(results)
+    rows = with_depths([replace(row, full=_is_full(row, *asked)) for row, _ in found])
     return list(zip(rows, (measurement for _, measurement in found), strict=True))
 
 
@@ -121,7 +121,13 @@ def _largest(results: Results) -> tuple[int | None, int | None]:
     if results.narrowing is not None:
         return results.narrowing.full_depth, results.narrowing.full_dim
     asked = [row for row in results.measurements if row.tokens is None]  # what failed too: the full model may not fit
-    return max(row.depth for row in asked), max(row.dim for row in asked)
+    return max((row.depth for row in asked), default=None), max((row.dim for row in asked), default=None)
+
+
+def largest(results: Sequence[Results]) -> tuple[int, int]:
+    """Return the full model's depth and dimension in files that are taken together; 0 where none says it."""
+    each = [_largest(one) for one in results]
+    return max((depth or 0 for depth, _ in each), default=0), max((dim or 0 for _, dim in each), default=0)
 
 
 def none_measured(results: Results) -> bool:

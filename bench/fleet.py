@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from mrl_edge.bench.budget import figure
 from mrl_edge.bench.candidates import (
+    ENCODE_P50,
     OBJECTIVES,
     SEARCH_P50,
     Candidate,
@@ -17,6 +18,7 @@ from mrl_edge.bench.candidates import (
     with_depths,
 )
 from mrl_edge.bench.results import BundleRef, Measurement, Results
+from mrl_edge.devices.local import Device
 
 from mrl_edge.errors import ResultsError, UsageError
 
@@ -93,9 +95,14 @@ def boards_of(results: Sequence[Results]) -> list[Board]:
         groups.setdefault((one.device.name, one.device.cpu, one.device.capped_to), []).append(one)
     names = [name_of(group[0]) for group in groups.values()]
     return [
-        Board(name if names.count(name) == 1 else f"{name} ({group[0].device.cpu})", tuple(group))
+        Board(name if names.count(name) == 1 else f"{name} ({_told_apart(group[0].device)})", tuple(group))
         for name, group in zip(names, groups.values(), strict=True)
     ]
+
+
+def _told_apart(device: Device) -> str:
+    """Say of which processor a machine is, and whether it is held to the board whose name it has."""
+    return f"{device.cpu}, held to it" if device.capped_to else device.cpu
 
 
 def data_of(board: Board, corpora: Sequence[int]) -> tuple[object, ...]:
@@ -126,6 +133,13 @@ def targets_of(chosen: Candidate, rows_of: Mapping[str, Sequence[Candidate]]) ->
     return {name: row.target for name, rows in rows_of.items() for row in rows if row.key == chosen.key}
 
 
+def tuned_alike(chosen: Candidate, rows_of: Mapping[str, Sequence[Candidate]]) -> bool:
+    """Whether all boards that have a configuration tuned its index to the same parameters."""
+    rows = [row for rows in rows_of.values() for row in rows if row.key == chosen.key]
+    tuned = [(row.parameters, row.shortlist, row.rerank_dim, row.funnel) for row in rows]
+    return all(one == tuned[0] for one in tuned)
+
+
 def side_by_side(rows_of: Sequence[Sequence[Candidate]]) -> list[list[Candidate | None]]:
     """Return each configuration that a board has as its row on every board, None where one has it not."""
     by_key = [{row.key: row for row in rows} for rows in rows_of]
@@ -138,7 +152,10 @@ def name_of(results: Results) -> str:
 
 
 def _worst(rows: Sequence[Candidate]) -> Candidate:
-    """Return the worst of each figure; where the boards' indexes were tuned to others, none is named."""
+    """Return the worst of each figure; where the boards' indexes were tuned to other parameters none are named.
+
+    What is ranked again is the first board's.
+    """
     ends = [row.p50_ci95_ms for row in rows if row.p50_ci95_ms is not None]
     spent = [math.inf if row.energy_mj is None else row.energy_mj for row in rows]
     first = rows[0]
@@ -158,20 +175,22 @@ def _worst(rows: Sequence[Candidate]) -> Candidate:
         p50_ci95_ms=(max(low for low, _ in ends), max(high for _, high in ends)) if len(ends) == len(rows) else None,
         energy_mj=None if max(spent) == math.inf else max(spent),
         parameters=first.parameters if all(row.parameters == first.parameters for row in rows) else {},
+        processes=min((row.processes for row in rows if row.processes is not None), default=None),
         predicted=any(row.predicted for row in rows),
         bounds=_worst_bounds(rows),
     )
 
 
 def _worst_bounds(rows: Sequence[Candidate]) -> dict[str, tuple[float, float]]:
-    """Return the worst ends of what is predicted of any row; a measured one's are its figure."""
+    """Return the worst ends of what is predicted of any row; a measured one's are its figure, if that is known."""
     found = {}
     for name in dict.fromkeys(name for row in rows for name in row.bounds):
         ends = [row.bounds.get(name, (_figure(row, name),) * 2) for row in rows]
         worst = min if name in OBJECTIVES else max
         found[name] = (worst(low for low, _ in ends), worst(high for _, high in ends))
-    return found
+    return {name: ends for name, ends in found.items() if math.isfinite(sum(ends))}
 
 
 def _figure(row: Candidate, name: str) -> float:
-    return row.search_p50_ms if name == SEARCH_P50 else figure(row, name)
+    beside = {ENCODE_P50: row.encode_p50_ms, SEARCH_P50: row.search_p50_ms}  # no costs of their own
+    return beside[name] if name in beside else figure(row, name)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mrl_edge.bench.budget import COSTS, Budget, Cost, lower, upper
-from mrl_edge.bench.candidates import OBJECTIVES, Candidate
+from mrl_edge.bench.candidates import OBJECTIVES, Candidate, largest
 from mrl_edge.bench.results import Results
 
 from mrl_edge.errors import UsageError
@@ -83,14 +83,15 @@ def full_models(
 ) -> list[FullModel]:
     """Return what a share can be of: what a tuning says of the full model, and each row that is it.
 
-    With a number of `documents` only tunings among so many count: the full model's answers differ among others.
+    With a number of `documents` only tunings among so many count: the full model's answers differ among others. Of
+    files that are taken together one may have looked at fewer depths or dimensions: the largest of its own is not full.
     """
     told = [
         one.narrowing
         for one in results
         if one.narrowing is not None and documents in (None, one.settings.get("documents"))
     ]
-    return [
+    found = [
         *(
             FullModel(said.full_depth, said.full_dim, said.full_quality)
             for said in told
@@ -98,6 +99,7 @@ def full_models(
         ),
         *(FullModel(row.depth, row.dim, row.quality) for row in rows if row.full),
     ]
+    return [one for one in found if not results or (one.depth, one.dim) == largest(results)]
 
 
 def full_model(rows: Sequence[Candidate], budget: Budget, results: Sequence[Results] = ()) -> FullModel:

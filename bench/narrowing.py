@@ -19,14 +19,13 @@ from pathlib import Path
 
 import msgspec
 from mrl_edge.bench import jobs
-from mrl_edge.bench.budget import Budget, Objective, objective_of
+from mrl_edge.bench.budget import Budget, Objective, objective_of, order_of
 from mrl_edge.bench.candidates import OBJECTIVES, Candidate, candidate
 from mrl_edge.bench.configuration import Configuration
 from mrl_edge.bench.demands import full_quality, refuse_unanswerable, refuse_without_sensor
 from mrl_edge.bench.in_play import InPlay
 from mrl_edge.bench.known import Known, Margin, Stage, glimpsed, metrics_of
 from mrl_edge.bench.limits import NO_ENERGY, FullModel, Limits, excesses
-from mrl_edge.bench.pick import order_of
 from mrl_edge.bench.place import Place, here
 from mrl_edge.bench.played import Played
 from mrl_edge.bench.preparing import Grid

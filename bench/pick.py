@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mrl_edge.bench.budget import COSTS, Budget, Cost, Objective, objective_of
+from mrl_edge.bench.budget import COSTS, Budget, Cost, Objective, objective_of, order_of
 from mrl_edge.bench.candidates import Candidate
 from mrl_edge.bench.front import AXES, pareto_front
 from mrl_edge.bench.limits import Excess, FullModel, Limits, excesses, full_model, resolve
@@ -58,11 +58,11 @@ def pick(
     if not fitting:
         nearest = min(
             (row for row in everything if row not in maybe),
-            key=lambda row: max(excess.share for excess in excesses(row, limits)),
+            key=lambda row: (_worst_share(row, limits), not row.measured, order_of(row, objective)),
             default=None,
         )
         over = excesses(nearest, limits) if nearest else []
-        eased = relaxations(everything, limits)
+        eased = relaxations(everything, limits, objective)
         why = [f"Nothing {'that was measured ' if maybe else ''}fits."]
         if nearest:
             why = [f"{why[0]} The nearest is {nearest.name}:", *(f"  {one.text}" for one in over)]
@@ -73,7 +73,11 @@ def pick(
     largest = max((row.dim for row in unmeasured), default=0)  # of what is not scored it is the likely best
     told = [*rows, *(row for row in unmeasured if row.scored or row.dim == largest)]
     better = [row for row in told if row not in maybe and objective.value(row) > objective.value(chosen)]
-    following = min(better, key=lambda row: (not row.scored, max(e.share for e in excesses(row, limits))), default=None)
+    following = min(
+        better,
+        key=lambda row: (not row.scored, _worst_share(row, limits), not row.measured, order_of(row, objective)),
+        default=None,
+    )
     why = _why(rows, fitting, chosen, full, budget, objective)
     if unmeasured:
         why.append(f"{len(unmeasured)} more were not measured; what is said of them are bounds.")
@@ -94,11 +98,6 @@ def pick(
     )
 
 
-def order_of(row: Candidate, objective: Objective) -> tuple[float, ...]:
-    """Return what is least of the row to choose: equals in the objective are decided by time, memory, disk."""
-    return -objective.value(row), row.p50_ms, row.peak_rss_mb, row.disk_mb
-
-
 def _why(
     rows: Sequence[Candidate],
     fitting: Sequence[Candidate],
@@ -112,7 +111,7 @@ def _why(
         f"{len(rows)} configurations that fit the budget."
     ]
     if full is not None:
-        kept = ", ".join(f"{chosen.quality[m] / full.quality[m]:.1%} of {TITLES[m]}" for m in budget.keep)
+        kept = ", ".join(f"{_share(chosen.quality[m], full.quality[m])} of {TITLES[m]}" for m in budget.keep)
         lines.append(f"Of the full model, {full.name}, it keeps {kept}.")
     if chosen.index:
         lines.append(
@@ -125,6 +124,15 @@ def _why(
             f"That is predicted: a query's p50 of {low:.4g} to {high:.4g} ms. Measure it before you rely on it."
         )
     return lines
+
+
+def _worst_share(row: Candidate, limits: Limits) -> float:
+    return max(excess.share for excess in excesses(row, limits))
+
+
+def _share(value: float, whole: float) -> str:
+    """Say a share in percent; of nothing all is kept."""
+    return f"{value / whole:.1%}" if whole else "all"
 
 
 def _may_be_better(maybe: Sequence[Candidate], chosen: Candidate | None, objective: Objective) -> list[str]:

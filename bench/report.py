@@ -62,7 +62,7 @@ def render(
     _check(budget)
     confidences = sorted({_CONFIDENCE, *([budget.confidence] if budget.confidence is not None else [])})
     shown = devices_of(files, budget, confidences)
-    metric = choose_objective([row for file in files for row in candidates(file.results)], budget.objective)
+    metric = _objective(files, budget)
     beside = _beside(shown)
     scored = [(device, by_class(device.rows, device.measurements)) for device in shown]
     classes = [(place, device, rows) for place, (device, rows) in enumerate(scored) if rows]
@@ -105,6 +105,19 @@ def render(
 def _check(budget: Budget) -> None:
     if budget.utility:
         raise UsageError("the budget has a utility, which the page has no slider for: mrl-edge pick answers to it")
+
+
+def _objective(files: Sequence[ResultsFile], budget: Budget) -> str:
+    """Return what the page maximises on all devices; `ResultsError` where the files have no metric in common."""
+    rows_of = {file.path: candidates(file.results) for file in files}
+    scored = {path: [name for name in OBJECTIVES if name in rows[0].quality] for path, rows in rows_of.items()}
+    common = [name for name in OBJECTIVES if all(name in names for names in scored.values())]
+    if all(scored.values()) and not common:
+        each = "; ".join(f"{path} has {', '.join(names)}" for path, names in scored.items())
+        raise ResultsError(
+            f"the files have no metric in common, so that no page can choose among them: make a page of each ({each})"
+        )
+    return choose_objective([row for rows in rows_of.values() for row in rows], budget.objective)
 
 
 def _beside(shown: Sequence[Shown]) -> list[Shown]:

@@ -118,12 +118,12 @@ def _search(rows: Iterable[Measurement | Unmeasured]) -> list[str]:
 
 
 def _calls(rows: Iterable[Measurement]) -> list[str]:
-    served = [row for row in rows if row.p99_limit_ms is not None]
+    limits = [row.p99_limit_ms for row in rows if row.p99_limit_ms is not None]
     alone = [row for row in rows if row.p99_limit_ms is None]
     words = []
     for asked_by, numbers in (("--batches", {r.batch for r in alone}), ("--concurrency", {r.callers for r in alone})):
         words += _listed(asked_by, sorted(numbers)) if max(numbers, default=1) > 1 else []
-    return [*words, *(["--server", "--p99-limit-ms", f"{served[0].p99_limit_ms:g}"] if served else [])]
+    return [*words, *(["--server", "--p99-limit-ms", _shortest(limits[0])] if limits else [])]
 
 
 def _runtime(rows: Iterable[Measurement | Unmeasured]) -> list[str]:

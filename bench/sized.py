@@ -66,9 +66,13 @@ def sizes_of(points: Sequence[Point]) -> Values:
 
 
 def are_held(points: Sequence[Point]) -> bool:
-    """Whether the parameters of the index were held."""
+    """Whether the parameters of the index were held, and how many of its hits are ranked again at which dimension."""
     last = points[-1].row
-    return all(alike(last.index, point.row.parameters, last.parameters) for point in points)
+    return all(
+        (row.shortlist, row.rerank_dim, row.funnel) == (last.shortlist, last.rerank_dim, last.funnel)
+        and alike(last.index, row.parameters, last.parameters)
+        for row in (point.row for point in points)
+    )
 
 
 def share_noise(points: Sequence[Point]) -> Values:

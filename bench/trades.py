@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mrl_edge.bench.budget import COSTS, Cost, Objective, figure, interval
+from mrl_edge.bench.budget import COSTS, Cost, Objective, figure, interval, order_of
 from mrl_edge.bench.candidates import OBJECTIVES, Candidate
 from mrl_edge.bench.front import AXES
 from mrl_edge.bench.limits import Excess, Limits, excesses, titled
@@ -51,7 +51,7 @@ def trades(
             if objective.value(row) > objective.value(chosen) and excess.value != math.inf
         ]
         if limit is not None and buys:
-            value, row = min(buys, key=lambda one: (one[0], -objective.value(one[1])))
+            value, row = min(buys, key=lambda one: (one[0], order_of(one[1], objective)))
             amount, gain = value - limit, objective.value(row) - objective.value(chosen)
             more = _that_fits(cost.name, amount)
             least, most = ("", "") if row.measured else ("at least ", " at most")
@@ -78,7 +78,7 @@ def _lower_floors(rows: Sequence[Candidate], chosen: Candidate, limits: Limits, 
             if objective.value(row) > objective.value(chosen)
         ]
         if buys:
-            value, row = max(buys, key=lambda one: (one[0], objective.value(one[1])))
+            value, row = min(buys, key=lambda one: (-one[0], order_of(one[1], objective)))
             amount, gain = value - floor, objective.value(row) - objective.value(chosen)
             least = _that_fits(name, value)
             lower = f"a floor of {least:.5g}{limits.as_share(name, least)} on {titled(name)[0]}"
@@ -87,16 +87,18 @@ def _lower_floors(rows: Sequence[Candidate], chosen: Candidate, limits: Limits, 
     return found
 
 
-def relaxations(rows: Sequence[Candidate], limits: Limits) -> list[Relaxation]:
+def relaxations(rows: Sequence[Candidate], limits: Limits, objective: Objective) -> list[Relaxation]:
     """Return for each limit the least that it alone would have to give, or that it alone cannot help."""
-    return [_relaxation(rows, name, limit, limits) for name, limit in {**limits.max, **limits.floors}.items()]
+    return [
+        _relaxation(rows, name, limit, limits, objective) for name, limit in {**limits.max, **limits.floors}.items()
+    ]
 
 
-def _relaxation(rows: Sequence[Candidate], name: str, limit: float, limits: Limits) -> Relaxation:
+def _relaxation(rows: Sequence[Candidate], name: str, limit: float, limits: Limits, objective: Objective) -> Relaxation:
     title, unit = titled(name)
     alone = [one for one in _missing_alone(rows, name, limits) if one[0].value != math.inf]
     if alone:
-        excess, row = min(alone, key=lambda one: one[0].share)
+        excess, row = min(alone, key=lambda one: (one[0].share, not one[1].measured, order_of(one[1], objective)))
         to = _that_fits(name, excess.value)
         bound, would = ("", "would") if row.measured else (_bound_of(name), "may")
         share = limits.as_share(name, to)

@@ -105,8 +105,13 @@ def best(rows, held):
 
 
 def nearest(rows, these, held):
-    """Of these the one whose worst miss is the least."""
-    return min(these, key=lambda row: max(share for _, _, share in misses(row, rows, held).values()), default=None)
+    """Of these the one whose worst miss is the least; of equals the best, then as the choice."""
+
+    def order(row):
+        worst = max(share for _, _, share in misses(row, rows, held).values())
+        return worst, -worth(row, held), *(figure(row, name) for name in SHOWN)
+
+    return min(these, key=order, default=None)
 
 
 def front(rows, held):

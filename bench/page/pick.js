@@ -39,8 +39,8 @@ function missBy(one, other) {
 function pick(rows, limits, objective, at) {
   const all = rows.map((_, place) => place);
   const over = rows.map((row) => excesses(row, limits, at));
-  const worst = (place) => [Math.max(...over[place].map((one) => one.share))];
-  const cost = (place) => [-rows[place][objective], rows[place].p50_ms, rows[place].peak_rss_mb, rows[place].disk_mb];
+  const cost = (place) => orderOf(rows[place], objective);
+  const worst = (place) => [Math.max(...over[place].map((one) => one.share)), ...cost(place)];
   const fitting = all.filter((place) => over[place].length === 0);
   const chosen = least(fitting, cost);
   const better = chosen === null ? [] : all.filter((place) => rows[place][objective] > rows[chosen][objective]);
@@ -54,6 +54,9 @@ function pick(rows, limits, objective, at) {
     front: front(fitting, cost),
   };
 }
+
+/** What is least of the row to choose: equals in the objective are decided by time, memory, disk. */
+const orderOf = (row, objective) => [-row[objective], row.p50_ms, row.peak_rss_mb, row.disk_mb];
 
 /** Return the places that none is at least as good as in everything and better in something, the best first. */
 function front(places, cost) {

@@ -39,7 +39,7 @@ function relaxations({ rows }, choice) {
     const unit = unitOf(key) && ` ${unitOf(key)}`;
     const alone = missingAlone(choice, key).filter(({ missed }) => Number.isFinite(missed.value));
     if (alone.length) {
-      const { place, missed } = alone[least([...alone.keys()], (i) => [alone[i].missed.share])];
+      const { place, missed } = alone[least([...alone.keys()], (i) => [alone[i].missed.share, ...orderOf(rows[alone[i].place], state.objective)])];
       const to = five(thatFits(key, missed.value));
       const share = asShare(choice, key, to);
       return [`With ${nameOf(key)} ${to}${unit}${share} instead of ${four(limit)} it would be `, strong(rows[place]), "."];
@@ -64,7 +64,7 @@ function buys({ rows }, choice, named) {
     );
     const nearest = least([...better.keys()], (i) => {
       const { place, missed } = better[i];
-      return [isFloor(one) ? -missed.value : missed.value, -rows[place][key]];
+      return [isFloor(one) ? -missed.value : missed.value, ...orderOf(rows[place], key)];
     });
     if (nearest === null || better[nearest].place === named) return [];
     const { place, missed } = better[nearest];

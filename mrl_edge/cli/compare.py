@@ -53,11 +53,11 @@ def compare(a: _A, b: _B, as_json: options.AsJson = False) -> None:
     from mrl_edge.bench.results import read_results
 
     found = compare_files(read_results(a), read_results(b))
+    if not found.pairs:
+        raise ResultsError(f"{a} and {b} have no configuration in common")
     if as_json:
         console.print_json(found)
         return
-    if not found.pairs:
-        raise ResultsError(f"{a} and {b} have no configuration in common")
     names = list(dict.fromkeys(figure.name for pair in found.pairs for figure in pair.figures))
     heads = ["configuration", f"{names[0]}: a", "b", *(_SHORT.get(name, name) for name in names)]
     console.print_table(f"a {a}, b {b}; then b / a of", heads, [_row(pair, names) for pair in found.pairs])

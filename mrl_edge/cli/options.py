@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -86,3 +87,9 @@ def numbers(option: str, text: str, least: int = 1) -> tuple[int, ...]:
 def names(option: str | None) -> tuple[str, ...] | None:
     """Split a comma-separated option; None stays None."""
     return None if option is None else tuple(part.strip() for part in option.split(",") if part.strip())
+
+
+def refuse_replacing(option: str, out: Path | None, read: Iterable[Path | None]) -> None:
+    """Raise `UsageError` where a file would be written over one that it is made of."""
+    if out is not None and out.resolve() in {path.resolve() for path in read if path is not None}:
+        raise UsageError(f"{option} {out}: it would replace what it is made of; choose another file")

@@ -77,6 +77,7 @@ def pick(
     from mrl_edge.bench.fleet import boards_of
     from mrl_edge.bench.results import read_results
 
+    options.refuse_replacing("--out", out, [*results, limits["budget"]])
     wanted = budgets.budget_of(limits, device)
     axes = options.names(pareto) or ()
     elsewhere.check_options(board, leave_one_out, profile, wanted.corpora, one_for_all)
@@ -96,17 +97,22 @@ def pick(
     found = next(iter(objects.values())) if len(choices) == 1 else {"boards": objects}
     if out is not None:
         answers.write_choice(out, found)
+    code = 0 if all(choice.chosen for choice in choices.values()) else 3
     if as_json:
         console.print_json(found)
-        return 0 if all(choice.chosen for choice in choices.values()) else 3
+        return code
     for name, choice in choices.items():
         if len(boards) > 1:
             console.say(f"\n{name}")
         answers.print_choice(choice)
         answers.print_front(choice, axes)
     if out is not None:
-        console.say(f"\nchoice: {out}\nnext:   mrl-edge ship BUNDLE --pick {out} --out app")
-    return 0 if all(choice.chosen for choice in choices.values()) else 3
+        console.say(f"\nchoice: {out}{_next_step(out) if code == 0 else ''}")
+    return code
+
+
+def _next_step(out: Path) -> str:
+    return f"\nnext:   mrl-edge ship BUNDLE --pick {out} --out app"
 
 
 def _measured(
@@ -139,8 +145,8 @@ def _measured(
 
 
 def _for_all(choice: Choice, boards: Sequence[Board], rows_of: Mapping[str, Sequence[Candidate]]) -> Choice:
-    """Say of a choice for all boards what it leaves open: other targets, and what was not measured."""
-    from mrl_edge.bench.fleet import targets_of
+    """Say of a choice for all boards what it leaves open: other targets or parameters, and what was not measured."""
+    from mrl_edge.bench.fleet import targets_of, tuned_alike
 
     uncertain = list(choice.uncertain)
     targets = targets_of(choice.chosen, rows_of) if choice.chosen else {}
@@ -149,6 +155,11 @@ def _for_all(choice: Choice, boards: Sequence[Board], rows_of: Mapping[str, Sequ
         uncertain.append(
             f"Its precision is made for each processor: {made}. One folder holds one of them: pick and ship for each "
             "board, by its own results file alone."
+        )
+    if choice.chosen and not tuned_alike(choice.chosen, rows_of):
+        uncertain.append(
+            "Its index was tuned to other parameters on each board, and its figures are the worst of those: tune it "
+            "once, with mrl-edge bench --like on the other boards, or pick and ship for each by its own results file."
         )
     lines = [line for board in boards for line in _not_predicted(board)]
     return replace(choice, uncertain=uncertain, why=[*choice.why, *lines])
@@ -177,6 +188,8 @@ def _elsewhere(
     """Return the choice for a board that was not measured."""
     from mrl_edge.bench.pick import pick as choose
 
+    if "energy_mj" in wanted.max:
+        raise UsageError(f"--max-energy-mj: of {board}, which was not measured, nothing foretells the energy")
     rows = elsewhere.predicted(found, board, wanted.confidence)
     wanted = elsewhere.within_memory(wanted, board)
     whole = [row.candidate for one in found for row in one.rows.values()]  # where the full model may be

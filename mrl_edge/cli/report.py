@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from mrl_edge.cli import budgets, console, options
-from mrl_edge.errors import UsageError
 
 _EPILOG = """Examples:
 
@@ -51,8 +50,7 @@ def report(
     from mrl_edge.bench.results import read_results
 
     wanted = budgets.budget_of(limits, device)
-    budget = limits["budget"]
-    _check_out(out, [*results, *(path for path in (budget, peers) if path is not None)])
+    options.refuse_replacing("--out", out, [*results, limits["budget"], peers])
     files = [ResultsFile(str(path), read_results(path)) for path in results]
     page = render(
         files,
@@ -62,13 +60,6 @@ def report(
     )
     write_file(out, page.encode())
     console.say(f"report: {out}")
-
-
-def _check_out(out: Path, read: list[Path]) -> None:
-    """Raise `UsageError` where the page would be written over what it is made of."""
-    for path in read:
-        if out.resolve() == path.resolve():
-            raise UsageError(f"--out {out}: the page would replace what it is made of; choose another file")
 
 
 def _command(results: list[Path], given: dict[str, object]) -> str:

@@ -91,6 +91,7 @@ def tune(
     from mrl_edge.bundle import open_bundle
     from mrl_edge.cli.providers import read_onnxruntime, read_providers
 
+    options.refuse_replacing("--choice", choice, [out, limits["budget"], Path(data)])
     wanted = _budget_of(limits)
     profile = bench_place.capped_profile(device or [], fleet, capped)
     boards = () if profile else bench_boards.read_boards(device or [], fleet)

@@ -125,6 +125,39 @@ def test_a_relaxation_works_as_it_is_printed():
         assert printed == pytest.approx(one.to)
 
 
+def test_of_rows_that_miss_a_limit_by_the_same_the_one_that_would_be_chosen_is_named():
+    """Threads and indexes do not change the disk, so that many rows have the same."""
+    rows = candidates(
+        results(
+            measurement("int8", 8, encode_ms=2, disk_mb=20, ndcg=0.3),
+            measurement("int8", 64, threads=2, encode_ms=3, disk_mb=20, ndcg=0.6),
+            measurement("int8", 64, encode_ms=2, disk_mb=20, ndcg=0.6),
+        )
+    )
+    choice = pick(rows, Budget(max={"disk_mb": 10}))
+    (given,) = choice.relaxations
+    assert given.row == choice.nearest == pick(rows, Budget(max={"disk_mb": given.to})).chosen == rows[2]
+    small = candidates(results(measurement("int8", 8, disk_mb=5, ndcg=0.2)))
+    choice = pick([*small, *rows], Budget(max={"disk_mb": 10}))
+    assert choice.next_better == choice.trades[0].row == rows[2]
+    floored = pick([*small, *rows], Budget(min={"ndcg_at_10": 0.9}))
+    assert floored.relaxations[0].row == rows[2]
+
+
+def test_a_share_of_a_full_model_that_finds_nothing_is_kept_by_all():
+    rows = candidates(results(measurement("fp32", 384, recall=0.0), measurement("int8", 64, recall=0.1, ndcg=0.6)))
+    choice = pick(rows, Budget(keep={"recall_at_10": 0.9}))
+    assert choice.chosen == rows[1]
+    assert "Of the full model, fp32 at dimension 384, it keeps all of recall@10." in choice.why
+
+
+def test_a_tuning_of_fewer_dimensions_than_its_file_holds_is_held_to_the_full_model_that_it_was_asked_for():
+    rows = measurement("fp32", 64, ndcg=0.5), measurement("int8", 64, ndcg=0.49), measurement("fp32", 384, ndcg=0.6)
+    tuned = msgspec.structs.replace(results(*rows), narrowing=Narrowing({}, 6, 64, {"ndcg_at_10": 0.5}))
+    full = full_of([candidates(tuned)], Budget(keep={"ndcg_at_10": 0.9}), [tuned])
+    assert (full.dim, full.quality["ndcg_at_10"]) == (64, 0.5)
+
+
 def test_every_limit_is_spoken_of_when_nothing_fits():
     rows = candidates(
         results(

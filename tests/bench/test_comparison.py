@@ -271,9 +271,9 @@ def test_the_command_prints_ratios_and_marks_intervals_apart(tmp_path):
 def test_files_with_nothing_in_common_or_none_at_all_are_one_error(tmp_path):
     write_results(tmp_path / "a.json", results(measurement("int8", 64)))
     write_results(tmp_path / "b.json", results(measurement("int8", 8)))
-    assert "no configuration in common" in the_one_error_line(
-        run_here("compare", tmp_path / "a.json", tmp_path / "b.json")
-    )
+    for options in ((), ("--json",)):
+        done = run_here("compare", tmp_path / "a.json", tmp_path / "b.json", *options)
+        assert "no configuration in common" in the_one_error_line(done)
     assert "no such results file" in the_one_error_line(run_here("compare", tmp_path / "a.json", tmp_path / "c.json"))
 
 

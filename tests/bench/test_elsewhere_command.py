@@ -104,6 +104,7 @@ def test_leaving_one_out_is_printed_and_is_json(files):
         (("--board", "pi-5-8gb", "--corpus", "1000"), "--corpus another number of documents"),
         (("--board", "pi-5-8gb", "--one-for-all"), "--one-for-all"),
         (("--board", "pi-5-8gb", "--leave-one-out"), "give one"),
+        (("--board", "pi-5-8gb", "--max-energy-mj", "5"), "nothing foretells the energy"),
         (("--profile", "a.json=pi-4-4gb"), "give --board or --leave-one-out"),
         (("--board", "pi-5-8gb", "--profile", "none.json=pi-4-4gb"), "expected one of the results files"),
         (("--board", "pi-5-8gb", "--profile", "pi-4-4gb"), "expected one of the results files"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import run_here, the_one_error_line
 from mrl_edge.bench.forecast import at_size
-from mrl_edge.bench.results import Disk, OneProcess, Process, write_results
+from mrl_edge.bench.results import Disk, IndexPlan, OneProcess, Process, write_results
 from mrl_edge.bench.rivals import COUNTS
 from scipy.stats import binom
 from sizes import ENCODE_MS, SIZES, at, changed, disturbed, truth
@@ -155,6 +155,20 @@ def test_parameters_that_were_tuned_at_each_size_are_none_of_another():
     assert (sized.rows[0].parameters, sized.retuned) == ({}, 1)
     sized = at_size([tuned(1000, 10), tuned(2000, 10)], 10_000)
     assert (sized.rows[0].parameters, sized.retuned) == ({"n_trees": 10}, 0)
+
+
+def test_a_shortlist_that_was_tuned_at_each_size_leaves_more_open_than_one_that_was_held():
+    """A scan has no other parameters: the shortlist alone says whether it was tuned anew."""
+
+    def tuned(n, shortlist):
+        search = msgspec.structs.replace(at(n).measurements[0].search, shortlist=shortlist, rerank_dim=384)
+        return changed(at(n), search=search, plan=IndexPlan("scan", tuned=True))
+
+    (held,) = at_size([tuned(1000, 90), tuned(2000, 90)], 10_000).rows
+    (anew,) = at_size([tuned(1000, 50), tuned(2000, 90)], 10_000).rows
+    for name in ("search_p50_ms", "ndcg_at_10"):
+        (low, high), (lower, higher) = held.bounds[name], anew.bounds[name]
+        assert higher - lower > 1.05 * (high - low), name
 
 
 def test_a_p99_that_is_not_known_fits_no_limit():

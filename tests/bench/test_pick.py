@@ -159,6 +159,25 @@ def test_nothing_fits_exits_3_and_names_the_nearest_limit_and_by_how_much(file):
     }  # fmt: skip
 
 
+def test_what_nothing_fits_is_not_to_be_shipped(file, tmp_path):
+    out = tmp_path / "choice.json"
+    nothing = run_here("pick", file, "--max-p50-ms", "0.1", "--out", out)
+    assert nothing.returncode == 3
+    assert not json.loads(out.read_bytes())["fits"]
+    assert "mrl-edge ship" not in nothing.stdout
+    assert "mrl-edge ship" in mrl_edge_here("pick", file, "--out", out)
+
+
+def test_a_choice_does_not_replace_the_results_that_it_is_made_of(file, tmp_path):
+    before = file.read_bytes()
+    assert "would replace what it is made of" in the_one_error_line(run_here("pick", file, "--out", file))
+    tune = ("tune", "bundle", "--data", "builtin:wordnet_nouns/dev", "--max-p50-ms", "5")
+    line = the_one_error_line(run_here(*tune, "--out", file, "--choice", tmp_path / "." / file.name))
+    assert "--choice" in line
+    assert "would replace what it is made of" in line
+    assert file.read_bytes() == before
+
+
 def test_a_floor_that_nothing_reaches_exits_3(file):
     done = run_here("pick", file, "--min-recall", "0.9")
     assert done.returncode == 3

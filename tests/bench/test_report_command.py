@@ -135,6 +135,12 @@ def test_the_command_that_measures_again_names_every_row():
     )
 
 
+def test_the_command_that_measures_again_has_a_servers_limit_to_its_last_digit():
+    served = msgspec.structs.replace(measurement("int8", 384), p99_limit_ms=1234567.8)
+    told = dict(pairwise(shlex.split(command_of(results(*ROWS, served), "out.json"))))
+    assert float(told["--p99-limit-ms"]) == 1234567.8
+
+
 def tuned(**held):
     """A tuning's file: int8 measured, fp32 left out, within limits or, of an earlier version, without any said."""
     left = Unmeasured("fp32", 6, 384, 2, IndexPlan("scan", 200, 384), "too slow", 9.0, 1.0, 1.0, 1.0, {}, False)
@@ -208,6 +214,19 @@ def test_an_objective_that_is_not_there(tmp_path):
     done = run_here("report", tmp_path / "results.json", "--objective", "beauty", "--out", tmp_path / "page.html")
     assert "--objective beauty" in the_one_error_line(done)
     assert not (tmp_path / "page.html").exists()
+
+
+def test_files_of_tasks_without_a_metric_in_common_are_one_error_line(tmp_path):
+    write_results(tmp_path / "found.json", results(*ROWS))
+    labelled = results(measurement("int8", 64, ndcg=None, accuracy=0.8))
+    write_results(
+        tmp_path / "labelled.json",
+        msgspec.structs.replace(labelled, settings={**labelled.settings, "data_sha256": "another"}),
+    )
+    files = (tmp_path / "found.json", tmp_path / "labelled.json")
+    line = the_one_error_line(run_here("report", *files, "--out", tmp_path / "page.html"))
+    assert "make a page of each" in line
+    assert "labelled.json has accuracy" in line
 
 
 @pytest.mark.parametrize(
