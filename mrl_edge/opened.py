@@ -49,7 +49,8 @@ class App:
         The best level answers, or the best one that is expected within a deadline and reads no more than `max_bytes`
         of the folder, as do all that are open together (`Adaptive`). What a process needs beside that, Python,
         onnxruntime and its working memory, is not counted: `mrl-edge ship` prints each level's peak. Calls of several
-        threads wait for each other. `level` names the one that answers, whatever it takes.
+        threads wait for each other, which is taken off the deadline. `level` names the one that answers, whatever it
+        takes.
         """
         return self._adaptive(text, k, deadline_ms=deadline_ms, max_bytes=max_bytes, level=level)
 
