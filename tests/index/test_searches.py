@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -47,6 +48,19 @@ def test_a_running_best_is_the_first_of_a_stable_sort(k, levels):
     rows, found = best.ranked()
     assert rows.tolist() == np.argsort(-scores, kind="stable")[:k].tolist()
     np.testing.assert_array_equal(found, scores[rows])
+
+
+def test_a_running_best_holds_nothing_of_pieces_without_one_of_the_best():
+    best, far = BestRows(10), np.zeros(100, dtype=np.float32)
+    best.add(0, np.arange(100, 0, -1, dtype=np.float32))
+    best.add(100, far)
+    tracemalloc.start()
+    for first in range(200, 500_000, 100):
+        best.add(first, far)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held < 10_000
+    assert best.ranked()[0].tolist() == list(range(10))
 
 
 @pytest.fixture(scope="module")
