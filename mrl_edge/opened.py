@@ -126,9 +126,10 @@ class OpenLevel:
         """Answer as `App.ask` does."""
         if self._documents is not None:
             return self.search(text, k)
-        from mrl_edge.index.documents import Hit
+        from mrl_edge.index.documents import Hit, check_k
         from mrl_edge.metrics import top_k
 
+        check_k(k)
         if not self.encoder.classes:
             return [Hit(i, float(value), "") for i, value in enumerate(self.encoder.encode([text], "query")[0])]
         shares = self.shares(text)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mrl_edge.errors import UsageError
 from mrl_edge.index import Index
 from mrl_edge.nesting import Floats
 
@@ -46,7 +47,14 @@ class Documents:
         return texts
 
     def hits(self, index: Index, vector: Floats, k: int) -> list[Hit]:
-        """Return the k nearest documents to a query vector [dim], best first."""
+        """Return the k nearest documents to a query vector [dim], best first; `UsageError` for a k below 1."""
+        check_k(k)
         ids, scores = index.search(vector, k)
         texts = self.read(ids.tolist())
         return [Hit(int(i), float(score), text) for i, score, text in zip(ids, scores, texts, strict=True)]
+
+
+def check_k(k: int) -> None:
+    """Raise `UsageError` unless as many as k answers can be asked for."""
+    if k < 1:
+        raise UsageError(f"k {k}: expected at least 1")

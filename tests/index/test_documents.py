@@ -5,10 +5,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from mrl_edge.errors import UsageError
 from mrl_edge.index.build import _write_documents
 from mrl_edge.index.documents import Documents
+from mrl_edge.index.scan import ScanIndex
+from mrl_edge.index.vectors import ArrayRows
 
 OPEN = Path("/proc/self/fd")
 TEXTS = ["alpha", "two\nlines", "größer", ""]
@@ -32,6 +36,13 @@ def test_what_is_open_goes_on_answering_when_another_index_takes_its_place(tmp_p
     (tmp_path / "index").rename(tmp_path / "old")
     (tmp_path / "new").rename(tmp_path / "index")
     assert documents.read(range(4)) == TEXTS
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_fewer_hits_than_one_are_refused(tmp_path, k):
+    index = ScanIndex(ArrayRows(np.eye(4, dtype=np.float32)), 4)
+    with pytest.raises(UsageError, match=f"k {k}: expected at least 1"):
+        written(tmp_path / "index", TEXTS).hits(index, np.eye(4, dtype=np.float32)[0], k)
 
 
 def test_threads_read_their_own_lines(tmp_path):

@@ -234,6 +234,21 @@ def test_a_funnel_works_over_every_kind(lists, queries, vectors, tmp_path, kind)
     assert recall(ItemIndex(funnel, order), queries, exact(queries, vectors, 96)) >= 0.9
 
 
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=needs_usearch if kind == "hnsw" else ()) for kind in OPENERS]
+)
+@pytest.mark.parametrize("k", [ROWS + 1, 10**12])
+def test_more_than_there_is_gives_all_there_is(lists, queries, tmp_path, kind, k):
+    store, _, path, _, _ = lists
+    if kind in BUILD:
+        BUILD[kind](store, tmp_path / "made")
+    index = FIRST[kind](store, path, tmp_path)
+    ids, cosines = index.search(cut(queries, index.dim)[0].astype(np.float32), k)
+    assert len(set(ids.tolist())) == len(ids) == len(cosines)
+    assert len(ids) == ROWS if kind != "hnsw" else len(ids) > 0.9 * ROWS  # what its links do not lead to is not met
+    assert (np.diff(cosines) <= 1e-6).all()
+
+
 @needs_usearch
 def test_an_encoder_can_be_opened_after_a_graph():
     script = "from mrl_edge.index.hnsw import require_usearch; require_usearch(); import mrl_edge.encoder"

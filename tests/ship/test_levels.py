@@ -141,6 +141,8 @@ def test_a_choice_without_an_index_ships_no_corpus_and_classifies_or_encodes(sma
     assert [app.ask(text).value[0].text for text in QUERIES] == [CLASSES[row.argmax()] for row in shares]
     with pytest.raises(UsageError, match="without documents"):
         app.search("abc")
+    with pytest.raises(UsageError, match="k 0: expected at least 1"):
+        app.ask("abc", k=0)
     smallest = app.info.levels[1].resident_bytes
     for threshold, limits, encoder, level, stopped in (
         (0.0, {}, least, "d4-L1", "sure"),
