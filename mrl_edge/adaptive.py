@@ -105,7 +105,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Answer(Generic[T]):
-    """What a level made of a text, which level, and how long it took; `expected_ms` is what was known before.
+    """What a level made of a text, which level, and how long it took, no wait; `expected_ms` is what was known before.
 
     Where it climbed (`Adaptive.climb`) both are of all levels that were asked, and `stopped` says why it went no
     further: this one is "sure", or the "best"; the next takes more than is left of the "deadline", or of the "memory".
@@ -177,16 +177,22 @@ class Adaptive(Generic[T]):
     ) -> Answer[T]:
         """Answer a text with the best level that fits the memory and is expected within the deadline.
 
-        `arguments` are handed on to `ask`. What is open together never has more than `max_bytes`: others are closed
-        before one is opened. `level` names the one that answers, whatever it takes. Raises `UsageError` when none fits,
-        or none has the name.
+        `arguments` are handed on to `ask`. A wait for other threads is taken off the deadline; where nothing is left,
+        the least level answers. What is open together never has more than `max_bytes`: others are closed before one is
+        opened. `level` names the one that answers, whatever it takes. Raises `UsageError` when none fits, or none has
+        the name.
         """
+        begun = self._clock()
         with self._lock:
             fitting = self._within(max_bytes, level)
-            chosen = fitting[0] if deadline_ms is None else self.pace.choose(fitting, len(text), deadline_ms)
+            left_ms = None if deadline_ms is None else deadline_ms - 1000 * (self._clock() - begun)
+            if left_ms is None:
+                chosen = fitting[0]
+            else:
+                chosen = self.pace.choose(fitting, len(text), left_ms) if left_ms > 0 else fitting[-1]
             self._make_room([chosen], max_bytes)
             expected_ms = self.pace.expected_ms(chosen, len(text))
-            value, ms = self._timed(chosen, text, arguments, deadline_ms)
+            value, ms = self._timed(chosen, text, arguments, left_ms)
         return Answer(value, self.levels[chosen].name, ms, expected_ms)
 
     def climb(

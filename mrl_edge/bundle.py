@@ -217,7 +217,7 @@ def open_bundle(folder: str | Path) -> Bundle:
         if version > SCHEMA_VERSION:
             raise BundleError(f"{path} has schema_version {version}, newer than this mrl-edge reads: upgrade mrl-edge")
         manifest = msgspec.json.decode(content, type=Manifest) if version > 1 else _decode_first(content)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{path} is damaged ({error}): copy or export the bundle again") from None
     _check_names(path, manifest.files)
     return Bundle(folder, manifest)

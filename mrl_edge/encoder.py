@@ -26,7 +26,7 @@ def load(
     levers: Sequence[str] = (),
     provider: str = CPU,
 ) -> Encoder:
-    """Load one configuration of a bundle, after checking the sha256 of every file it uses.
+    """Load one configuration of a bundle, after checking the sha256 of every file of it that is used.
 
     `dim` is a nesting dimension (None: the full one), `precision` one of the bundle's (None: the one with the
     smallest weights), `depth` the number of layers (None: all), `threads` the intra-op threads (None: one per

@@ -49,7 +49,8 @@ class App:
         The best level answers, or the best one that is expected within a deadline and reads no more than `max_bytes`
         of the folder, as do all that are open together (`Adaptive`). What a process needs beside that, Python,
         onnxruntime and its working memory, is not counted: `mrl-edge ship` prints each level's peak. Calls of several
-        threads wait for each other. `level` names the one that answers, whatever it takes.
+        threads wait for each other, which is taken off the deadline. `level` names the one that answers, whatever it
+        takes.
         """
         return self._adaptive(text, k, deadline_ms=deadline_ms, max_bytes=max_bytes, level=level)
 
@@ -125,9 +126,10 @@ class OpenLevel:
         """Answer as `App.ask` does."""
         if self._documents is not None:
             return self.search(text, k)
-        from mrl_edge.index.documents import Hit
+        from mrl_edge.index.documents import Hit, check_k
         from mrl_edge.metrics import top_k
 
+        check_k(k)
         if not self.encoder.classes:
             return [Hit(i, float(value), "") for i, value in enumerate(self.encoder.encode([text], "query")[0])]
         shares = self.shares(text)

@@ -1,5 +1,6 @@
 """Levels are chosen by the times that were seen, on a clock that only moves when an answer takes time."""
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -164,6 +165,38 @@ def test_threads_share_it_and_each_gets_its_own_answer():
     with ThreadPoolExecutor(8) as pool:
         assert [answer.value for answer in pool.map(adaptive, texts)] == [text.upper() for text in texts]
     assert (len(opened), max(most)) == (1, 1)
+
+
+def test_a_wait_for_another_thread_is_taken_off_the_deadline():
+    """Both levels take no time: only the wait tells them apart."""
+    now_s = [0.0]
+    answering, waiting = threading.Event(), threading.Event()
+
+    def clock():
+        read_s = now_s[0]
+        if answering.is_set():
+            waiting.set()
+        return read_s
+
+    def large(text):
+        if text == "first":
+            answering.set()
+            waiting.wait(timeout=1)  # for the second to have read the clock
+            now_s[0] += 0.05
+
+    adaptive = Adaptive([Level("large", lambda: large), Level("small", lambda: lambda text: None)], clock=clock)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(adaptive, "first")
+        answering.wait()
+        second = adaptive("second", deadline_ms=10)
+    assert (first.result().level, second.level, second.ms) == ("large", "small", 0)
+    assert adaptive("second", deadline_ms=10).level == "large"
+
+
+def test_no_better_level_is_tried_again_where_nothing_is_left_of_the_deadline():
+    adaptive = Machine(large=50, small=5).adaptive(retry=4)
+    adaptive.warm_up(TEXT)
+    assert used(adaptive, 60, 0) == ["small"] * 60
 
 
 def test_levels_that_are_asked_for_two_things_share_their_memory_and_not_their_times():

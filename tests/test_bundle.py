@@ -64,6 +64,13 @@ def test_a_truncated_manifest_is_damaged(own_bundle, share):
     assert "bundle.json is damaged" in the_one_error_line(classify(own_bundle))
 
 
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("rest", [b'"name": "\xff"}', b'"training": ' + b"[" * 100_000], ids=["odd bytes", "endless"])
+def test_a_manifest_of_odd_bytes_or_that_nests_without_end_is_damaged(tmp_path, version, rest):
+    (tmp_path / "bundle.json").write_bytes(b'{"schema_version": %d, %b' % (version, rest))
+    assert "bundle.json is damaged" in the_one_error_line(classify(tmp_path))
+
+
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path):
     assert "is no bundle" in the_one_error_line(classify(tmp_path))
 

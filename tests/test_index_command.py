@@ -50,6 +50,7 @@ def test_an_index_of_an_earlier_version_is_named_and_can_be_replaced(own_tiny):
         (("--tune", "--kinds", "lsh"), "--kinds lsh: unknown; there is"),
         (("--vectors", "int3"), "fp32, fp16, int8, int8-int6, int8-int4"),
         (("--tune", "--kinds", "scan", "--max-index-mb", "0.0001"), "--max-index-mb"),
+        (("--max-index-mb", "inf"), "--max-index-mb"),
     ],
 )
 def test_options_that_make_no_sense_leave_the_old_index(own_tiny, options, said):

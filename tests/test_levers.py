@@ -90,6 +90,31 @@ def test_prepacked_weights_are_replaced_when_out_of_date_and_removed_with_their_
     assert third != second[0]
 
 
+@pytest.mark.parametrize("file", ["weights.bin", "graph.onnx"])
+@pytest.mark.parametrize("damage", [lambda path: os.truncate(path, 4096), lambda path: path.unlink()])
+def test_a_prepacked_copy_of_which_a_part_is_gone_is_written_anew(bundle, tmp_path, copies, file, damage):
+    wanted = mapped(bundle, "int8")
+    (path,) = (tmp_path / "cache").rglob(file)
+    size = path.stat().st_size
+    damage(path)
+    np.testing.assert_array_equal(mapped(bundle, "int8"), wanted)
+    assert path.stat().st_size == size
+
+
+def test_prepacked_weights_are_on_the_disk_before_they_are_known(bundle, copies, monkeypatch):
+    """Of a file that was not synced a power cut leaves zeros, and of zeros no error: other vectors."""
+    synced, sync = [], os.fsync
+
+    def noted(handle):
+        synced.append(os.fstat(handle).st_ino)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    mapped(bundle, "int8")
+    (weights,) = copies()
+    assert [(weights.parent / name).stat().st_ino for name in ("graph.onnx", "weights.bin", "source.txt")] == synced
+
+
 def test_a_cache_that_cannot_be_written_to_is_named(bundle, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

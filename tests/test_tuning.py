@@ -4,6 +4,7 @@ import math
 import shutil
 import subprocess
 import sys
+import tracemalloc
 
 import msgspec
 import numpy as np
@@ -19,6 +20,7 @@ from mrl_edge.index.build import Embedded
 from mrl_edge.index.candidates import Site, build_like, ladders
 from mrl_edge.index.clustering import products_by_dim, tried_dims
 from mrl_edge.index.corpus import open_adaptive, open_index, open_vectors
+from mrl_edge.index.ivf import cluster
 from mrl_edge.index.kinds import open_first, open_sized
 from mrl_edge.index.reference import exact_in_pieces
 from mrl_edge.index.trials import Trial, rank
@@ -88,6 +90,26 @@ def test_lists_are_found_at_the_dimension_that_tells_rows_apart_and_costs_least(
     for dim, told in products.items():
         rows = (told - 80 * dim) / 64  # of the 80 lists' 4,000
         assert 10 <= rows <= 4000
+
+
+@pytest.mark.parametrize("find", [
+    lambda store, queries: products_by_dim(store, queries, 16 / store.n, (64,), silent),
+    lambda store, queries: cluster(store, 64, 16, silent),
+], ids=["choosing", "clustering"])  # fmt: skip
+def test_lists_are_found_on_a_sample_and_no_more_of_the_store_is_in_memory(tmp_path, find):
+    n, random = 160_000, np.random.default_rng(4)
+    info = VectorsInfo("v", "l", "int8", (16, 64), n)
+    writer = VectorWriter(info, tmp_path / "v", tmp_path / "l")
+    for first in range(0, n, 20_000):
+        writer.write(first, random.standard_normal((20_000, 64), dtype=np.float32))
+    writer.close()
+    store = VectorStore(info, tmp_path / "v", tmp_path / "l")
+    queries = next(store.pieces(64))[1][:20]
+    tracemalloc.start()
+    find(store, queries)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 0.6 * n * 64 * 4
 
 
 def test_dimensions_that_lists_are_tried_at():

@@ -44,7 +44,7 @@ def index(
     ] = 0.95,
     max_index_mb: Annotated[
         float | None,
-        typer.Option(min=0, help="Largest Annoy file, or with --tune all that queries touch, in 10^6 bytes."),
+        typer.Option(min=0, max=1e9, help="Largest Annoy file, or with --tune all that queries touch, in 10^6 bytes."),
     ] = None,
     tune: Annotated[bool, typer.Option("--tune", help="Choose among kinds of index, by latency.")] = False,
     kinds: Annotated[

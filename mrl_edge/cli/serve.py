@@ -78,7 +78,9 @@ def serve(
     max_body_bytes: Annotated[int, typer.Option(min=1, help="Of a request; more gets 413.")] = 1 << 20,
     max_texts: Annotated[int, typer.Option(min=1, help="Of a request; more gets 400.")] = 128,
     max_chars: Annotated[int, typer.Option(min=1, help="Of a text; more gets 400.")] = 32_768,
-    timeout: Annotated[float, typer.Option(min=0.01, help="Seconds for a request; more gets 408 or 504.")] = 30.0,
+    timeout: Annotated[
+        float, typer.Option(min=0.01, max=86_400, help="Seconds for a request; more gets 408 or 504.")
+    ] = 30.0,
     as_json: Annotated[bool, typer.Option("--json", help="Log a line of JSON a request, on stderr.")] = False,
 ) -> None:
     """Serve a bundle over HTTP: POST /embed, /search, /classify, /v1/embeddings as OpenAI's, GET /healthz."""

@@ -32,6 +32,7 @@ class AnnoyIndex:
         A long shortlist needs more visits than the `search_k` that a short one was sized to: at least k a tree,
         which is Annoy's own default. The cosines of hamming are estimated, as in `BinaryIndex`.
         """
+        k = min(k, self._forest.get_n_items())  # C++'s whole numbers end soon
         search_k = max(self.search_k, k * self._forest.get_n_trees())
         vector = query > 0 if self._metric == "hamming" else query
         ids, distances = self._forest.get_nns_by_vector(vector, k, search_k, include_distances=True)

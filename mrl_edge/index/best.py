@@ -21,6 +21,8 @@ class BestRows:
     def add(self, first: int, scores: Floats) -> None:
         """See the scores [m] of the rows from number `first` on, all after those seen before."""
         near = np.flatnonzero(scores > self._least)
+        if not len(near):
+            return
         self._rows.append(near + first)
         self._scores.append(scores[near])
         self._count += len(near)

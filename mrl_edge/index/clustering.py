@@ -39,7 +39,8 @@ def products_by_dim(
     `share_of_lists` · its rows lists.
     """
     step = -(-store.n // _SAMPLE)
-    sample = np.concatenate([rows[-first % step :: step] for first, rows in store.pieces(store.dims[-1])])
+    pieces = store.pieces(store.dims[-1])
+    sample = np.concatenate([rows[-first % step :: step].copy() for first, rows in pieces])  # not views of all of it
     asked = queries[:: -(-len(queries) // _QUERIES)]
     hits = exact_in_pieces(asked, [(0, sample)], 10)
     lists = max(1, round(share_of_lists * len(sample)))

@@ -27,7 +27,7 @@ class HnswIndex:
 
     def search(self, query: Floats, k: int) -> tuple[Ids, Floats]:
         """Return the k nearest that the walk met and their cosines; usearch keeps at least k candidates itself."""
-        matches = self._graph.search(query, k)
+        matches = self._graph.search(query, min(k, len(self._graph)))  # it makes room for all k
         return matches.keys.astype(np.int64), np.asarray(1.0 - matches.distances, dtype=np.float32)
 
 

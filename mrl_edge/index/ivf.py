@@ -99,7 +99,7 @@ def find_centroids(vectors: Floats, lists: int, stage: str, report: Report, turn
 def cluster(store: VectorStore, dim: int, lists: int, report: Report) -> tuple[Floats, Ids]:
     """Return centroids [lists, dim] found on a part of a store's rows, and the nearest of them to each row [n]."""
     step = max(1, store.n // (lists * _ROWS_A_LIST))
-    part = np.concatenate([vectors[::step] for _, vectors in store.pieces(dim)])
+    part = np.concatenate([vectors[::step].copy() for _, vectors in store.pieces(dim)])  # a view keeps its whole piece
     centroids = find_centroids(part, lists, "finding lists", report)
     return centroids, assign(store, centroids, "filling lists", report)
 

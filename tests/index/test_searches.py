@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -47,6 +48,19 @@ def test_a_running_best_is_the_first_of_a_stable_sort(k, levels):
     rows, found = best.ranked()
     assert rows.tolist() == np.argsort(-scores, kind="stable")[:k].tolist()
     np.testing.assert_array_equal(found, scores[rows])
+
+
+def test_a_running_best_holds_nothing_of_pieces_without_one_of_the_best():
+    best, far = BestRows(10), np.zeros(100, dtype=np.float32)
+    best.add(0, np.arange(100, 0, -1, dtype=np.float32))
+    best.add(100, far)
+    tracemalloc.start()
+    for first in range(200, 500_000, 100):
+        best.add(first, far)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held < 10_000
+    assert best.ranked()[0].tolist() == list(range(10))
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +232,21 @@ def test_a_funnel_works_over_every_kind(lists, queries, vectors, tmp_path, kind)
         BUILD[kind](store, tmp_path / "made")
     funnel = Funnel(FIRST[kind](store, path, tmp_path), store, [Step(800, 40), Step(200, 96)])
     assert recall(ItemIndex(funnel, order), queries, exact(queries, vectors, 96)) >= 0.9
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=needs_usearch if kind == "hnsw" else ()) for kind in OPENERS]
+)
+@pytest.mark.parametrize("k", [ROWS + 1, 10**12])
+def test_more_than_there_is_gives_all_there_is(lists, queries, tmp_path, kind, k):
+    store, _, path, _, _ = lists
+    if kind in BUILD:
+        BUILD[kind](store, tmp_path / "made")
+    index = FIRST[kind](store, path, tmp_path)
+    ids, cosines = index.search(cut(queries, index.dim)[0].astype(np.float32), k)
+    assert len(set(ids.tolist())) == len(ids) == len(cosines)
+    assert len(ids) == ROWS if kind != "hnsw" else len(ids) > 0.9 * ROWS  # what its links do not lead to is not met
+    assert (np.diff(cosines) <= 1e-6).all()
 
 
 @needs_usearch

@@ -46,6 +46,7 @@ def test_a_port_that_is_taken(tiny):
         (("--pick", os.devnull), "is not what mrl-edge pick --out writes"),
         (("--pick", "choice.json", "--dim", "4"), "leave --dim, --precision and --depth out"),
         (("--timeout", "0"), "'--timeout'"),
+        (("--timeout", "inf"), "'--timeout'"),
         (("--host", "0.0.0.0"), "0.0.0.0 is reached from outside"),
         (("--host", "::"), ":: is reached from outside"),
         (("--allow-host", ":80"), "--allow-host :80: expected a name"),

@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -141,6 +142,8 @@ def test_a_choice_without_an_index_ships_no_corpus_and_classifies_or_encodes(sma
     assert [app.ask(text).value[0].text for text in QUERIES] == [CLASSES[row.argmax()] for row in shares]
     with pytest.raises(UsageError, match="without documents"):
         app.search("abc")
+    with pytest.raises(UsageError, match="k 0: expected at least 1"):
+        app.ask("abc", k=0)
     smallest = app.info.levels[1].resident_bytes
     for threshold, limits, encoder, level, stopped in (
         (0.0, {}, least, "d4-L1", "sure"),
@@ -182,6 +185,7 @@ def test_the_server_of_the_unit_answers_over_http(small, choose, embedded, docum
         assert len(get(f"{address}?text={'a%20' * 9_000}&k=1000")["rows"]) == len(documents)
         assert status(f"{address}?text=a", Host="evil.example") == 421
         assert status(f"{address}?text=a", Host="localhost:80") == 200
+        assert status(f"{address}?text=a", Host="[") == 421
         place = urlsplit(address)
         held = [socket.create_connection((place.hostname, place.port), timeout=20) for _ in range(16)]
         assert status(f"{address}?text=a") == 503
@@ -192,6 +196,32 @@ def test_the_server_of_the_unit_answers_over_http(small, choose, embedded, docum
     finally:
         process.terminate()
         process.wait(timeout=10)
+
+
+def test_the_server_of_the_unit_tells_the_journal_of_a_fault_of_ours_and_of_no_client(small, choose, tmp_path):
+    """What a client did wrong is its answer; what failed here is the traceback that someone needs to mend it."""
+    ship(small, choose(index=None, vectors=None), tmp_path / "app", "--systemd")
+    program = (
+        f"import runpy, sys; sys.path.insert(0, {str(tmp_path / 'app')!r}); sys.argv = ['serve.py', '--port', '0']\n"
+        "from mrl_edge.opened import App; App.ask = lambda *arguments: 1 / 0\n"
+        f"runpy.run_path({str(tmp_path / 'app' / 'serve.py')!r}, run_name='__main__')"
+    )
+    command = [sys.executable, "-B", "-c", program]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        address = process.stdout.readline().strip().partition("?")[0]
+        place = urlsplit(address)
+        left = socket.create_connection((place.hostname, place.port), timeout=20)
+        left.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # gone without a word
+        left.close()
+        assert status(f"{address}?text=a&k=many") == 400
+        with pytest.raises(OSError, match="closed connection without response"):
+            get(f"{address}?text=a")
+    finally:
+        process.terminate()
+        said = process.communicate(timeout=10)[1]
+    assert said.count("Traceback") == 1
+    assert "ZeroDivisionError" in said
 
 
 def assert_room(unit, pid):

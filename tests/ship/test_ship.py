@@ -106,6 +106,7 @@ def test_the_example_is_30_lines_and_says_in_one_what_is_wrong(shipped):
     for arguments, given, message in (
         (("a", "--level", "d7"), None, "there is no level d7: there is d10-L2"),
         (("-",), "[", "Expecting value"),
+        (("-",), "5", "not iterable"),
         ((), None, "required: texts"),
     ):
         done = ask(*arguments, given=given)

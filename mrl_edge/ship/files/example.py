@@ -25,6 +25,6 @@ try:
         head = f"{text}  ({answer.level}, {said['ms_since_start']:.0f} ms after the start)"
         rows = [f"  {score:.4f}  {number:>6}  {found}" for number, score, found in said["rows"][:5]]
         print(json.dumps(said) if options.json else "\n".join([head, *rows]))
-except (MrlEdgeError, ValueError) as error:
+except (MrlEdgeError, TypeError, ValueError) as error:
     parser.error(str(error))
 leave()

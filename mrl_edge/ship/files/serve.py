@@ -6,6 +6,7 @@ import ipaddress
 import json
 import math
 import socket
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,7 +33,10 @@ app.warm_up("a text to begin with")
 
 def known(host: str) -> bool:
     """Whether a Host header is an address or one of our names: a web page may lead a name of its own to us."""
-    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:  # a bracket alone
+        return False
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -67,8 +71,10 @@ class Server(ThreadingHTTPServer):
             late.cancel()
             self.places.release()
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of a client that left: a board's journal is small."""
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say what failed here, and nothing of a client that left: a board's journal is small."""
+        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
+            super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):
