@@ -385,7 +385,7 @@ def read_results(path: Path) -> Results:
         if version > SCHEMA_VERSION:
             raise ResultsError(f"{path} has schema_version {version}, newer than this mrl-edge reads: upgrade mrl-edge")
         return msgspec.json.decode(content, type=Results)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ResultsError(f"{path} is no results file, or damaged: {error}") from None
 
 

@@ -202,7 +202,7 @@ def _entry(device: Device, ceilings: Ceilings) -> Kept:
 def _read() -> list[Kept]:
     try:
         return msgspec.json.decode(cache_file().read_bytes(), type=list[Kept])
-    except (OSError, msgspec.DecodeError):  # there is none, or of another version: it can be measured again
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # there is none, or of another version: it can be measured again
         return []
 
 

@@ -102,7 +102,7 @@ async def bring(
         raise ReachError(f"{machine.name}: what was sent could not be settled: {done.reason}")
     try:
         settled = msgspec.json.decode(done.out, type=_Settled)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ReachError(f"{machine.name} answered with what cannot be read: {error}") from None
     if settled.problems:
         raise ReachError(f"{machine.name}: {'; '.join(settled.problems)}")
