@@ -94,7 +94,7 @@ async def bring(
     room = await room_of(machine, facts, f"{FOLDER}/env", await asyncio.to_thread(environment_bytes, wheels.values()))
     sent = await machine.put(there, report, room.check)
     hashes = await asyncio.to_thread(lambda: {name: sha256(path) for name, path in wheels.items()})
-    wanted = {"bundle": place, "files": files, "wheels": hashes}
+    wanted = {"bundle": place, "files": files, "wheels": hashes, "lock": LOCK}
     script = resources("mrl_edge.devices.deploy").joinpath("settle.py").read_text(encoding="utf-8")
     command = ["sh", "-c", 'cd -- "$1" && shift && exec "$@"', "sh", FOLDER, facts.python.path, "-c", script]
     done = await machine.run(command, stdin=json.dumps(wanted).encode())

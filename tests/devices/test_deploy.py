@@ -1,6 +1,7 @@
 """A bundle brought to a board over a real sshd, run there in the environment that was brought with it, and removed."""
 
 import asyncio
+import fcntl
 import io
 import json
 import os
@@ -11,12 +12,14 @@ import subprocess
 import sys
 import zipfile
 from importlib.metadata import version
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 from conftest import run_here, run_mrl_edge, the_one_error_line
 from mrl_edge.devices.deploy import settle as module
+from mrl_edge.devices.deploy.holder import LOCK
 from mrl_edge.devices.deploy.onnxruntime_of import Onnxruntime, told_apart
 from mrl_edge.devices.deploy.own_wheel import write_own_wheel
 from mrl_edge.devices.deploy.settle import settle
@@ -175,6 +178,8 @@ def test_a_bundle_runs_where_it_was_brought_and_leaves_no_trace(board, own_bundl
     second = deployed(own_bundle)
     assert (second["files"], second["kept"], second["sent_bytes"]) == (first["files"], first["files"], 0)
     assert second["installed"] is False
+    shutil.rmtree(next((board.home / ".mrl-edge" / "env").glob("lib/*/site-packages/numpy")))
+    assert deployed(own_bundle)["installed"] is True
 
     manifest = own_bundle / "bundle.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text())))
@@ -295,12 +300,22 @@ def test_what_is_not_right_on_the_board_is_named(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
     wanted = {"a": sha256(tmp_path / "bundle/a"), "b": "0" * 64, "missing": "0" * 64}
-    found = settle("bundle", wanted, {})
+    found = settle("bundle", wanted, {}, LOCK)
     assert found == {
         "installed": False,
         "problems": ["bundle/b has another sha256 than what was sent", "bundle/missing is missing"],
     }
     assert not (tmp_path / "bundle" / "old").exists()
+    assert not (tmp_path / "env").exists()
+
+
+def test_no_environment_is_made_while_a_run_or_another_deployment_is_in_it(tmp_path, monkeypatch):
+    """Nor on a board without flock(1), where nothing was refused before."""
+    monkeypatch.chdir(tmp_path)
+    with Path(LOCK).open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        found = settle("bundle", {}, {}, LOCK)
+    assert "a run measures there, or another deployment goes on" in found["problems"][0]
     assert not (tmp_path / "env").exists()
 
 
