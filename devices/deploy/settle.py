@@ -43,6 +43,7 @@ def settle(bundle: str, files: dict[str, str], wheels: dict[str, str], lock: str
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return {"installed": False, "problems": [_BUSY]}
+        held.truncate(0)  # it may name a run of before, and a process id that another has now
         _install(wheels, problems)
         providers = _import(problems)
         if not problems:
