@@ -80,8 +80,7 @@ async def bring(
     something, and `ReachError` for what was not right there.
     """
     await refuse_busy(machine, run)
-    files = {name: sha256(bundle.checked(name)) for name in bundle.manifest.files}
-    files[MANIFEST] = sha256(bundle.folder / MANIFEST)
+    files = await asyncio.to_thread(_hashes, bundle)  # other boards are talked to meanwhile
     facts = await machine.info()
     lacks = lacking(facts)
     if lacks or facts.python is None:
@@ -114,6 +113,11 @@ async def bring(
         installed=settled.installed,
         providers=settled.providers,
     )
+
+
+def _hashes(bundle: Bundle) -> dict[str, str]:
+    found = {name: sha256(bundle.checked(name)) for name in bundle.manifest.files}
+    return {**found, MANIFEST: sha256(bundle.folder / MANIFEST)}
 
 
 async def remove(machine: Machine, bundle: Path) -> None:
