@@ -89,7 +89,7 @@ class Living:
         self, name: str, command: Sequence[str], threads: int = 1, python: str | Path = sys.executable
     ) -> None:
         self.name = name
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the process lives)
+        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (as long as the process lives)
         self._process = subprocess.Popen(
             [python, *command],
             env=environment(threads),
@@ -110,7 +110,7 @@ class Living:
         except BrokenPipeError:
             pass  # it ended: there is no answer below either
         answer = self._process.stdout.readline()
-        if not answer:
+        if not answer.endswith("\n"):  # it ended, perhaps amid a line
             code = self._process.wait()
             self._errors.seek(0)
             raise ResultsError(f"{self.name} ended with exit code {code}: {_last_line(self._errors.read())}")

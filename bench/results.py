@@ -384,13 +384,36 @@ def read_results(path: Path) -> Results:
         version = msgspec.json.decode(content, type=_Version).schema_version
         if version > SCHEMA_VERSION:
             raise ResultsError(f"{path} has schema_version {version}, newer than this mrl-edge reads: upgrade mrl-edge")
-        return msgspec.json.decode(content, type=Results)
-    except msgspec.DecodeError as error:
+        results = msgspec.json.decode(content, type=Results)
+        msgspec.convert(results.settings, _Settings)
+        return results
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ResultsError(f"{path} is no results file, or damaged: {error}") from None
 
 
 class _Version(msgspec.Struct):
     schema_version: int
+
+
+class _Like(msgspec.Struct):
+    source: str
+    sha256: str
+
+
+class _Settings(msgspec.Struct):
+    """The kinds of what is read of the settings; an earlier version lacks some."""
+
+    data: str = ""
+    data_sha256: str = ""
+    queries: int = 0
+    documents: int = 0
+    texts: int = 0
+    repeats: int = 1
+    target_recall: float = 0.0
+    vectors: str = ""
+    tail: float | None = None
+    like: _Like | None = None
+    asked: dict[str, str] = {}
 
 
 def write_results(path: Path, results: Results) -> None:

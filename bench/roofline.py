@@ -202,8 +202,8 @@ def _entry(device: Device, ceilings: Ceilings) -> Kept:
 def _read() -> list[Kept]:
     try:
         return msgspec.json.decode(cache_file().read_bytes(), type=list[Kept])
-    except (OSError, msgspec.DecodeError):  # there is none, or of another version: it can be measured again
-        return []
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []  # there is none, or of another version: it can be measured again
 
 
 def _kept(device: Device, threads: int) -> Ceilings | None:

@@ -213,8 +213,9 @@ def version_of(text: str) -> tuple[int, ...]:
 
 def _gpu(listed: str, compatible: list[str]) -> GraphicsProcessor | None:
     for line in listed.splitlines():
-        name, memory, capability = (part.strip() for part in line.rsplit(",", 2))
-        if re.fullmatch(r"\d+\.\d", capability):
+        fields = [part.strip() for part in line.rsplit(",", 2)]  # without its driver nvidia-smi writes a sentence
+        if len(fields) == 3 and re.fullmatch(r"\d+\.\d", fields[2]):
+            name, memory, capability = fields
             return GraphicsProcessor(name, capability, int(memory) << 20 if memory.isdigit() else None)
     for chip in compatible:
         if chip in _TEGRA:
@@ -223,9 +224,6 @@ def _gpu(listed: str, compatible: list[str]) -> GraphicsProcessor | None:
 
 
 def _disk(table: str) -> tuple[str | None, int | None]:
-    """Return the device and the free bytes of `df -Pk`'s one row."""
-    rows = table.splitlines()[1:]
-    if not rows:
-        return None, None
-    device, _, _, free, *_ = rows[0].rsplit(maxsplit=5)
-    return device, int(free) * 1024
+    """Return the device and the free bytes of `df -Pk`'s one row; spaces may stand in its first and its last name."""
+    found = re.search(r"\n(.+?)\s+\d+\s+\d+\s+(\d+)\s+(?:\d+%|-)\s", table)
+    return (found[1], int(found[2]) * 1024) if found else (None, None)

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -53,7 +53,7 @@ class Graph(msgspec.Struct, frozen=True):
 class Variant(msgspec.Struct, frozen=True):
     """One depth in one precision: graphs that share one weight file."""
 
-    precision: str
+    precision: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]+\Z")]  # work folders are named after it
     target: str  # what it was made for: `any`, or one or more of `cpu.TARGETS`, as in `arm64,avx512-vnni`
     depth: int
     weights: str

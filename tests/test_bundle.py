@@ -71,6 +71,18 @@ def test_a_manifest_of_odd_bytes_or_that_nests_without_end_is_damaged(tmp_path, 
     assert "bundle.json is damaged" in the_one_error_line(classify(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["/tmp/int8", "../../int8", "int8\x1b[2J", ""])
+def test_a_precision_of_another_name_than_ours_is_damage(own_bundle, name):
+    """Folders of `bench` are named after it, and would be made wherever it says."""
+    path = own_bundle / "bundle.json"
+    manifest = json.loads(path.read_text())
+    manifest["variants"][-1]["precision"] = name
+    path.write_text(json.dumps(manifest))
+    line = the_one_error_line(classify(own_bundle))
+    assert "bundle.json is damaged" in line
+    assert "precision" in line
+
+
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path):
     assert "is no bundle" in the_one_error_line(classify(tmp_path))
 

@@ -80,8 +80,7 @@ async def bring(
     something, and `ReachError` for what was not right there.
     """
     await refuse_busy(machine, run)
-    files = {name: sha256(bundle.checked(name)) for name in bundle.manifest.files}
-    files[MANIFEST] = sha256(bundle.folder / MANIFEST)
+    files = await asyncio.to_thread(_hashes, bundle)  # other boards are talked to meanwhile
     facts = await machine.info()
     lacks = lacking(facts)
     if lacks or facts.python is None:
@@ -94,7 +93,7 @@ async def bring(
     room = await room_of(machine, facts, f"{FOLDER}/env", await asyncio.to_thread(environment_bytes, wheels.values()))
     sent = await machine.put(there, report, room.check)
     hashes = await asyncio.to_thread(lambda: {name: sha256(path) for name, path in wheels.items()})
-    wanted = {"bundle": place, "files": files, "wheels": hashes}
+    wanted = {"bundle": place, "files": files, "wheels": hashes, "lock": LOCK}
     script = resources("mrl_edge.devices.deploy").joinpath("settle.py").read_text(encoding="utf-8")
     command = ["sh", "-c", 'cd -- "$1" && shift && exec "$@"', "sh", FOLDER, facts.python.path, "-c", script]
     done = await machine.run(command, stdin=json.dumps(wanted).encode())
@@ -102,7 +101,7 @@ async def bring(
         raise ReachError(f"{machine.name}: what was sent could not be settled: {done.reason}")
     try:
         settled = msgspec.json.decode(done.out, type=_Settled)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ReachError(f"{machine.name} answered with what cannot be read: {error}") from None
     if settled.problems:
         raise ReachError(f"{machine.name}: {'; '.join(settled.problems)}")
@@ -114,6 +113,11 @@ async def bring(
         installed=settled.installed,
         providers=settled.providers,
     )
+
+
+def _hashes(bundle: Bundle) -> dict[str, str]:
+    found = {name: sha256(bundle.checked(name)) for name in bundle.manifest.files}
+    return {**found, MANIFEST: sha256(bundle.folder / MANIFEST)}
 
 
 async def remove(machine: Machine, bundle: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,7 +100,7 @@ def _known_hosts(address: Address, options: asyncssh.SSHClientConnectionOptions)
         )
     named = cast("Sequence[str]", options.known_hosts) or ["~/.ssh/known_hosts", _GLOBAL]
     paths = [Path(name).expanduser() for name in named]
-    return [str(path) for path in paths if path.is_file()]
+    return [str(path) for path in paths if path.is_file()] or [os.devnull]  # of none asyncssh takes ~/.ssh/known_hosts
 
 
 def _refuse_key(
@@ -113,7 +114,7 @@ def _refuse_key(
         raise ReachError(f"{address}: its key is not taken: {error.reason}") from None
     number, port = host.address
     name = options.host_key_alias or options.host or address.host
-    keys, *_ = asyncssh.match_known_hosts(known or b"", name, number, port if port != asyncssh.DEFAULT_PORT else None)
+    keys, *_ = asyncssh.match_known_hosts(known, name, number, port if port != asyncssh.DEFAULT_PORT else None)
     print_of_key = host.refused.get_fingerprint()
     if keys:
         _changed(address, known, print_of_key)

@@ -41,7 +41,7 @@ class SshMachine:
 
         Raises `ReachError` when the machine cannot write it, and `ConnectionLostError` when it stays away.
         """
-        upload = Upload(files, report, check)
+        upload = await asyncio.to_thread(Upload, files, report, check)  # it hashes them
         return await self.through_cuts(lambda: upload.go(self), lambda: upload.arrived)
 
     async def run(self, argv: Sequence[str], stdin: bytes = b"") -> Finished:

@@ -6,6 +6,7 @@ POSIX shell and what BusyBox has there; no SFTP.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -97,7 +98,9 @@ class Upload:
         return Sent(len(self._files), len(self._files) - len(self._new), self.sent)
 
     async def _send(self, machine: Streams, file: _File, part: tuple[int, str] | None, done: int) -> None:
-        start = part[0] if part and part[0] <= file.size and _prefix(file.path, part[0]) == part[1] else 0
+        start = 0
+        if part and part[0] <= file.size and await asyncio.to_thread(_prefix, file.path, part[0]) == part[1]:
+            start = part[0]
         for begin in (start, 0):  # what arrives wrong is sent once more, from its beginning
             argv = ["sh", "-c", _RECEIVE, "sh", file.part, file.target, file.hash, str(begin), str(file.size)]
             ended = await machine.stream(argv, self._blocks(file, begin, done))
@@ -140,7 +143,7 @@ async def download(machine: Streams, source: str, target: Path, most_bytes: int)
         ended = await machine.stream(["sh", "-c", _SEND, "sh", source, str(file.tell() + 1)], _nothing(), sink)
     if ended.code != 0:
         raise ReachError(f"{machine.name}: {source} could not be read: {ended.reason}")
-    if sha256(part) != wanted:
+    if await asyncio.to_thread(sha256, part) != wanted:
         part.unlink()
         raise ReachError(f"{machine.name}: {source} changed while it was read; ask for it again")
     part.replace(target)

@@ -132,7 +132,7 @@ def bench(
         float, typer.Option("--recall", "--target-recall", min=0.01, max=1, help="Recall@10 that indexes are tuned to.")
     ] = 0.95,
     max_seconds: Annotated[
-        float, typer.Option(min=0.1, help="Longest measurement of one latency, all its processes together.")
+        float, typer.Option(min=0.1, max=86_400, help="Longest measurement of one latency, all its processes together.")
     ] = 4.0,
     repeats: Annotated[
         int, typer.Option(min=1, help="Processes that a configuration is measured in, one in each round over all.")

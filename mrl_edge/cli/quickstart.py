@@ -39,7 +39,7 @@ def quickstart(
         int | None, typer.Option(min=100, help="Dev pairs to score, index and measure on; by default all 4,000.")
     ] = None,
     dims: Annotated[str, typer.Option(help="Nesting dimensions, ascending.")] = _DIMS,
-    max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest measurement of one latency.")] = 1.5,
+    max_seconds: Annotated[float, typer.Option(min=0.1, max=86_400, help="Longest measurement of one latency.")] = 1.5,
     repeats: Annotated[int, typer.Option(min=1, help="Processes that each row is measured in, one after another.")] = 3,
     overwrite: options.Overwrite = False,
 ) -> None:

@@ -63,7 +63,7 @@ def tune(
     recall: Annotated[
         float, typer.Option("--recall", "--target-recall", min=0.01, max=1, help="Recall@10 that indexes are tuned to.")
     ] = 0.95,
-    max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest measurement of one latency.")] = 4.0,
+    max_seconds: Annotated[float, typer.Option(min=0.1, max=86_400, help="Longest measurement of one latency.")] = 4.0,
     repeats: Annotated[int, typer.Option(min=1, help="Processes that a configuration is measured in.")] = 3,
     max_queries: Annotated[int, typer.Option(min=10, help="Queries (or labelled texts) for the quality.")] = 1000,
     max_documents: Annotated[int | None, typer.Option(min=10, help="Documents to search.")] = None,

@@ -6,6 +6,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from conftest import run_here, the_one_error_line
 from mrl_edge.bench.measure import calls
 from mrl_edge.bench.measure.calls import calibrate, time_calls
 from mrl_edge.bench.measure.waiting import accounts, waited_share
@@ -169,3 +170,11 @@ finally:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "busy" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["bench", "tune"])
+@pytest.mark.parametrize("seconds", ["inf", "nan", "0", "1e9"])
+def test_a_time_that_no_measurement_can_be_told_is_one_line(tmp_path, command, seconds):
+    """JSON, in which a process is told, has no infinity: each row would have failed."""
+    done = run_here(command, tmp_path, "--data", "x", "--max-seconds", seconds)
+    assert "'--max-seconds'" in the_one_error_line(done)

@@ -101,6 +101,18 @@ def test_a_living_process_that_ends_is_one_error_with_what_it_said():
             process.ask("pass")
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import sys; input(); sys.stdout.write('{\"ms\": [1')", "it ended with exit code 0"),
+        ("import sys; input(); sys.stderr.buffer.write(b'no \\xff model'); sys.exit(3)", "exit code 3: no . model"),
+    ],
+)
+def test_a_living_process_that_ends_amid_a_line_or_says_odd_bytes_is_one_error(code, said):
+    with Living("it", ("-c", code)) as process, pytest.raises(ResultsError, match=said):
+        process.ask("pass")
+
+
 def test_a_living_process_is_gone_afterwards():
     script = "import json, os\nwhile True:\n input(); print(json.dumps({'pid': os.getpid()}), flush=True)"
     with Living("it", ("-c", script)) as process:

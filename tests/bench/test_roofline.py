@@ -113,9 +113,10 @@ def test_new_ceilings_judge_the_rows_of_an_earlier_run_too(home, monkeypatch):
     assert run.ceilings == (faster,)
 
 
-def test_a_damaged_file_of_ceilings_is_measured_anew(home, monkeypatch):
+@pytest.mark.parametrize("content", [b"[{]", b'[{"cpu": "\xff"}]'])
+def test_a_damaged_file_of_ceilings_is_measured_anew(home, monkeypatch, content):
     module.cache_file().parent.mkdir(parents=True)
-    module.cache_file().write_text("[{]")
+    module.cache_file().write_bytes(content)
     run, asked = rooflines(home, monkeypatch)
     run.of(measurement("fp32", 64))
     assert asked == ["CountJob", "CeilingsJob"]

@@ -177,6 +177,11 @@ def test_one_bench_at_a_time_measures_on_a_board(lasting_board, bundle, task, tm
     done = run_mrl_edge(*same, env=lasting_board.environment)
     assert f"board is measuring 'runs/{bundle.name}/" in the_one_error_line(done)
     assert not (tmp_path / "second.json").exists()
+    stamp = lasting_board.home / ".mrl-edge" / "env" / "installed.json"
+    stamp.write_text("as of another numpy or mrl-edge here")
+    same = arguments(bundle, task, tmp_path / "first.json", "--repeats", "2", seconds="6")
+    done = run_mrl_edge(*same, env=lasting_board.environment)
+    assert "board: a run measures there, or another deployment goes on" in the_one_error_line(done)
     assert first.wait(240) == 0
 
 

@@ -1,6 +1,7 @@
 """A bundle brought to a board over a real sshd, run there in the environment that was brought with it, and removed."""
 
 import asyncio
+import fcntl
 import io
 import json
 import os
@@ -9,24 +10,32 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
 from importlib.metadata import version
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 from conftest import run_here, run_mrl_edge, the_one_error_line
+from mrl_edge.devices.deploy import bring
 from mrl_edge.devices.deploy import settle as module
+from mrl_edge.devices.deploy.holder import LOCK
 from mrl_edge.devices.deploy.onnxruntime_of import Onnxruntime, told_apart
 from mrl_edge.devices.deploy.own_wheel import write_own_wheel
 from mrl_edge.devices.deploy.settle import settle
 from mrl_edge.devices.deploy.wheelhouse import _check_runtime, _download, _kind, _pinned
 from mrl_edge.devices.facts import GraphicsProcessor
+from mrl_edge.devices.reach.address import read_address
 from mrl_edge.devices.reach.local import LocalMachine
+from mrl_edge.devices.reach.ssh import SshMachine
 
+from mrl_edge.bundle import open_bundle
 from mrl_edge.encoder import load
 from mrl_edge.errors import UnsupportedError
 from mrl_edge.hashing import sha256
+from mrl_edge.progress import silent
 
 TEXT = "a small domesticated carnivorous mammal"
 ENCODE = f"""
@@ -175,6 +184,10 @@ def test_a_bundle_runs_where_it_was_brought_and_leaves_no_trace(board, own_bundl
     second = deployed(own_bundle)
     assert (second["files"], second["kept"], second["sent_bytes"]) == (first["files"], first["files"], 0)
     assert second["installed"] is False
+    shutil.rmtree(next((board.home / ".mrl-edge" / "env").glob("lib/*/site-packages/numpy")))
+    (board.home / ".mrl-edge" / LOCK).write_text('{"run": "runs/of/before", "pid": 1}')
+    assert deployed(own_bundle)["installed"] is True
+    assert (board.home / ".mrl-edge" / LOCK).read_text() == ""
 
     manifest = own_bundle / "bundle.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text())))
@@ -225,6 +238,25 @@ def test_a_board_that_lacks_something_is_one_line_and_nothing_is_sent(board, own
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "no Python: install 3.10 or newer" in done.stderr
     assert list(board.home.iterdir()) == []
+
+
+def test_a_bundle_is_hashed_without_keeping_other_boards_waiting(board, own_bundle, tmp_path, monkeypatch):
+    opened, hashing = open_bundle(own_bundle), []
+
+    def noted(path):
+        hashing.append(threading.get_ident())
+        return sha256(path)
+
+    async def go():
+        async with SshMachine(read_address("board")) as machine:
+            await bring.bring(machine, opened, Onnxruntime(), tmp_path, silent)
+
+    monkeypatch.setattr(bring, "sha256", noted)
+    monkeypatch.setattr(bring, "lacking", lambda facts: ("everything",))
+    with pytest.raises(UnsupportedError, match="everything"):
+        asyncio.run(go())
+    assert len(hashing) == len(opened.manifest.files) + 1
+    assert threading.get_ident() not in hashing
 
 
 @pytest.mark.parametrize(("which", "zeros_mb"), [("bundle", 0), ("tiny_bundle", 80)])
@@ -295,12 +327,22 @@ def test_what_is_not_right_on_the_board_is_named(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
     wanted = {"a": sha256(tmp_path / "bundle/a"), "b": "0" * 64, "missing": "0" * 64}
-    found = settle("bundle", wanted, {})
+    found = settle("bundle", wanted, {}, LOCK)
     assert found == {
         "installed": False,
         "problems": ["bundle/b has another sha256 than what was sent", "bundle/missing is missing"],
     }
     assert not (tmp_path / "bundle" / "old").exists()
+    assert not (tmp_path / "env").exists()
+
+
+def test_no_environment_is_made_while_a_run_or_another_deployment_is_in_it(tmp_path, monkeypatch):
+    """Nor on a board without flock(1), where nothing was refused before."""
+    monkeypatch.chdir(tmp_path)
+    with Path(LOCK).open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        found = settle("bundle", {}, {}, LOCK)
+    assert "a run measures there, or another deployment goes on" in found["problems"][0]
     assert not (tmp_path / "env").exists()
 
 

@@ -124,6 +124,26 @@ def test_gpus_are_found_on_a_card_and_on_a_jetson():
     assert profile_of(jetson).providers[0] == "CUDAExecutionProvider"
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. Make sure that it is running.",
+        "No devices were found",
+    ],
+)
+def test_a_gpu_without_its_driver_is_none_and_the_rest_is_read(said):
+    """nvidia-smi says so on its standard output, where a GPU would stand."""
+    found = facts(gpu=said)
+    assert (found.gpu, found.hostname) == (None, "rock")
+
+
+@pytest.mark.parametrize("row", ["/dev/sda1 100 50 50 50% /media/My Disk", "//nas/my share 100 50 50 50% /home"])
+def test_room_is_read_beside_names_with_spaces(row):
+    table = f"Filesystem 1024-blocks Used Available Capacity Mounted on\n{row}"
+    found = facts(disk=table)
+    assert (found.disk, found.free_bytes) == (row.split(" 100 ")[0], 50 * 1024)
+
+
 def test_a_hostile_answer_makes_no_escape_and_no_odd_file_name():
     found = facts(kernel="aarch64\n../../\x1b[2Jx y\nLinux\n6.1", model="\x1b]0;x\x07board")
     assert "\x1b" not in found.hostname + found.model

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from mrl_edge.devices.reach import Finished, ssh, tree
+from mrl_edge.devices.reach import Finished, ssh, transfer, tree
 from mrl_edge.devices.reach.address import Address, read_address
 from mrl_edge.devices.reach.ssh import SshMachine, command_line
 from mrl_edge.devices.reach.transfer import download
@@ -164,6 +164,28 @@ def test_a_connection_that_falls_silent_is_given_up(board):
         on(board, act)
 
 
+def test_hashing_keeps_no_other_connection_waiting(board, tmp_path, monkeypatch):
+    """Of a model of 1 GB it takes seconds; a connection that is silent so long looks cut."""
+    here, hashing = threading.get_ident(), []
+
+    def noted(hashed):
+        def call(*arguments):
+            hashing.append(threading.get_ident())
+            return hashed(*arguments)
+
+        return call
+
+    for name in ("sha256", "_prefix"):
+        monkeypatch.setattr(transfer, name, noted(getattr(transfer, name)))
+    source = write(tmp_path / "source.bin", 100_000)
+    part = board.home / f".{hashlib.sha256(source.read_bytes()).hexdigest()}.part"
+    part.write_bytes(source.read_bytes()[:50_000])
+    on(board, lambda machine: machine.put({"there.bin": source}))
+    on(board, lambda machine: machine.get("there.bin", tmp_path / "back.bin"))
+    assert len(hashing) == 3
+    assert here not in hashing
+
+
 def test_a_part_with_another_content_is_not_built_upon(board, tmp_path):
     source = write(tmp_path / "source.bin", 100_000)
     part = board.home / f".{hashlib.sha256(source.read_bytes()).hexdigest()}.part"
@@ -259,6 +281,15 @@ def test_a_key_that_changed_while_we_were_cut_off_is_refused(board):
 
     with pytest.raises(ReachError, match="another key"):
         on(board, act)
+    assert list(board.home.iterdir()) == []
+
+
+def test_a_key_that_another_file_than_the_configured_one_holds_is_unknown(board):
+    """As to `ssh`: a file that is named and not there yet knows nobody."""
+    with (board.client / ".ssh" / "config").open("a") as config:
+        config.write("  UserKnownHostsFile ~/.ssh/known_boards\n")
+    with pytest.raises(ReachError, match="is an unknown host"):
+        on(board, lambda machine: machine.run(["touch", "x"]))
     assert list(board.home.iterdir()) == []
 
 
