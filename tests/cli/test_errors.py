@@ -78,6 +78,7 @@ def train(here, *options, encoder="bert", data="data.csv"):
         ),
         ((*PAIRS, "--sample-exits"), "--sample-exits does nothing without an exit"),
         ((*PAIRS, "--dims", "32", "--self-distillation", "1"), "--self-distillation does nothing without shorter"),
+        (("--text", "q", "--label", "l", "--temperature", "0.1"), "--temperature does nothing without a loss that"),
         ((*PAIRS, "--label-weight", "1"), "--label-weight does nothing without both --query and --label"),
     ],
 )
