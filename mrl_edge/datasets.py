@@ -56,8 +56,9 @@ class Table:
     def split(self, fraction: float, seed: int) -> tuple[Table, Table]:
         """Return the rows in two parts, the second a random `fraction` of them (at least one row).
 
-        No text or image is in both parts. Where positives are so few, or link so many queries, that this leaves no
-        such part, a positive may be in both. Raises `UsageError` where the inputs themselves are too few.
+        No text or image is in both parts, but for hard negatives. Where positives are so few, or link so many queries,
+        that this leaves no such part, a positive may be in both. Raises `UsageError` where the
+        inputs themselves are too few.
         """
         for roles in (_TEXTS, _INPUTS):
             groups = linked_rows([self.roles[role] for role in roles if role in self.roles], len(self))

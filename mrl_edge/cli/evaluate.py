@@ -70,7 +70,7 @@ def evaluate(
     max_queries: Annotated[int | None, typer.Option(min=1, help="Ask the first queries only, of all documents.")] = (
         None
     ),
-    seed: Annotated[int, typer.Option(help="Seed of the halves, the few examples and the random features.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the halves, the few examples and the random features.")] = 0,
     threads: options.Threads = None,
     provider: options.Provider = "cpu",
     as_json: options.AsJson = False,

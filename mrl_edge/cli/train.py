@@ -67,7 +67,10 @@ def train(
     trunk_lr: Annotated[
         float | None, typer.Option(min=0, max=1e30, help="Peak learning rate of a fine-tuned trunk; 1e-4 by default.")
     ] = None,
-    temperature: Annotated[float, typer.Option(min=1e-3, max=1e3, help="Temperature of the contrastive loss.")] = 0.05,
+    temperature: Annotated[
+        float | None,
+        typer.Option(min=1e-3, max=1e3, help="Temperature of similarities that are compared; 0.05 by default."),
+    ] = None,
     label_weight: Annotated[
         float | None, typer.Option(min=0, help="Weight of the class loss beside the pairs'; 1 by default.")
     ] = None,
@@ -157,6 +160,9 @@ def train(
         }
     )
     table = datasets.read_table(data, columns).sample(max_rows)
+    distils = (len(layers) > 1 and exit_distillation != 0) or self_distillation
+    compares = distils or "query" in table.roles or "label" not in table.roles
+    _check_used({"a loss that compares: pairs, texts alone or exits": (compares, {"--temperature": temperature})})
     dev_table = datasets.read_table(dev, replace(columns, negative=None)) if dev else None
     if dev_table is None:
         table, dev_table = table.split(0.1, seed)
@@ -175,7 +181,7 @@ def train(
         batch_size=batch_size or (64 if fine_tune else FROZEN_BATCH),
         learning_rate=lr,
         trunk_learning_rate=1e-4 if trunk_lr is None else trunk_lr,
-        temperature=temperature,
+        temperature=0.05 if temperature is None else temperature,
         label_weight=1.0 if label_weight is None else label_weight,
         exit_weight=0.15 if exit_weight is None else exit_weight,
         exit_distillation=0.5 if exit_distillation is None else exit_distillation,

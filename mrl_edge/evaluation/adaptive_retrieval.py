@@ -56,12 +56,13 @@ def search_plans(dims: Sequence[int], shortlist: int, documents: int, k: int) ->
     that is as long as the corpus saves nothing and is left out.
     """
     plans = [SearchPlan(dim) for dim in dims]
-    if shortlist >= documents:
+    first = max(shortlist, k)
+    if first >= documents:
         return plans
-    plans += [SearchPlan(dim, (Step(max(shortlist, k), dims[-1]),)) for dim in dims[:-1]]
+    plans += [SearchPlan(dim, (Step(first, dims[-1]),)) for dim in dims[:-1]]
     for number, dim in enumerate(dims[:-2]):
         later = dims[number + 1 :]
-        steps = tuple(Step(max(shortlist >> place, k), larger) for place, larger in enumerate(later))
+        steps = tuple(Step(max(first >> place, k), larger) for place, larger in enumerate(later))
         plans.append(SearchPlan(dim, steps))
     return plans
 

@@ -30,7 +30,7 @@ def tower_config(source: str, folder: Path, config: dict[str, Any], tower: str |
         raise UsageError(f"--tower {tower}: expected text or vision")
     if family == _BOTH:
         if tower is None:
-            raise UsageError(f"{source} is a CLIP of two towers: choose one with --tower text or --tower vision")
+            raise UsageError(f"{source} is a CLIP of two towers: mrl-edge export takes one with --tower text or vision")
         found: dict[str, Any] = load_tower_config(folder, TEXT if tower == "text" else VISION).to_dict()
         return found
     if tower is not None and family != f"clip_{tower}_model":

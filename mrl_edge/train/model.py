@@ -97,27 +97,41 @@ def load_encoder(source: str) -> LoadedModel:
 def load_exits(folder: Path, record: Record) -> list[Exit]:
     """Return the exits of a trained model, ascending; `ModelError` when a file is missing or damaged."""
     spec = read_encoder(str(folder))
+    projection = spec.modules[-1]
+    if not isinstance(projection, Dense):
+        raise ModelError(f"{folder}: its last module is no projection: train it again")
+    shape = (record.dims[-1], spec.with_modules(spec.modules[:-1]).width)
     exits = []
     *shallow, full = record.depths
     stored = _tensors(folder / EXITS) if shallow else {}
     for depth in shallow:
         own = {name.removeprefix(f"{depth}."): value for name, value in stored.items() if name.startswith(f"{depth}.")}
-        exits.append(_exit(folder / EXITS, depth, own, record))
-    projection = spec.modules[-1]
-    if not isinstance(projection, Dense):
-        raise ModelError(f"{folder}: its last module is no projection: train it again")
-    weights = {"projection": _tensors(projection.folder / "model.safetensors").get("linear.weight")}
+        rows = _tensor(folder / EXITS, own, "projection", shape)
+        exits.append(Exit(depth, rows, _classifiers(folder / EXITS, own, record)))
+    path = projection.folder / "model.safetensors"
+    weight = _tensor(path, _tensors(path), "linear.weight", shape)
     heads = _tensors(folder / HEADS) if record.classes else {}
-    return [*exits, _exit(folder / HEADS, full, {**weights, **heads}, record)]
+    return [*exits, Exit(full, weight, _classifiers(folder / HEADS, heads, record))]
 
 
-def _exit(path: Path, depth: int, tensors: dict[str, Any], record: Record) -> Exit:
-    try:
-        dims = record.dims if record.classes else ()
-        heads = {dim: (tensors[f"{dim}.weight"], tensors[f"{dim}.bias"]) for dim in dims}
-        return Exit(depth, tensors["projection"], heads)
-    except KeyError as error:
-        raise ModelError(f"{path} is damaged (it has no {error}): train the model again") from None
+def _classifiers(path: Path, tensors: dict[str, Tensor], record: Record) -> dict[int, Linear]:
+    classes = len(record.classes)
+    return {
+        dim: (
+            _tensor(path, tensors, f"{dim}.weight", (classes, dim)),
+            _tensor(path, tensors, f"{dim}.bias", (classes,)),
+        )
+        for dim in (record.dims if classes else ())
+    }
+
+
+def _tensor(path: Path, tensors: dict[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
+    if name not in tensors:
+        raise ModelError(f"{path} is damaged (it has no {name!r}): train the model again")
+    if tensors[name].shape != shape:
+        said = f"its {name!r} is {list(tensors[name].shape)}, not {list(shape)}"
+        raise ModelError(f"{path} is damaged ({said}): train the model again")
+    return tensors[name]
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

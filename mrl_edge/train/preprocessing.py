@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mrl_edge.errors import ModelError
 from mrl_edge.train.source import EncoderSpec
 from mrl_edge.train.trunk import Preprocess, load_tokenizer, text_inputs
 
@@ -25,4 +26,6 @@ def load_preprocessing(spec: EncoderSpec) -> Preprocessing:
         processor = load_image_processor(spec)
         return Preprocessing(processor, image_inputs(processor))
     tokenizer = load_tokenizer(spec)
+    if tokenizer.pad_token is None:
+        raise ModelError(f"{spec.source}: its tokenizer has no padding token: name one in tokenizer_config.json")
     return Preprocessing(tokenizer, text_inputs(tokenizer, spec.max_tokens))

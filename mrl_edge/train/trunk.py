@@ -42,6 +42,7 @@ class Trunk(nn.Module):
             raise ModelError(f"{spec.source} cannot be loaded as an encoder: {reason}") from None
         if getattr(self.transformer.config, "is_encoder_decoder", False):
             raise ModelError(f"{spec.source} is an encoder with a decoder ({spec.family}), which is not supported")
+        _check_widths(spec)
         self.spec = spec
         self.depths = tuple(depths or (spec.layers,))
         self._takes = set(inspect.signature(self.transformer.forward).parameters)
@@ -92,6 +93,16 @@ def _transformer(spec: EncoderSpec) -> Any:
         return AutoModel.from_pretrained(spec.transformer, **options)
     config = load_tower_config(spec.transformer, spec.family)
     return tower_class(spec.family).from_pretrained(spec.transformer, config=config, **options)
+
+
+def _check_widths(spec: EncoderSpec) -> None:
+    """Raise `ModelError` where a module does not take what the one before it gives."""
+    width = spec.hidden
+    for module in spec.modules:
+        takes = module.inputs if isinstance(module, Dense) else module.width if isinstance(module, LayerNorm) else width
+        if takes != width:
+            raise ModelError(f"{spec.source}: its {type(module).__name__} takes {takes} dimensions, and gets {width}")
+        width = module.outputs if isinstance(module, Dense) else width
 
 
 def load_tokenizer(spec: EncoderSpec) -> PreTrainedTokenizerBase:

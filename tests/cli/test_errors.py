@@ -9,7 +9,9 @@ import sys
 import time
 
 import pytest
+import torch
 from conftest import leftovers, run_here, the_one_error_line
+from safetensors.torch import load_file, save_file
 from train.encoders import tiny_bert
 from train.untrained import untrained_model
 
@@ -76,6 +78,7 @@ def train(here, *options, encoder="bert", data="data.csv"):
         ),
         ((*PAIRS, "--sample-exits"), "--sample-exits does nothing without an exit"),
         ((*PAIRS, "--dims", "32", "--self-distillation", "1"), "--self-distillation does nothing without shorter"),
+        (("--text", "q", "--label", "l", "--temperature", "0.1"), "--temperature does nothing without a loss that"),
         ((*PAIRS, "--label-weight", "1"), "--label-weight does nothing without both --query and --label"),
     ],
 )
@@ -95,9 +98,25 @@ def test_tables_that_cannot_be_read(here, content, said):
 
 
 def broken_encoders():
-    def config(folder, **changes):
-        path = folder / "config.json"
+    def config(folder, file="config.json", **changes):
+        path = folder / file
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    def dense(folder, inputs):
+        kinds = {"": "Transformer", "1": "Pooling", "2": "Dense"}
+        modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
+        (folder / "modules.json").write_text(json.dumps(modules))
+        for path, settings in (
+            ("1", {"pooling_mode_mean_tokens": True}),
+            ("2", {"in_features": inputs, "out_features": 8, "bias": False, "activation_function": "Identity"}),
+        ):
+            (folder / path).mkdir()
+            (folder / path / "config.json").write_text(json.dumps(settings))
+        save_file({"linear.weight": torch.ones(8, inputs)}, folder / "2" / "model.safetensors")
+
+    def padding(folder):
+        config(folder, "tokenizer_config.json", pad_token=None)
+        (folder / "special_tokens_map.json").unlink(missing_ok=True)
 
     return {
         "is no encoder": lambda f: (f / "config.json").unlink(),
@@ -109,6 +128,8 @@ def broken_encoders():
         "the one Pooling must come right after": lambda f: (f / "modules.json").write_text(
             '[{"path": "", "type": "Transformer"}, {"path": "", "type": "sentence_transformers.models.Normalize"}]'
         ),
+        "its tokenizer has no padding token": padding,
+        "its Dense takes 24 dimensions, and gets 32": lambda f: dense(f, 24),
         "do_lower_case is not supported": lambda f: (f / "sentence_bert_config.json").write_text(
             '{"max_seq_length": 32, "do_lower_case": true}'
         ),
@@ -178,6 +199,24 @@ def test_export_of_a_classifier_whose_heads_are_gone(model, tmp_path, damage):
         run_here("export", copy, "--out", tmp_path / "bundle")
     )
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "kept", "said"),
+    [
+        ("2_Dense/model.safetensors", "linear.weight", None, "it has no 'linear.weight'"),
+        ("heads.safetensors", "10.weight", slice(2), "its '10.weight' is [2, 10], not [3, 10]"),
+        ("heads.safetensors", "10.bias", None, "it has no '10.bias'"),
+        ("exits.safetensors", "1.projection", slice(5), "its 'projection' is [5, 32], not [24, 32]"),
+    ],
+)
+def test_a_model_whose_weights_do_not_fit_its_record(here, file, name, kept, said):
+    path = untrained_model(here / "model", here / "bert", (1, 2)) / file
+    tensors = load_file(path)
+    gone = tensors.pop(name)
+    save_file(tensors | ({name: gone[kept].clone()} if kept else {"other": gone}), path)
+    done = run_here("evaluate", here / "model", "--data", here / "data.csv", *PAIRS)
+    assert f"{file.rpartition('/')[2]} is damaged ({said})" in the_one_error_line(done)
 
 
 @pytest.fixture

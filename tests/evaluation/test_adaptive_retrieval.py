@@ -89,6 +89,10 @@ def test_a_small_corpus_needs_no_shortlist():
     assert {plan.kind for plan in search_plans((8, 16, 32), 200, 200, k=10)} == {"exact"}
 
 
+def test_a_shortlist_that_k_makes_as_long_as_the_corpus_is_left_out():
+    assert {plan.kind for plan in search_plans((8, 64, 384), shortlist=3, documents=10, k=10)} == {"exact"}
+
+
 def test_what_a_search_costs_and_finds(documents, queries):
     exact = [np.argsort(-(documents @ query))[:10].tolist() for query in queries]
     relevant = [frozenset(ids[:3]) for ids in exact]

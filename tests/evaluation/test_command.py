@@ -134,6 +134,7 @@ print(sorted({{"torch", "transformers", "sklearn", "scipy"}} & set(sys.modules))
         ((*PAIRS, "--k", "0"), "at least 1"),
         ((*PAIRS, "--dims", "65"), "65"),
         ((*PAIRS, "--depth", "3"), "it has 6"),
+        ((*PAIRS, "--seed", "-1"), "'--seed'"),
     ],
 )
 def test_options_that_make_no_sense(bundle, task, options, said):

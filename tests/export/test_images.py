@@ -284,7 +284,7 @@ def test_a_text_bundle_refuses_images(tmp_path, digits, paths):
         (tiny_resnet, ("--texts", "x.txt"), "give --images, not --texts"),
         (tiny_bert, ("--images", "x"), "give --texts, not --images"),
         (tiny_bert, ("--tower", "text"), "--tower chooses one of CLIP's two"),
-        (tiny_clip, (), "choose one with --tower text or --tower vision"),
+        (tiny_clip, (), "mrl-edge export takes one with --tower text or vision"),
         (tiny_clip, ("--tower", "both"), "expected text or vision"),
     ],
 )
