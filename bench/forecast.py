@@ -24,6 +24,7 @@ from mrl_edge.bench.held import resized
 from mrl_edge.bench.results import OneProcess, Results
 from mrl_edge.bench.sized import LATENCY, Point, are_held, noise_of, own_noise, searched, share_noise, sizes_of
 
+from mrl_edge.description import Parameters
 from mrl_edge.errors import ResultsError, UsageError
 from mrl_edge.index.candidates import list_count
 from mrl_edge.index.kinds import kind_of
@@ -35,6 +36,7 @@ _READS_ALL = ("scan", "ivf")
 # The least noise of a figure, as `sized.LATENCY` is that of a latency.
 _TAIL, _COLD, _RSS, _ENERGY = 0.05, 0.05, 0.01, 0.05
 _COUNTED, _RETUNED = 1e-3, 0.5  # of disk: it is counted, but trees or links that are tuned at each size double or halve
+_LIST = 4500  # values that are read in the time that one more list takes: 3,800 at 64 dimensions, 5,400 at 384
 _CACHES = 0.1  # what encoding may slow down by, as a share, where the search takes e times as long
 _NO_PARAMETERS = ("scan", "binary")
 
@@ -142,13 +144,17 @@ def _predicted(points: Sequence[Point], items: int, pool: Sequence[Point], growt
     def of(values: Values, noise: Values, curves: Sequence[Curve]) -> Forecast:
         return fit(Points(sizes, values, noise), curves, items)
 
-    searching = _SEARCH.get(kind_of(last.index or ""), _GROWTH)
+    work, wanted = _work(points, items)
+
+    def searching(values: Values, noise: Values) -> Forecast:
+        return fit(Points(work, values, noise), _SEARCH.get(kind_of(last.index or ""), _GROWTH), wanted)
+
     shares = np.array([point.share for point in points])
-    share = of(shares, shares * share_noise(points), searching)
+    share = searching(shares, shares * share_noise(points))
     encode = _encoding(pool, max(share.value, float(shares.min())))
     search, whole = share.times(encode), share.moved(1.0).times(encode)
     costs = {
-        "p99_ms": _tail(points, encode, of, searching),
+        "p99_ms": _tail(points, encode, searching),
         "cold_start_ms": _cost(points, "cold_start_ms", _COLD, of, lambda one: one.cold_start_ms),
         "peak_rss_mb": _memory(points, items, of),
         "disk_mb": _disk(points, items, of),
@@ -180,13 +186,32 @@ def _predicted(points: Sequence[Point], items: int, pool: Sequence[Point], growt
 _Of = Callable[[Values, Values, Sequence[Curve]], Forecast]
 
 
-def _tail(points: Sequence[Point], encode: Forecast, of: _Of, curves: Sequence[Curve]) -> Forecast | None:
+def _work(points: Sequence[Point], items: int) -> tuple[Values, float]:
+    """Return what a search goes by, at each size and among `items`: the documents, or what held lists have it read.
+
+    Lists are as many as a power of two, so that sizes probe as many of them or twice as many.
+    """
+    last = points[-1].row
+    if last.index != "ivf" or not are_held(points) or "probes" not in last.parameters:
+        return sizes_of(points), items
+
+    def read(parameters: Parameters, documents: int) -> float:
+        probes = int(parameters["probes"])
+        return probes * (_LIST + documents / int(parameters["lists"]) * last.dim)
+
+    there = [read(point.row.parameters, point.size) for point in points]
+    return np.array(there), read(resized("ivf", last.parameters, list_count(items)), items)
+
+
+def _tail(
+    points: Sequence[Point], encode: Forecast, searching: Callable[[Values, Values], Forecast]
+) -> Forecast | None:
     """Return the p99 of a query: what it has above the encoding's median grows as the search does."""
     tails = np.array([point.row.p99_ms / point.rest_ms for point in points])
     if not np.isfinite(tails).all():
         return None
     noise = tails * noise_of(points, lambda one: one.query_p99_ms, _TAIL)
-    return of(np.maximum(tails - 1, 0.0), noise, curves).moved(1.0).times(encode)
+    return searching(np.maximum(tails - 1, 0.0), noise).moved(1.0).times(encode)
 
 
 def _cost(

@@ -6,8 +6,8 @@ Each size is foretold from the others, and the largest from the two smallest alo
 with the parameters that indexes were tuned to over the largest, as `mrl-edge bench --max-documents` does with several;
 a second run goes by the first one's files, which lie in FOLDER/forecast. The documents are the built-in train table's,
 those of a smaller size among those of a larger; its queries the model was trained on, so that its recall is no measure
-of the model. Encoding does not depend on the size: one precision says what can be said. What a measured row's own
-encoding is off that of all the others is shown too: so far the machine was slower or faster just then, which is in the
+of the model. Encoding depends on the size by the caches alone: one precision says what can be said. What a measured
+row's own encoding is off the others' is shown too: so far the machine was slower or faster just then, which is in the
 p50 that a forecast is held against and which none can know.
 """
 

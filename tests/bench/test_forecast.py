@@ -329,6 +329,27 @@ def test_what_an_index_keeps_is_a_curve_of_its_own():
         assert low < row.quality["recall_at_10"] < high < low + 0.3
 
 
+def test_what_held_lists_cost_goes_by_the_lists_and_rows_that_are_read():
+    """Lists double with the documents or stay as many: no curve over the documents goes through that."""
+
+    def search_ms(probes, lists, n):
+        return 0.05 + probes * (0.004 + 2e-6 * 64 * n / lists / 2)
+
+    def held(n, lists):
+        (row,) = at(n, "ivf").measurements
+        probes = lists // 8
+        found = {"lists": lists, "cluster_dim": 64, "probes": probes}
+        search = msgspec.structs.replace(row.search, parameters=found, p50_ms=search_ms(probes, lists, n))
+        whole = msgspec.structs.replace(row.query, p50_ms=ENCODE_MS + search.p50_ms, ci95_ms=None)
+        return changed(at(n, "ivf"), search=search, query=whole)
+
+    files = [held(n, list_count(n)) for n in (5000, 10_000, 40_000)]
+    (row,) = at_size(files, 20_000).rows
+    lists = list_count(20_000)
+    assert lists == list_count(10_000)
+    assert row.search_p50_ms == pytest.approx(search_ms(lists // 8, lists, 20_000), rel=0.05)
+
+
 def test_parameters_that_were_held_are_those_of_another_size():
     def held(n, lists):
         found = {"lists": lists, "cluster_dim": 64, "probes": lists // 8}
