@@ -37,6 +37,7 @@ _READS_ALL = ("scan", "ivf")
 _TAIL, _COLD, _RSS, _ENERGY = 0.05, 0.05, 0.01, 0.05
 _COUNTED, _RETUNED = 1e-3, 0.5  # of disk: it is counted, but trees or links that are tuned at each size double or halve
 _LIST = 4500  # values that are read in the time that one more list takes: 3,800 at 64 dimensions, 5,400 at 384
+_LEAST_SHARE = 1e-4  # of a search, whose logarithm is taken
 _CACHES = 0.1  # what encoding may slow down by, as a share, where the search takes e times as long
 _NO_PARAMETERS = ("scan", "binary")
 
@@ -118,7 +119,8 @@ def _encoding(points: Sequence[Point], share: float) -> Forecast:
     that costs is the slope of the rows' logarithms, drawn towards none as far as they differ for other reasons.
     """
     own = statistics.median(own_noise(point.row) for point in points)
-    logs, far = np.log([point.rest_ms for point in points]), np.log([point.share / share for point in points])
+    logs = np.log([point.rest_ms for point in points])
+    far = np.log([max(point.share, _LEAST_SHARE) / max(share, _LEAST_SHARE) for point in points])
     beside, apart = logs - logs.mean(), far - far.mean()
     slope = max(0.0, float(apart @ beside) / float(apart @ apart + (_scatter(beside, own) / _CACHES) ** 2))
     rest = np.exp(logs - slope * far)  # if its search were such a share
@@ -151,7 +153,7 @@ def _predicted(points: Sequence[Point], items: int, pool: Sequence[Point], growt
 
     shares = np.array([point.share for point in points])
     share = searching(shares, shares * share_noise(points))
-    encode = _encoding(pool, max(share.value, float(shares.min())))
+    encode = _encoding(pool, share.value)
     search, whole = share.times(encode), share.moved(1.0).times(encode)
     costs = {
         "p99_ms": _tail(points, encode, searching),

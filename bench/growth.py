@@ -172,9 +172,9 @@ def _tried_as_hard(points: Points, effort: Values) -> Forecast:
     That was seen of lists whose probes were 1 to 16, where odds grew as their power of 0.84 to 1.02, whatever the
     number of lists. So a power of 1 is known within a third.
     """
-    by = np.log(effort)
+    by, there = np.log(effort), odds_share(logit(points.values))  # neither none nor all
     shares = odds_share(logit(points.values) - by)
-    noise = points.noise * shares * (1 - shares) / (points.values * (1 - points.values))
+    noise = points.noise * shares * (1 - shares) / (there * (1 - there))
     found = fit(Points(points.sizes, shares, noise), (EVEN,), points.sizes[-1], rises=None)
     reach = Z95 * _POWER * abs(float(by.mean())) * found.value * (1 - found.value)
     wide = found.widened(reach, reach)

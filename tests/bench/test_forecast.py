@@ -350,6 +350,24 @@ def test_what_held_lists_cost_goes_by_the_lists_and_rows_that_are_read():
     assert row.search_p50_ms == pytest.approx(search_ms(lists // 8, lists, 20_000), rel=0.05)
 
 
+@pytest.mark.parametrize("kind", ["scan", "annoy", "ivf"])
+@pytest.mark.filterwarnings("error")
+def test_an_index_that_finds_nothing_in_no_time_is_foretold_to_do_so(kind):
+    def empty(n):
+        (row,) = at(n, kind).measurements
+        parameters = {"lists": 64, "cluster_dim": 64, "probes": 1} if kind == "ivf" else {}
+        within = dict.fromkeys(COUNTS, 0.5)
+        search = msgspec.structs.replace(
+            row.search, parameters=parameters, p50_ms=0.0, exact={"recall_at_10": 0.5}, exact_within=within
+        )
+        quality = msgspec.structs.replace(row.quality, recall_at_10=0.0, ndcg_at_10=None)
+        return changed(at(n, kind), search=search, quality=quality)
+
+    (row,) = at_size([empty(n) for n in SIZES], 20_000).rows
+    assert row.quality["recall_at_10"] == pytest.approx(0.0, abs=1e-3)
+    assert all(np.isfinite(bound) for pair in row.bounds.values() for bound in pair)
+
+
 def test_parameters_that_were_held_are_those_of_another_size():
     def held(n, lists):
         found = {"lists": lists, "cluster_dim": 64, "probes": lists // 8}
