@@ -108,16 +108,19 @@ def chosen(tiny, tmp_path):
 def test_a_choice_is_served_and_a_fault_of_ours_ends_one_request_alone(tiny, chosen, tmp_path):
     path = chosen(dim=4, rerank_dim=24, shortlist=50, runtime=["no-arena", "pinned"], threads=2)
     copy = shutil.copytree(tiny, tmp_path / "copy")
+    documents = copy / "index" / "documents.jsonl"
     with serving(copy, "--pick", path, "--allow-host", "Kitchen.example:8000") as running:
         health = ask(running, "/healthz", headers={"Host": "kitchen.example:80"})[2]
         assert (health["precision"], health["depth"], health["dim"]) == ("fp32", 2, 4)
+        content = documents.read_bytes()
+        os.truncate(documents, 0)  # the same file, which the service has open
+        status, _, answer = ask(running, "/search", {"query": "aia"})
+        assert (status, answer["error"]["code"]) == (500, "internal_error")
+        documents.write_bytes(content)
         found = post(running, "/search", {"query": "aia", "k": 3})["hits"]
         (note, listening) = (json.loads(line) for line in running.lines[:2])
         assert "nothing is pinned here" in note["event"]
         assert listening["threads"] == 2
-        os.truncate(copy / "index" / "documents.jsonl", 0)
-        status, _, answer = ask(running, "/search", {"query": "aia"})
-        assert (status, answer["error"]["code"]) == (500, "internal_error")
         assert ask(running, "/healthz", headers={"Host": "localhost"})[0] == 200
     faults = [json.loads(line) for line in running.lines if '"traceback"' in line]
     assert ["JSONDecodeError" in fault["traceback"] for fault in faults] == [True]
