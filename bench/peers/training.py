@@ -47,7 +47,7 @@ def settings(dims: tuple[int, ...], fine_tune: bool, batch: int) -> Settings:
     return Settings(
         dims=dims, depths=(6,), weights=(1.0,) * len(dims), tied=False, epochs=1, batch_size=batch, accumulate=1,
         learning_rate=2e-3, trunk_learning_rate=1e-4, temperature=0.05, label_weight=1.0, exit_weight=1.0,
-        exit_distillation=0.0, self_distillation=0.0, sample_exits=False, exit_epochs=0, fine_tune=fine_tune,
+        exit_distillation=0.0, self_distillation=0.0, sample_exits=False, head_epochs=0, fine_tune=fine_tune,
         train_word_embeddings=False, seed=0, mixed_precision="bf16" if has_fast_bfloat16() else "no",
     )  # fmt: skip
 

@@ -88,10 +88,10 @@ def train(
     sample_exits: Annotated[
         bool, typer.Option("--sample-exits", help="Train one random exit a step, not all.")
     ] = False,
-    exit_epochs: Annotated[
+    head_epochs: Annotated[
         int | None,
         typer.Option(
-            min=0, help="After --fine-tune, epochs in which the exits' own heads learn on alone; 8 by default."
+            min=0, help="After --fine-tune, epochs in which projection and class heads learn on alone; 4 by default."
         ),
     ] = None,
     accumulate: Annotated[int, typer.Option(min=1, help="Batches an optimizer step.")] = 1,
@@ -142,7 +142,14 @@ def train(
     layers = _depths(depths, spec.layers)
     _check_used(
         {
-            "--fine-tune": (fine_tune, {"--trunk-lr": trunk_lr, "--train-word-embeddings": train_word_embeddings}),
+            "--fine-tune": (
+                fine_tune,
+                {
+                    "--trunk-lr": trunk_lr,
+                    "--train-word-embeddings": train_word_embeddings,
+                    "--head-epochs": head_epochs,
+                },
+            ),
             "an exit: give --depths": (
                 len(layers) > 1,
                 {
@@ -151,7 +158,6 @@ def train(
                     "--sample-exits": sample_exits,
                 },
             ),
-            "both --depths and --fine-tune": (len(layers) > 1 and fine_tune, {"--exit-epochs": exit_epochs}),
             "shorter dimensions: give --dims": (
                 len(nesting) > 1,
                 {"--self-distillation": self_distillation or None},
@@ -169,7 +175,7 @@ def train(
 
     from mrl_edge.train.processes import joined
     from mrl_edge.train.run import Setup
-    from mrl_edge.train.settings import FROZEN_BATCH, FROZEN_EPOCHS, Settings
+    from mrl_edge.train.settings import FROZEN_BATCH, FROZEN_EPOCHS, HEAD_EPOCHS, Settings
     from mrl_edge.train.training import train as run
 
     settings = Settings(
@@ -187,7 +193,7 @@ def train(
         exit_distillation=0.5 if exit_distillation is None else exit_distillation,
         self_distillation=self_distillation,
         sample_exits=sample_exits,
-        exit_epochs=FROZEN_EPOCHS if exit_epochs is None else exit_epochs,
+        head_epochs=HEAD_EPOCHS if head_epochs is None else head_epochs,
         accumulate=accumulate,
         fine_tune=fine_tune,
         train_word_embeddings=train_word_embeddings,

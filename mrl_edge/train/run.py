@@ -100,8 +100,8 @@ class Run:
     def fit(self, checkpoint: Checkpoint, on_epoch: OnEpoch) -> list[dict[str, Any]]:
         """Train from the checkpoint's step, or the first, to the last; return the epochs' losses and quality."""
         history = self.loop().fit(checkpoint, self._epoch_quality, on_epoch)
-        if self.settings.exit_epochs and self.settings.fine_tune and len(self.settings.depths) > 1:
-            self._refine_exits(checkpoint)
+        if self.settings.head_epochs and self.settings.fine_tune:
+            self._train_heads(checkpoint)
         return history
 
     def final_quality(self) -> dict[str, dict[int, Quality]]:
@@ -125,31 +125,31 @@ class Run:
         self._report("evaluating", len(depths), len(depths))
         return quality
 
-    def _refine_exits(self, checkpoint: Checkpoint) -> None:
-        """Train the heads of the exits before the last alone, on what the fine-tuned trunk gives.
+    def _train_heads(self, checkpoint: Checkpoint) -> None:
+        """Train the projections and class heads alone, on what the fine-tuned trunk gives.
 
-        The second stage of DeeBERT (Xin et al. 2020, §3.2): it leaves the full depth as it is. Its batches are those
-        of a frozen trunk, over all processes together.
+        As the second stage of DeeBERT (Xin et al. 2020, §3.2), but for the full depth too: the dimensions share the
+        trunk, and what a short one still gains from its own rows of the projection costs a long one nearly nothing.
+        Batches are those of a frozen trunk, over all processes together.
         """
         trunk, settings = self.model.trunk, self.settings
         self.model.requires_grad_(False)
-        for head in list(self.model.heads)[:-1]:
-            head.requires_grad_(True)
+        self.model.heads.requires_grad_(True)
         features = FeatureCache(checkpoint.folder, trunk, self._preprocess, self._bfloat16, weights_key(trunk))
         with self.accelerator.main_process_first():
             inputs = Cached(
                 {
-                    role: features.embed(rows, f"embedding the {role} texts for the exits", self._report)
+                    role: features.embed(rows, f"embedding the {role} texts for the heads", self._report)
                     for role, rows in self.rows.texts.items()
                 }
             )
-        batch_size = max(1, FROZEN_BATCH // self.accelerator.num_processes)
         alone = replace(
             settings,
-            fine_tune=False, epochs=settings.exit_epochs, batch_size=batch_size, accumulate=1, sample_exits=False,
+            fine_tune=False, epochs=settings.head_epochs, accumulate=1, sample_exits=False,
+            batch_size=max(1, FROZEN_BATCH // self.accelerator.num_processes),
         )  # fmt: skip
         loop = Loop(self.accelerator, self.model, inputs, self.rows, alone, self._scale, self._report)
-        loop.fit(checkpoint.stage("exits"), dict, lambda entry: None)
+        loop.fit(checkpoint.stage("heads"), dict, lambda entry: None)
 
     def _prepare_inputs(self) -> tuple[Inputs, Floats]:
         """Embed the training texts (a sample of them when the trunk will change); return the inputs and a sample."""

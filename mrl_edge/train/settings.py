@@ -13,6 +13,7 @@ from mrl_edge.train.source import EncoderSpec
 from mrl_edge.train.weighting import FixedWeights, LearnedWeights, Weighting
 
 FROZEN_BATCH, FROZEN_EPOCHS = 512, 8  # where the trunk stays as it is
+HEAD_EPOCHS = 4  # after fine-tuning
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Settings:
     exit_distillation: float  # weight of an exit's self-distillation from the last
     self_distillation: float  # weight of the shorter prefixes' learning what the full dimension finds alike
     sample_exits: bool  # train one exit before the last a step, not all
-    exit_epochs: int  # in which the exits before the last learn on alone, on the fine-tuned trunk
+    head_epochs: int  # after fine-tuning, in which projections and class heads learn on alone
     fine_tune: bool
     train_word_embeddings: bool
     seed: int

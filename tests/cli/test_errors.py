@@ -72,10 +72,7 @@ def train(here, *options, encoder="bert", data="data.csv"):
         ((*PAIRS, "--train-word-embeddings"), "--train-word-embeddings does nothing without --fine-tune"),
         ((*PAIRS, "--exit-weight", "0"), "--exit-weight does nothing without an exit: give --depths"),
         ((*PAIRS, "--depths", "2", "--exit-distillation", "1"), "--exit-distillation does nothing without an exit"),
-        (
-            (*PAIRS, "--depths", "2", "--exit-epochs", "4"),
-            "--exit-epochs does nothing without both --depths and --fine",
-        ),
+        ((*PAIRS, "--depths", "2", "--head-epochs", "4"), "--head-epochs does nothing without --fine-tune"),
         ((*PAIRS, "--sample-exits"), "--sample-exits does nothing without an exit"),
         ((*PAIRS, "--dims", "32", "--self-distillation", "1"), "--self-distillation does nothing without shorter"),
         (("--text", "q", "--label", "l", "--temperature", "0.1"), "--temperature does nothing without a loss that"),

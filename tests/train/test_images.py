@@ -300,7 +300,7 @@ def settings_for(spec, **changes):
         "dims": DIMS, "depths": (spec.layers,), "weights": None, "tied": False, "epochs": 1, "batch_size": 60,
         "accumulate": 1, "learning_rate": 2e-3, "trunk_learning_rate": 1e-3, "temperature": 0.05, "label_weight": 1.0,
         "exit_weight": 1.0, "exit_distillation": 1.0, "self_distillation": 0.0, "sample_exits": False,
-        "exit_epochs": 0, "fine_tune": False, "train_word_embeddings": False, "seed": 0, "mixed_precision": "no",
+        "head_epochs": 0, "fine_tune": False, "train_word_embeddings": False, "seed": 0, "mixed_precision": "no",
     } | changes  # fmt: skip
     settings["weights"] = (1.0,) * len(settings["dims"])
     return Settings(**settings)
