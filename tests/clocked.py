@@ -1,6 +1,8 @@
 """A machine of a clock that moves only when an answer takes time, and that takes as long as it is told to."""
 
+import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 from mrl_edge.adaptive import Adaptive, Level, Pace
 from mrl_edge.cascade import AdaptiveClassifier
@@ -45,3 +47,31 @@ class Machine:
 
         weakref.finalize(answer, self.closed.append, name)
         return answer
+
+
+class Held:
+    """A clock and a level of no cost but for its first answer: 50 ms, and not before another thread read the clock."""
+
+    def __init__(self):
+        self._now_s = 0.0
+        self._answering, self._waiting = threading.Event(), threading.Event()
+
+    def clock(self):
+        read_s = self._now_s
+        if self._answering.is_set():
+            self._waiting.set()
+        return read_s
+
+    def answer(self, text):
+        if text == "first":
+            self._answering.set()
+            self._waiting.wait(timeout=1)  # for the second to have read the clock
+            self._now_s += 0.05
+
+    def two_threads(self, ask):
+        """Return the answers to `first` and, within 10 ms and begun while the level is held, to `second`."""
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(ask, "first")
+            self._answering.wait()
+            second = ask("second", deadline_ms=10)
+        return first.result(), second

@@ -1,11 +1,10 @@
 """Levels are chosen by the times that were seen, on a clock that only moves when an answer takes time."""
 
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from clocked import TEXT, Machine
+from clocked import TEXT, Held, Machine
 
 from mrl_edge.adaptive import Adaptive, Level
 from mrl_edge.errors import UsageError
@@ -169,27 +168,11 @@ def test_threads_share_it_and_each_gets_its_own_answer():
 
 def test_a_wait_for_another_thread_is_taken_off_the_deadline():
     """Both levels take no time: only the wait tells them apart."""
-    now_s = [0.0]
-    answering, waiting = threading.Event(), threading.Event()
-
-    def clock():
-        read_s = now_s[0]
-        if answering.is_set():
-            waiting.set()
-        return read_s
-
-    def large(text):
-        if text == "first":
-            answering.set()
-            waiting.wait(timeout=1)  # for the second to have read the clock
-            now_s[0] += 0.05
-
-    adaptive = Adaptive([Level("large", lambda: large), Level("small", lambda: lambda text: None)], clock=clock)
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(adaptive, "first")
-        answering.wait()
-        second = adaptive("second", deadline_ms=10)
-    assert (first.result().level, second.level, second.ms) == ("large", "small", 0)
+    held = Held()
+    levels = [Level("large", lambda: held.answer), Level("small", lambda: lambda text: None)]
+    adaptive = Adaptive(levels, clock=held.clock)
+    first, second = held.two_threads(adaptive)
+    assert (first.level, second.level, second.ms) == ("large", "small", 0)
     assert adaptive("second", deadline_ms=10).level == "large"
 
 

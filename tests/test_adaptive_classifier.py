@@ -1,11 +1,10 @@
 """A classifier asks better levels while it is not sure, within a deadline and a memory limit, on a clock of its own."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
-from clocked import TEXT, Machine
+from clocked import TEXT, Held, Machine
 
 from mrl_edge.adaptive import Adaptive, Level
 from mrl_edge.cascade import AdaptiveClassifier, Cascade
@@ -144,27 +143,11 @@ def test_more_memory_never_gives_a_lesser_level():
 
 
 def test_a_wait_for_another_thread_is_taken_off_the_deadline():
-    now_s = [0.0]
-    answering, waiting = threading.Event(), threading.Event()
-
-    def clock():
-        read_s = now_s[0]
-        if answering.is_set():
-            waiting.set()
-        return read_s
-
-    def small(text):
-        if text == "first":
-            answering.set()
-            waiting.wait(timeout=1)  # for the second to have read the clock
-            now_s[0] += 0.05
-
-    adaptive = Adaptive([Level("large", lambda: lambda text: None), Level("small", lambda: small)], clock=clock)
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(adaptive.climb, "first", lambda number, value: False)
-        answering.wait()
-        second = adaptive.climb("second", lambda number, value: False, deadline_ms=10)
-    assert (first.result().level, first.result().stopped) == ("large", "best")
+    held = Held()
+    levels = [Level("large", lambda: lambda text: None), Level("small", lambda: held.answer)]
+    climb = partial(Adaptive(levels, clock=held.clock).climb, enough=lambda number, value: False)
+    first, second = held.two_threads(climb)
+    assert (first.level, first.stopped) == ("large", "best")
     assert (second.level, second.stopped) == ("small", "deadline")
-    third = adaptive.climb("second", lambda number, value: False, deadline_ms=10)
+    third = climb("second", deadline_ms=10)
     assert (third.level, third.stopped) == ("large", "best")
