@@ -91,7 +91,9 @@ def train(
     head_epochs: Annotated[
         int | None,
         typer.Option(
-            min=0, help="After --fine-tune, epochs in which projection and class heads learn on alone; 4 by default."
+            min=0,
+            help="After --fine-tune, epochs in which projection and class heads learn on alone, in batches of 512;"
+            " 4 by default, 0 for none.",
         ),
     ] = None,
     accumulate: Annotated[int, typer.Option(min=1, help="Batches an optimizer step.")] = 1,
@@ -193,7 +195,7 @@ def train(
         exit_distillation=0.5 if exit_distillation is None else exit_distillation,
         self_distillation=self_distillation,
         sample_exits=sample_exits,
-        head_epochs=HEAD_EPOCHS if head_epochs is None else head_epochs,
+        head_epochs=0 if not fine_tune else HEAD_EPOCHS if head_epochs is None else head_epochs,
         accumulate=accumulate,
         fine_tune=fine_tune,
         train_word_embeddings=train_word_embeddings,

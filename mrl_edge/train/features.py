@@ -78,7 +78,7 @@ def weights_key(trunk: Trunk) -> str:
     """Return what decides the embeddings of a trunk that was trained: the hash of its weights and buffers."""
     digest = hashlib.sha256(encoder_key(trunk.spec).encode())
     for name, value in trunk.state_dict().items():
-        digest.update(name.encode() + value.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(name.encode() + value.cpu().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

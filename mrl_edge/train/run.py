@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -98,9 +99,12 @@ class Run:
         return Checkpoint(out, self.setup.key(self.accelerator.num_processes))
 
     def fit(self, checkpoint: Checkpoint, on_epoch: OnEpoch) -> list[dict[str, Any]]:
-        """Train from the checkpoint's step, or the first, to the last; return the epochs' losses and quality."""
+        """Train from the checkpoint's step, or the first, to the last; return the epochs' losses and quality.
+
+        The epochs are the whole model's: those of the heads alone, after them, are not among them.
+        """
         history = self.loop().fit(checkpoint, self._epoch_quality, on_epoch)
-        if self.settings.head_epochs and self.settings.fine_tune:
+        if self.settings.head_epochs:
             self._train_heads(checkpoint)
         return history
 
@@ -126,23 +130,18 @@ class Run:
         return quality
 
     def _train_heads(self, checkpoint: Checkpoint) -> None:
-        """Train the projections and class heads alone, on what the fine-tuned trunk gives.
+        """Train on with the trunk as it now is, frozen: projections, class heads and learned loss weights.
 
-        As the second stage of DeeBERT (Xin et al. 2020, §3.2), but for the full depth too: the dimensions share the
-        trunk, and what a short one still gains from its own rows of the projection costs a long one nearly nothing.
-        Batches are those of a frozen trunk, over all processes together.
+        The second stage of DeeBERT (Xin et al. 2020, §3.2), but of the last exit too. Its batches are those of a frozen
+        trunk, over all processes together.
         """
         trunk, settings = self.model.trunk, self.settings
-        self.model.requires_grad_(False)
-        self.model.heads.requires_grad_(True)
-        features = FeatureCache(checkpoint.folder, trunk, self._preprocess, self._bfloat16, weights_key(trunk))
+        trunk.requires_grad_(False)
+        self.accelerator.free_memory()  # of the first stage's optimizer
+        folder = checkpoint.folder / "heads"
+        features = FeatureCache(folder, trunk, self._preprocess, self._bfloat16, weights_key(trunk))
         with self.accelerator.main_process_first():
-            inputs = Cached(
-                {
-                    role: features.embed(rows, f"embedding the {role} texts for the heads", self._report)
-                    for role, rows in self.rows.texts.items()
-                }
-            )
+            inputs = Cached(self._embedded(features, "for the heads"))
         alone = replace(
             settings,
             fine_tune=False, epochs=settings.head_epochs, accumulate=1, sample_exits=False,
@@ -150,6 +149,16 @@ class Run:
         )  # fmt: skip
         loop = Loop(self.accelerator, self.model, inputs, self.rows, alone, self._scale, self._report)
         loop.fit(checkpoint.stage("heads"), dict, lambda entry: None)
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            shutil.rmtree(folder, ignore_errors=True)  # models of one dimension each may follow, each with its own
+
+    def _embedded(self, features: FeatureCache, purpose: str) -> dict[str, Floats]:
+        """Return what the trunk gives for the training texts, [exits, n, width] by role."""
+        return {
+            role: features.embed(rows, f"embedding the {role} texts {purpose}".rstrip(), self._report)
+            for role, rows in self.rows.texts.items()
+        }
 
     def _prepare_inputs(self) -> tuple[Inputs, Floats]:
         """Embed the training texts (a sample of them when the trunk will change); return the inputs and a sample."""
@@ -159,10 +168,7 @@ class Run:
             places = np.linspace(0, len(self.rows) - 1, min(_AXES_ROWS, len(self.rows))).astype(int)
             sample = [rows[place] for rows in texts.values() for place in places]
             return self._live(texts), self._features.embed(sample, "embedding a sample", self._report)
-        features = {
-            role: self._features.embed(rows, f"embedding the {role} texts", self._report)
-            for role, rows in texts.items()
-        }
+        features = self._embedded(self._features, "")
         if distils:
             self.rows.teach({role: table[-1] for role, table in features.items()})
         inputs = self._live(texts) if self.settings.fine_tune else Cached(features)

@@ -35,7 +35,7 @@ class Settings:
     exit_distillation: float  # weight of an exit's self-distillation from the last
     self_distillation: float  # weight of the shorter prefixes' learning what the full dimension finds alike
     sample_exits: bool  # train one exit before the last a step, not all
-    head_epochs: int  # after fine-tuning, in which projections and class heads learn on alone
+    head_epochs: int  # after fine-tuning, in which projections and class heads learn on alone; 0 with a frozen trunk
     fine_tune: bool
     train_word_embeddings: bool
     seed: int

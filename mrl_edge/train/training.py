@@ -4,7 +4,8 @@ The trunk is frozen unless `fine_tune`: its embeddings are computed once and cac
 and the class heads are trained. A projection starts as the principal axes of the training embeddings, so that
 training begins at PCA's quality and improves on it; or as the encoder's own dimensions, where their loss is
 lower because the encoder is a Matryoshka model already. With classes alone it is always the principal axes, and
-with `fine_tune` these are fitted on a sample of the rows.
+with `fine_tune` these are fitted on a sample of the rows. A trunk that was fine-tuned is then frozen too, and
+projections and class heads learn on alone (`head_epochs`).
 """
 
 from __future__ import annotations

@@ -51,6 +51,19 @@ def test_a_fine_tuned_vit_reads_digits_at_every_dimension_and_its_heads_nest(tmp
         np.testing.assert_allclose(logits, wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize(("encoder", "epochs"), [(tiny_vit, 10), (tiny_resnet, 1)])
+def test_heads_that_learn_on_alone_tell_more_apart_and_leave_the_trunk_as_it_was(tmp_path, digits, encoder, epochs):
+    folder = encoder(tmp_path / "encoder")
+    outs = [tmp_path / "before", tmp_path / "after"]
+    for out, alone in zip(outs, (0, 200), strict=True):
+        run(folder, digits, out, fine_tune=True, epochs=epochs, batch_size=15, head_epochs=alone)
+    before, after = (load_file(out / "model.safetensors") for out in outs)
+    assert all(torch.equal(before[name], value) for name, value in after.items())
+    qualities = (read_json(out / "mrl.json")["quality"]["mrl"] for out in outs)
+    before, after = ([quality[str(dim)]["accuracy"] for dim in DIMS] for quality in qualities)
+    assert sum(after) > sum(before) + 0.1, (before, after)
+
+
 @pytest.mark.parametrize("encoder", [tiny_vit, tiny_resnet, tiny_mobilenet])
 def test_a_frozen_encoder_trains_saves_loads_and_embeds_as_transformers_does(tmp_path, digits, encoder):
     folder, out = encoder(tmp_path / "encoder"), tmp_path / "model"

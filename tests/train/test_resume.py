@@ -55,8 +55,8 @@ def dying(at):
 
 @pytest.mark.parametrize(
     ("killed_at", "accumulate", "saved"),
-    [(14, 1, 13), (14, 2, 12), (23, 1, 22)],
-    ids=["within an epoch", "between two batches of a step", "while the heads learn on alone"],
+    [(14, 1, 13), (14, 2, 12), (21, 1, 20), (23, 1, 22)],
+    ids=["within an epoch", "between two batches of a step", "before the heads learn on alone", "while they do"],
 )
 def test_a_training_killed_at_a_step_resumes_to_the_same_weights(
     tmp_path, letters, monkeypatch, killed_at, accumulate, saved
